@@ -1,0 +1,88 @@
+"""What a run decided: the tasks, and for each rule what it saw."""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from contracts.definitions import Assignees, Retry
+from contracts.durations import Duration
+
+MAX_TASKS_PER_RUN = 500
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AutomatedInstance(_Model):
+    """An automated task that was decided."""
+
+    type: Literal["automated"] = "automated"
+    task_id: UUID
+    rule: str
+    key: str
+    handler: str
+    task_queue: str
+    input: dict[str, JsonValue]
+    timeout: Duration
+    retry: Retry
+
+
+class HumanInstance(_Model):
+    """A human task that was decided."""
+
+    type: Literal["human"] = "human"
+    task_id: UUID
+    rule: str
+    key: str
+    title: str
+    input: dict[str, JsonValue]
+    assignees: Assignees
+    due: Duration | None = None
+    form: dict[str, Any] | None = None
+
+
+TaskInstance = Annotated[AutomatedInstance | HumanInstance, Field(discriminator="type")]
+
+
+class RuleTrace(_Model):
+    """What one rule saw: the value of `when`, how many items, which tasks."""
+
+    rule: str
+    when: bool
+    items: int | None = Field(None, description="Length of the forEach list; null without forEach.")
+    tasks: list[UUID] = Field(default_factory=list)
+
+
+class Decision(_Model):
+    """The 0..N tasks of a run, with the trace that explains them.
+
+    The same definition version, snapshot and trigger give the same decision, byte for byte.
+    """
+
+    model_config = ConfigDict(title="Decision")
+
+    definition_id: str
+    definition_version: int
+    snapshot_sha256: str
+    tasks: list[TaskInstance]
+    rules: list[RuleTrace]
+
+
+class RunStatus(StrEnum):
+    """Where a run stands."""
+
+    RUNNING = "running"
+    WAITING = "waiting"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class TaskStatus(StrEnum):
+    """Where a task stands."""
+
+    OPEN = "open"
+    COMPLETED = "completed"
+    FAILED = "failed"

@@ -1,0 +1,105 @@
+"""Every identifier of Backbone, built here and nowhere else.
+
+Two deliveries of one cause give one identifier: that is what makes a run, a task and an emitted
+event exactly-once in effect. Nothing personal goes into a run id, since Temporal keeps workflow ids
+in plain text; what could be personal (an event's source and id) goes in as a hash.
+"""
+
+import base64
+import hashlib
+import re
+import uuid
+from datetime import UTC, datetime
+from typing import NewType
+
+DefinitionId = NewType("DefinitionId", str)
+RunId = NewType("RunId", str)
+TriggerKey = NewType("TriggerKey", str)
+TaskId = NewType("TaskId", uuid.UUID)
+EventId = NewType("EventId", str)
+
+DEFINITION_ID_PATTERN = r"^[a-z][a-z0-9]*([-.][a-z0-9]+)*$"
+NAMESPACE_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+NAME_PATTERN = r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$"
+TASK_QUEUE_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*-tq$"
+REQUEST_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+
+# The root of every UUIDv5 below. Changing it would change every id that was ever derived.
+_ROOT = uuid.UUID("6b7f5f9c-1f0e-5d0a-9d52-0c5b8f1b6a01")
+
+
+def short_hash(*parts: str) -> str:
+    """Return SHA-256 over the length-prefixed parts, cut to 128 bits, in 26 base32 characters.
+
+    The length prefixes keep ("ab", "c") and ("a", "bc") apart.
+    """
+    state = hashlib.sha256()
+    for part in parts:
+        encoded = part.encode()
+        state.update(len(encoded).to_bytes(4, "big"))
+        state.update(encoded)
+    return base64.b32encode(state.digest()[:16]).decode().rstrip("=").lower()
+
+
+def instant(moment: datetime) -> str:
+    """Return an aware time as RFC 3339 in UTC with `Z`; fractions appear only when there are any.
+
+    Raises:
+        ValueError: the time is naive.
+    """
+    if moment.tzinfo is None:
+        raise ValueError(f"a time without a zone cannot be part of an identifier: {moment}")
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def schedule_trigger_key(scheduled_for: datetime) -> TriggerKey:
+    """Return the key of a due time; a backfill of the same instant has the same key."""
+    return TriggerKey(instant(scheduled_for))
+
+
+def event_trigger_key(source: str, event_id: str) -> TriggerKey:
+    """Return the key of an event, which (source, event_id) identifies as in CloudEvents 1.0."""
+    return TriggerKey(f"event:{short_hash(source, event_id)}")
+
+
+def manual_trigger_key(request_id: str) -> TriggerKey:
+    """Return the key of a start by hand.
+
+    Raises:
+        ValueError: the request id does not match `REQUEST_ID_PATTERN`.
+    """
+    if not re.match(REQUEST_ID_PATTERN, request_id):
+        raise ValueError(f"not a request id: {request_id!r}")
+    return TriggerKey(f"manual:{request_id}")
+
+
+def run_id(definition_id: str, trigger_key: TriggerKey) -> RunId:
+    """Return the id of the one run that `trigger_key` gives `definition_id`.
+
+    It is the Temporal workflow id too. Raises ValueError for a malformed definition id.
+    """
+    if not re.match(DEFINITION_ID_PATTERN, definition_id):
+        raise ValueError(f"not a definition id: {definition_id!r}")
+    return RunId(f"{definition_id}:{trigger_key}")
+
+
+def task_id(namespace: str, run: RunId, rule: str, key: str) -> TaskId:
+    """Return the UUIDv5 of a task: a retried decision derives the same tasks."""
+    return TaskId(uuid.uuid5(_ROOT, f"task:{short_hash(namespace, run, rule, key)}"))
+
+
+def emitted_event_id(namespace: str, source: str, stream: str, version: int) -> EventId:
+    """Return the UUIDv5 of the event at `version` (counted from 1) of `stream`."""
+    return EventId(
+        str(uuid.uuid5(_ROOT, f"event:{short_hash(namespace, source, stream, str(version))}"))
+    )
+
+
+def schedule_id(definition_id: str) -> str:
+    """Return the id of the one Temporal Schedule that wakes a definition."""
+    return f"schedule:{definition_id}"
+
+
+def tick_workflow_id(definition_id: str) -> str:
+    """Return the workflow id of a definition's ticks; Temporal appends the wake-up's time."""
+    return f"tick:{definition_id}"

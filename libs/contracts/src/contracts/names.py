@@ -1,0 +1,103 @@
+"""Every topic, consumer group, header, task queue, workflow and event type, each spelled once."""
+
+from enum import StrEnum
+
+
+class Topic(StrEnum):
+    """The topics Backbone writes, without the namespace that prefixes them."""
+
+    TASK_EVENTS = "backbone.task-events"
+    RUN_EVENTS = "backbone.run-events"
+    DEFINITION_EVENTS = "backbone.definition-events"
+    DEAD_LETTERS = "backbone.dead-letters"
+
+
+def topic(namespace: str, name: Topic) -> str:
+    """Return the Kafka topic of `name` in `namespace`."""
+    return f"{namespace}.{name}"
+
+
+def router_group(namespace: str) -> str:
+    """Return the consumer group that the routers of `namespace` share."""
+    return f"{namespace}.backbone.router"
+
+
+class EventType(StrEnum):
+    """The types of the events Backbone emits: facts, in the past tense."""
+
+    DEFINITION_APPLIED = "backbone.DefinitionApplied"
+    RUN_DECIDED = "backbone.RunDecided"
+    RUN_FAILED = "backbone.RunFailed"
+    RUN_COMPLETED = "backbone.RunCompleted"
+    TASK_CREATED = "backbone.TaskCreated"
+    TASK_COMPLETED = "backbone.TaskCompleted"
+    TASK_FAILED = "backbone.TaskFailed"
+
+
+TOPIC_OF: dict[EventType, Topic] = {
+    EventType.DEFINITION_APPLIED: Topic.DEFINITION_EVENTS,
+    EventType.RUN_DECIDED: Topic.RUN_EVENTS,
+    EventType.RUN_FAILED: Topic.RUN_EVENTS,
+    EventType.RUN_COMPLETED: Topic.RUN_EVENTS,
+    EventType.TASK_CREATED: Topic.TASK_EVENTS,
+    EventType.TASK_COMPLETED: Topic.TASK_EVENTS,
+    EventType.TASK_FAILED: Topic.TASK_EVENTS,
+}
+
+
+def source(service: str) -> str:
+    """Return the envelope `source` of the events that `service` emits."""
+    return f"backbone/{service}"
+
+
+class Header(StrEnum):
+    """Kafka record headers."""
+
+    EVENT_ID = "backbone-event-id"
+    EVENT_TYPE = "backbone-event-type"
+    STREAM = "backbone-stream"
+    STREAM_VERSION = "backbone-stream-version"
+    TRACEPARENT = "traceparent"
+    REASON = "backbone-reason"
+    DETAIL = "backbone-detail"
+    ORIGIN_TOPIC = "backbone-origin-topic"
+    ORIGIN_PARTITION = "backbone-origin-partition"
+    ORIGIN_OFFSET = "backbone-origin-offset"
+    ORIGIN_TIMESTAMP = "backbone-origin-timestamp"
+    ATTEMPTS = "backbone-attempts"
+
+
+class Metadata(StrEnum):
+    """gRPC request metadata."""
+
+    ACTOR = "backbone-actor"
+    TRACEPARENT = "traceparent"
+
+
+class Extension(StrEnum):
+    """Envelope extensions that Backbone reads and writes."""
+
+    TRACEPARENT = "traceparent"
+    TRACESTATE = "tracestate"
+    HOPS = "hops"
+
+
+class Workflow(StrEnum):
+    """Temporal workflow types."""
+
+    RUN_ACTIVITY = "RunActivity"
+    SCHEDULED_TICK = "ScheduledTick"
+
+
+class TemporalActivity(StrEnum):
+    """Temporal activities the orchestrator-worker registers; handlers have names of their own."""
+
+    DECIDE = "backbone.decide"
+    RECORD_TASK_OUTCOME = "backbone.record_task_outcome"
+    RECORD_RUN_FAILURE = "backbone.record_run_failure"
+    ADVANCE_SCHEDULE = "backbone.advance_schedule"
+    ACKNOWLEDGE_RUNS = "backbone.acknowledge_runs"
+
+
+TICK_TASK_QUEUE = "backbone-tick-tq"
+"""The task queue of `ScheduledTick`: of its own, so that a wake-up never waits behind runs."""

@@ -1,0 +1,34 @@
+"""Why a record was refused: the stable reason codes a dead letter carries."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """A reason code. Codes are added, never renamed: dashboards and redrives filter by them."""
+
+    OVERSIZE = "oversize"
+    EMPTY = "empty"
+    NOT_UTF8 = "not_utf8"
+    MALFORMED_JSON = "malformed_json"
+    DUPLICATE_KEY = "duplicate_key"
+    INVALID_NUMBER = "invalid_number"
+    TOO_DEEP = "too_deep"
+    INVALID_ENVELOPE = "invalid_envelope"
+    NAIVE_TIME = "naive_time"
+    WRONG_NAMESPACE = "wrong_namespace"
+    ID_CONFLICT = "id_conflict"
+    TOO_MANY_HOPS = "too_many_hops"
+    EXPRESSION_ERROR = "expression_error"
+    UNROUTABLE = "unroutable"
+
+
+class EventRejectedError(Exception):
+    """The record is not an event that Backbone accepts.
+
+    `reason` is the stable code, `detail` one sentence for a person.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail

@@ -1,0 +1,142 @@
+"""What crosses a workflow's border: inputs and results of workflows and Temporal activities."""
+
+from enum import StrEnum
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+
+from contracts.decisions import AutomatedInstance
+from contracts.triggers import Trigger
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class RunInput(_Model):
+    """The input of `RunActivity`; the workflow id is the run id."""
+
+    namespace: str
+    run_id: str
+    definition_id: str
+    trigger: Trigger
+
+
+class RecordOutcome(StrEnum):
+    """What `ledger.RecordRun` found."""
+
+    RECORDED = "recorded"
+    REPEATED = "repeated"
+    DUPLICATE = "duplicate"
+
+
+class DecideInput(_Model):
+    """The input of the `decide` Temporal activity."""
+
+    run: RunInput
+    workflow_run_id: str
+
+
+class Decided(_Model):
+    """What the workflow has to do after the decision: the automated tasks, none for a duplicate."""
+
+    outcome: RecordOutcome
+    tasks: list[AutomatedInstance] = Field(default_factory=list)
+
+
+class TaskCall(_Model):
+    """The input of every handler: a task with the idempotency key it must use, `task_id`.
+
+    Handlers in other languages get it as JSON.
+    """
+
+    namespace: str
+    run_id: str
+    definition_id: str
+    task: AutomatedInstance
+    traceparent: str | None = None
+
+
+class TaskReport(_Model):
+    """The result of a handler's Temporal activity.
+
+    `recorded` says that the handler's worker has told the ledger; otherwise the workflow does.
+    """
+
+    recorded: bool = False
+    output: JsonValue = None
+
+
+class TaskFailure(_Model):
+    """Why a task failed for good."""
+
+    type: str
+    message: str
+
+
+class TaskOutcome(_Model):
+    """The input of `record_task_outcome`: the output of a task, or its failure."""
+
+    namespace: str
+    run_id: str
+    task_id: UUID
+    output: JsonValue = None
+    failure: TaskFailure | None = None
+
+
+class RunFailure(_Model):
+    """The input of `record_run_failure`: a run that could not decide."""
+
+    run: RunInput
+    workflow_run_id: str
+    failure: TaskFailure
+
+
+class RunResult(_Model):
+    """The result of `RunActivity`."""
+
+    outcome: RecordOutcome | None = None
+    completed: int = 0
+    failed: int = 0
+    failure: TaskFailure | None = None
+
+
+class TickInput(_Model):
+    """The input of `ScheduledTick`: which definition to look at."""
+
+    namespace: str
+    definition_id: str
+
+
+class AdvanceInput(_Model):
+    """The input of `advance_schedule`; `woken_for` is Temporal's nominal time of the wake-up."""
+
+    namespace: str
+    definition_id: str
+    woken_for: AwareDatetime | None = None
+
+
+class DueRun(_Model):
+    """A run that a due time asks for: its workflow, queue and input."""
+
+    task_queue: str
+    run: RunInput
+
+
+class Advanced(_Model):
+    """The runs a tick has to start."""
+
+    runs: list[DueRun] = Field(default_factory=list)
+
+
+class Acknowledgement(_Model):
+    """The input of `acknowledge_runs`: the due runs that were started."""
+
+    namespace: str
+    definition_id: str
+    run_ids: list[str]
+
+
+def failure_of(exc: BaseException, *, kind: str | None = None) -> TaskFailure:
+    """Return what is told of an exception: its type and at most 2,000 characters of its message."""
+    return TaskFailure(type=kind or type(exc).__name__, message=str(exc)[:2000])

@@ -1,0 +1,47 @@
+"""Metric, span and attribute names, each spelled once; OpenTelemetry's own come first.
+
+Attributes on metrics are bounded sets (a definition, an outcome, a reason), never an id of an
+event, a run or a task.
+"""
+
+from enum import StrEnum
+
+
+class Metric(StrEnum):
+    """Instruments; the unit of durations is the second."""
+
+    ROUTER_RECORDS = "backbone.router.records"
+    ROUTER_DEAD_LETTERS = "backbone.router.dead_letters"
+    ROUTER_ROUTE_DURATION = "backbone.router.route.duration"
+    WORKER_DECISIONS = "backbone.worker.decisions"
+    LEDGER_RUNS = "backbone.ledger.runs"
+    LEDGER_TASKS = "backbone.ledger.tasks"
+    LEDGER_DUE_TIMES = "backbone.ledger.due_times"
+    REGISTRY_APPLIES = "backbone.registry.applies"
+    RELAY_PUBLISHED = "backbone.relay.published"
+    RELAY_PENDING = "backbone.relay.pending"
+    RELAY_BATCH_DURATION = "backbone.relay.batch.duration"
+    RPC_SERVER_DURATION = "rpc.server.duration"
+
+
+class Span(StrEnum):
+    """Spans of our own; libraries name theirs."""
+
+    ROUTE = "backbone.route"
+    DECIDE = "backbone.decide"
+    PUBLISH = "backbone.publish"
+
+
+class Attribute(StrEnum):
+    """Attributes of spans, metrics and log records."""
+
+    NAMESPACE = "backbone.namespace"
+    DEFINITION_ID = "backbone.definition.id"
+    RUN_ID = "backbone.run.id"
+    TASK_ID = "backbone.task.id"
+    EVENT_ID = "backbone.event.id"
+    EVENT_TYPE = "backbone.event.type"
+    HANDLER = "backbone.handler"
+    OUTCOME = "backbone.outcome"
+    REASON = "backbone.reason"
+    OUTBOX = "backbone.outbox"

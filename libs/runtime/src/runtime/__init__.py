@@ -1,0 +1,1 @@
+"""The plumbing every service shares: settings, servers, clients, telemetry and lifecycle."""

@@ -1,0 +1,86 @@
+"""`python -m <package> serve | migrate | check`: the same three for every service.
+
+A wrong setting or an absent neighbour is one sentence on standard error and exit code 1 or 2,
+never a traceback.
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Never, TypeVar
+
+from pydantic import ValidationError
+
+from runtime.errors import RuntimeLibraryError
+
+T = TypeVar("T")
+
+_FAILED = 1
+_MISUSED = 2
+
+
+@dataclass(frozen=True)
+class Check:
+    """What `check` found of one thing that the service needs."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+async def probe(name: str, question: Callable[[], Awaitable[str]]) -> Check:
+    """Ask `question` within 10 s; its answer, or why there is none, is the detail."""
+    try:
+        async with asyncio.timeout(10):
+            return Check(name, ok=True, detail=await question())
+    except TimeoutError:
+        return Check(name, ok=False, detail="no answer within 10 s")
+    except Exception as exc:  # noqa: BLE001 - whatever it is, it is what the check found
+        return Check(name, ok=False, detail=str(exc) or type(exc).__name__)
+
+
+def run(
+    service: str,
+    *,
+    serve: Callable[[], Awaitable[None]],
+    check: Callable[[], Awaitable[Sequence[Check]]],
+    migrate: Callable[[], Sequence[str]] | None = None,
+    arguments: Sequence[str] | None = None,
+) -> Never:
+    """Do what the command line asks and exit."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    known = ["serve", "check"] + (["migrate"] if migrate is not None else [])
+    if len(words) != 1 or words[0] not in known:
+        _say(f"usage: python -m {service.replace('-', '_')} {' | '.join(known)}")
+        sys.exit(_MISUSED)
+    try:
+        if words[0] == "migrate" and migrate is not None:
+            applied = migrate()
+            _say("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
+        elif words[0] == "check":
+            checks = asyncio.run(_gather(check))
+            for item in checks:
+                _say(f"{'ok  ' if item.ok else 'FAIL'} {item.name}: {item.detail}")
+            sys.exit(0 if all(item.ok for item in checks) else _FAILED)
+        else:
+            asyncio.run(_gather(serve))
+    except ValidationError as exc:
+        for error in exc.errors(include_url=False, include_input=False):
+            name = "_".join(str(part) for part in error["loc"][:1]).upper() or "SETTINGS"
+            _say(f"{service}: setting BACKBONE_{name}: {error['msg']}")
+        sys.exit(_MISUSED)
+    except RuntimeLibraryError as exc:
+        _say(f"{service}: {exc}")
+        sys.exit(_FAILED)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+async def _gather(work: Callable[[], Awaitable[T]]) -> T:
+    return await work()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - a command's answer

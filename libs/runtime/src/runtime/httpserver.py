@@ -1,0 +1,125 @@
+"""The small HTTP server beside every service: is it alive, is it ready, its figures."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+
+import uvicorn
+from prometheus_client import make_asgi_app
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from runtime import logs
+from runtime.errors import ConfigurationError
+
+_CHECK_TIMEOUT_S = 2.0
+_log = logs.get_logger(__name__)
+
+HealthCheck = Callable[[], Awaitable[None]]
+
+
+class Health:
+    """Whether the process should be given work: said by its lifecycle and by named checks."""
+
+    def __init__(self) -> None:
+        self._serving = False
+        self._checks: dict[str, HealthCheck] = {}
+
+    def add_check(self, name: str, check: HealthCheck) -> None:
+        """Ask `check` at each readiness probe; it raises when the service cannot do its work."""
+        self._checks[name] = check
+
+    def set_serving(self, serving: bool) -> None:  # noqa: FBT001 - a setter
+        """Say that start-up is done, or that the end has begun."""
+        self._serving = serving
+
+    async def problems(self) -> dict[str, str]:
+        """Return what keeps the process from being ready, by name; empty when it is."""
+        if not self._serving:
+            return {"process": "starting or stopping"}
+        found: dict[str, str] = {}
+        for name, check in self._checks.items():
+            try:
+                async with asyncio.timeout(_CHECK_TIMEOUT_S):
+                    await check()
+            except Exception as exc:  # noqa: BLE001 - whatever it is, it is why we are not ready
+                found[name] = str(exc) or type(exc).__name__
+        return found
+
+
+class HttpServer:
+    """Serves `/livez`, `/readyz`, `/metrics` and the routes of the service itself."""
+
+    name = "http"
+
+    def __init__(self, *, listen: str, health: Health, routes: Sequence[BaseRoute] = ()) -> None:
+        host, _, port = listen.rpartition(":")
+        if not host or not port.isdigit():
+            raise ConfigurationError(f"not host:port: {listen!r} (BACKBONE_HTTP_LISTEN)")
+        self._listen = listen
+        self._health = health
+        app = Starlette(
+            routes=[
+                Route("/livez", _alive),
+                Route("/readyz", self._ready),
+                Mount("/metrics", app=make_asgi_app()),
+                *routes,
+            ]
+        )
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                host=host,
+                port=int(port),
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=5,
+            )
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listen and serve. Raises ConfigurationError when the address is taken."""
+        self._task = asyncio.create_task(self._server.serve(), name="http")
+        while not self._server.started:
+            if self._task.done():
+                raise ConfigurationError(
+                    f"cannot listen on {self._listen} (BACKBONE_HTTP_LISTEN)"
+                ) from self._task.exception()
+            await asyncio.sleep(0.01)
+        _log.info("http_listening", listen=self._listen)
+
+    async def stop(self) -> None:
+        """Answer what is running and close."""
+        self._server.should_exit = True
+        if self._task is not None:
+            with contextlib.suppress(SystemExit):
+                await self._task
+
+    async def _ready(self, _request: Request) -> Response:
+        problems = await self._health.problems()
+        return JSONResponse(
+            {"ready": not problems, "problems": problems}, status_code=503 if problems else 200
+        )
+
+
+async def _alive(_request: Request) -> Response:
+    return JSONResponse({"alive": True})
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers of its own: the process's lifecycle has them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]  # noqa: ANN202 - as its base
+        yield
+
+    async def serve(self, sockets=None) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        # uvicorn leaves the process when its address is taken; here that is the lifecycle's choice.
+        try:
+            await super().serve(sockets)
+        except SystemExit as exc:
+            raise ConfigurationError("the address is taken or not ours") from exc

@@ -1,0 +1,182 @@
+"""A Kafka producer that can be awaited: idempotent, acknowledged by all replicas, with a deadline.
+
+librdkafka's default partitioner is not Java's; `murmur2_random` is, so that a key has one partition
+whoever produces it. An idempotent producer drops duplicates only within its own life: consumers
+drop the rest by event id.
+"""
+
+import asyncio
+import functools
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka.admin import AdminClient
+
+from runtime import logs
+from runtime.errors import RuntimeLibraryError
+
+_log = logs.get_logger(__name__)
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class KafkaDeliveryError(RuntimeLibraryError):
+    """The broker did not take a record.
+
+    `fatal`: this producer is of no more use; make a new one. `refused`: the broker will refuse this
+    record again, however often it is sent (too large, no such topic, not authorised).
+    """
+
+    def __init__(self, topic: str, reason: str, *, fatal: bool, refused: bool) -> None:
+        super().__init__(f"{topic}: {reason}")
+        self.topic = topic
+        self.reason = reason
+        self.fatal = fatal
+        self.refused = refused
+
+
+_REFUSED = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - the library's public name for a client-side code
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - as above
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.INVALID_RECORD,
+    }
+)
+
+
+class KafkaProducer:
+    """Sends records; every `send` ends with the broker's acknowledgement or an error.
+
+    Use it from the event loop it was made in. A thread of its own serves the delivery reports.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        *,
+        client_id: str,
+        delivery_timeout_s: float = 30.0,
+        linger_ms: float = 2.0,
+    ) -> None:
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "client.id": client_id,
+                "acks": "all",
+                "enable.idempotence": True,
+                "partitioner": "murmur2_random",
+                "delivery.timeout.ms": int(delivery_timeout_s * 1000),
+                "request.timeout.ms": int(min(delivery_timeout_s, 10.0) * 1000),
+                "socket.keepalive.enable": True,
+                "linger.ms": linger_ms,
+                "message.max.bytes": 2 * 1024 * 1024,
+                "allow.auto.create.topics": False,
+                # A topic that appears is seen within seconds, not minutes.
+                "topic.metadata.refresh.interval.ms": 10_000,
+                "log_level": 3,
+                "error_cb": _note_error,
+            }
+        )
+        self._loop = asyncio.get_running_loop()
+        self._closed = threading.Event()
+        self._poller = threading.Thread(target=self._poll, name=f"kafka-{client_id}", daemon=True)
+        self._poller.start()
+
+    def send(
+        self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers = ()
+    ) -> "asyncio.Future[Message]":
+        """Queue a record and return a future of its acknowledged message.
+
+        Records of one key keep the order of their `send` calls. The future raises
+        KafkaDeliveryError.
+
+        Raises:
+            BufferError: 100,000 records wait already; await some of them first.
+            KafkaDeliveryError: the record was refused before it was queued.
+        """
+        future: asyncio.Future[Message] = self._loop.create_future()
+        try:
+            self._producer.produce(
+                topic,
+                value=value,
+                key=key,
+                headers=list(headers),
+                on_delivery=functools.partial(self._delivered, future, topic),
+            )
+        except KafkaException as exc:
+            raise _delivery_error(topic, exc.args[0]) from exc
+        return future
+
+    async def flush(self, timeout_s: float) -> int:
+        """Wait until everything is acknowledged or failed; return how much is still queued."""
+        return await asyncio.to_thread(self._producer.flush, timeout_s)
+
+    async def close(self, timeout_s: float = 10.0) -> None:
+        """Flush and end the thread; what is not acknowledged by then fails."""
+        await self.flush(timeout_s)
+        self._producer.purge()
+        await self.flush(1.0)
+        self._closed.set()
+        await asyncio.to_thread(self._poller.join, 2.0)
+
+    def _poll(self) -> None:
+        while not self._closed.is_set():
+            self._producer.poll(0.1)
+
+    def _delivered(
+        self,
+        future: "asyncio.Future[Message]",
+        topic: str,
+        error: KafkaError | None,
+        message: Message,
+    ) -> None:
+        self._loop.call_soon_threadsafe(_settle, future, topic, error, message)
+
+
+def _settle(
+    future: "asyncio.Future[Message]", topic: str, error: KafkaError | None, message: Message
+) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(message)
+    else:
+        future.set_exception(_delivery_error(topic, error))
+
+
+def _delivery_error(topic: str, error: KafkaError) -> KafkaDeliveryError:
+    return KafkaDeliveryError(
+        topic, error.str(), fatal=error.fatal(), refused=error.code() in _REFUSED
+    )
+
+
+def _note_error(error: KafkaError) -> None:
+    _log.warning("kafka_client_error", error=error.str(), fatal=error.fatal())
+
+
+async def missing_topics(
+    bootstrap_servers: str, topics: Sequence[str], *, timeout_s: float = 5.0
+) -> list[str]:
+    """Return those of `topics` that the cluster does not have.
+
+    Raises:
+        KafkaDeliveryError: no broker answers within `timeout_s`.
+    """
+
+    def look() -> list[str]:
+        admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 3, **_QUIET})
+        known: dict[str, Any] = admin.list_topics(timeout=timeout_s).topics
+        return [topic for topic in topics if topic not in known or known[topic].error is not None]
+
+    try:
+        return await asyncio.to_thread(look)
+    except KafkaException as exc:
+        raise _delivery_error("metadata", exc.args[0]) from exc
+
+
+_QUIET: dict[str, Any] = {"error_cb": lambda _error: None}

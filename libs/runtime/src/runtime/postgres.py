@@ -1,0 +1,202 @@
+"""PostgreSQL: a pool with every timeout set, and transactions that know their namespace.
+
+Never await another service inside a transaction: it holds locks for as long as that takes.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import asyncpg
+
+from runtime.errors import DatabaseUnavailableError
+
+T = TypeVar("T")
+
+_CONNECT_TIMEOUT_S = 5.0
+_ACQUIRE_TIMEOUT_S = 5.0
+_COMMAND_TIMEOUT_S = 15.0
+_ATTEMPTS = 5
+
+_UNAVAILABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+)
+_CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """An open transaction in `namespace`. Lives no longer than the block that opened it."""
+
+    namespace: str
+    connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+
+    async def fetch(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Return all rows."""
+        return await self.connection.fetch(sql, *arguments)
+
+    async def fetchrow(self, sql: str, *arguments: Any) -> asyncpg.Record | None:
+        """Return the first row, or None."""
+        return await self.connection.fetchrow(sql, *arguments)
+
+    async def fetchval(self, sql: str, *arguments: Any) -> Any:
+        """Return the first column of the first row, or None."""
+        return await self.connection.fetchval(sql, *arguments)
+
+    async def execute(self, sql: str, *arguments: Any) -> str:
+        """Run a statement and return its command tag."""
+        return await self.connection.execute(sql, *arguments)
+
+    async def executemany(self, sql: str, arguments: Iterable[Sequence[Any]]) -> None:
+        """Run a statement once for each tuple of arguments, in one round trip."""
+        await self.connection.executemany(sql, arguments)
+
+
+class Postgres:
+    """A pool of connections to one schema."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        """Wrap an open pool; `connect` makes one."""
+        self._pool = pool
+
+    @classmethod
+    async def connect(cls, dsn: str, *, application: str, schema: str, size: int = 8) -> "Postgres":
+        """Open a pool of at most `size` connections whose search path is `schema`.
+
+        Raises:
+            DatabaseUnavailableError: nothing answers there.
+        """
+        try:
+            pool = await asyncpg.create_pool(
+                dsn,
+                min_size=1,
+                max_size=size,
+                timeout=_CONNECT_TIMEOUT_S,
+                command_timeout=_COMMAND_TIMEOUT_S,
+                max_inactive_connection_lifetime=300.0,
+                server_settings={
+                    "application_name": application,
+                    "search_path": schema,
+                    "timezone": "UTC",
+                    "statement_timeout": "10000",
+                    "lock_timeout": "5000",
+                    "idle_in_transaction_session_timeout": "30000",
+                    "tcp_keepalives_idle": "30",
+                    "tcp_user_timeout": "15000",
+                },
+            )
+        except _UNAVAILABLE as exc:
+            raise DatabaseUnavailableError(f"PostgreSQL cannot be reached: {_text(exc)}") from exc
+        except asyncpg.PostgresError as exc:
+            raise DatabaseUnavailableError(f"PostgreSQL refuses the connection: {exc}") from exc
+        return cls(pool)
+
+    async def close(self) -> None:
+        """Close the pool; connections still in use after 5 s are cut."""
+        try:
+            await asyncio.wait_for(self._pool.close(), 5.0)
+        except TimeoutError:
+            self._pool.terminate()
+
+    async def ping(self) -> None:
+        """Return when the database answers.
+
+        Raises:
+            DatabaseUnavailableError: it does not.
+        """
+        try:
+            async with self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection:
+                await connection.fetchval("SELECT 1")
+        except _UNAVAILABLE as exc:
+            raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_text(exc)}") from exc
+
+    @asynccontextmanager
+    async def transaction(self, namespace: str) -> AsyncIterator[Transaction]:
+        """Open a transaction whose `backbone.namespace` is `namespace`; leaving the block commits.
+
+        Raises:
+            DatabaseUnavailableError: the connection is lost or something took too long. Whether a
+                commit that was under way took effect is then unknown: writes are idempotent.
+        """
+        try:
+            async with (
+                self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection,
+                connection.transaction(),
+            ):
+                await connection.execute(
+                    "SELECT set_config('backbone.namespace', $1, true)", namespace
+                )
+                yield Transaction(namespace, connection)
+        except _UNAVAILABLE as exc:
+            raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_text(exc)}") from exc
+
+    async def retrying(self, namespace: str, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run `work` in a transaction, and again from its start after a deadlock or a conflict.
+
+        Raises:
+            DatabaseUnavailableError: as in `transaction`, or five conflicts in a row.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                async with self.transaction(namespace) as transaction:
+                    return await work(transaction)
+            except _CONFLICTS as exc:
+                if attempt == _ATTEMPTS - 1:
+                    raise DatabaseUnavailableError(
+                        f"PostgreSQL could not serialise the transaction: {exc}"
+                    ) from exc
+                await asyncio.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - jitter
+        raise AssertionError("unreachable")
+
+
+@asynccontextmanager
+async def dedicated(dsn: str, *, application: str) -> AsyncIterator[Any]:
+    """Open one connection outside any pool: for LISTEN, and for advisory locks of a session.
+
+    Raises:
+        DatabaseUnavailableError: nothing answers there.
+    """
+    try:
+        connection = await asyncpg.connect(
+            dsn,
+            timeout=_CONNECT_TIMEOUT_S,
+            command_timeout=_COMMAND_TIMEOUT_S,
+            server_settings={
+                "application_name": application,
+                "timezone": "UTC",
+                "tcp_keepalives_idle": "10",
+                "tcp_keepalives_interval": "5",
+                "tcp_keepalives_count": "3",
+                "tcp_user_timeout": "15000",
+            },
+        )
+    except _UNAVAILABLE as exc:
+        raise DatabaseUnavailableError(f"PostgreSQL cannot be reached: {_text(exc)}") from exc
+    except asyncpg.PostgresError as exc:
+        raise DatabaseUnavailableError(f"PostgreSQL refuses the connection: {exc}") from exc
+    try:
+        yield connection
+    except _UNAVAILABLE as exc:
+        raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_text(exc)}") from exc
+    finally:
+        try:
+            await connection.close(timeout=2.0)
+        except (*_UNAVAILABLE, asyncpg.PostgresError):
+            connection.terminate()
+
+
+def _text(exc: BaseException) -> str:
+    return str(exc) or type(exc).__name__

@@ -1,0 +1,105 @@
+"""Errors as RPCs tell them: each has a gRPC status code; the message is for people.
+
+A service raises these at its gRPC edge; the server turns them into statuses, with a typed detail
+(`google.rpc.Status` in the trailing metadata) when there is one.
+"""
+
+from typing import ClassVar
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from runtime.errors import RuntimeLibraryError
+
+DETAILS_KEY = "grpc-status-details-bin"
+
+
+class RpcError(RuntimeLibraryError):
+    """The RPC failed for a reason that the caller should know."""
+
+    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
+
+    def __init__(self, message: str, *, detail: Message | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+
+
+class InvalidArgumentError(RpcError):
+    """The request is wrong whatever the state is."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class NotFoundError(RpcError):
+    """There is no such thing."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+
+class AlreadyExistsError(RpcError):
+    """There is such a thing already."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+
+
+class FailedPreconditionError(RpcError):
+    """The state does not allow it."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class AbortedError(RpcError):
+    """Somebody else was faster; look again and retry."""
+
+    code = grpc.StatusCode.ABORTED
+
+
+class PermissionDeniedError(RpcError):
+    """The caller may not do this."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+
+
+class UnauthenticatedError(RpcError):
+    """It cannot be told who is calling."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+
+
+class ResourceExhaustedError(RpcError):
+    """A limit is reached."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class UnavailableError(RpcError):
+    """Something behind the service is away; the same request may work in a moment."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+
+
+def status_details(error: RpcError) -> bytes | None:
+    """Return the serialised `google.rpc.Status` of an error, None when it has no detail."""
+    detail = error.detail
+    if detail is None and isinstance(error, UnavailableError):
+        detail = error_details_pb2.RetryInfo()
+        detail.retry_delay.FromMilliseconds(1000)
+    if detail is None:
+        return None
+    status = status_pb2.Status(code=error.code.value[0], message=error.message)
+    status.details.add().Pack(detail)
+    serialised: bytes = status.SerializeToString()
+    return serialised
+
+
+def detail_of(error: grpc.aio.AioRpcError, message: Message) -> bool:
+    """Fill `message` from the detail of its type that `error` carries; False without one."""
+    for key, value in error.trailing_metadata() or ():
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            status = status_pb2.Status.FromString(value)
+            for packed in status.details:
+                if packed.Is(message.DESCRIPTOR):
+                    return bool(packed.Unpack(message))
+    return False

@@ -1,0 +1,75 @@
+"""OpenTelemetry: tracer and meter providers of a process, and trace context across its borders.
+
+Metrics are always readable on the health server's `/metrics` (Prometheus). Traces are exported only
+when a collector is configured; without one they cost next to nothing.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from opentelemetry import context, metrics, trace
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+
+class Telemetry:
+    """The providers of one process."""
+
+    def __init__(self, *, service: str, otlp_endpoint: str | None) -> None:
+        """Install the providers for `service`; spans go to `otlp_endpoint` when there is one."""
+        resource = Resource.create({"service.name": service, "service.namespace": "backbone"})
+        self._meters = MeterProvider(resource=resource, metric_readers=[PrometheusMetricReader()])
+        metrics.set_meter_provider(self._meters)
+        self._tracers: TracerProvider | None = None
+        if otlp_endpoint is not None:
+            from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # noqa: PLC0415 - an extra
+                OTLPSpanExporter,
+            )
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - an extra
+
+            self._tracers = TracerProvider(resource=resource)
+            self._tracers.add_span_processor(
+                BatchSpanProcessor(OTLPSpanExporter(endpoint=otlp_endpoint))
+            )
+            trace.set_tracer_provider(self._tracers)
+
+    def shutdown(self) -> None:
+        """Export what is left and stop."""
+        self._meters.shutdown()
+        if self._tracers is not None:
+            self._tracers.shutdown()
+
+
+def tracer(name: str) -> trace.Tracer:
+    """Return the tracer of a module."""
+    return trace.get_tracer(name)
+
+
+def meter(name: str) -> metrics.Meter:
+    """Return the meter of a module."""
+    return metrics.get_meter(name)
+
+
+def traceparent() -> str | None:
+    """Return the W3C traceparent of the current span, None outside of one."""
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier)
+    return carrier.get("traceparent")
+
+
+@contextmanager
+def attached(parent: str | None) -> Iterator[None]:
+    """Make `parent`, a W3C traceparent, the current context; an invalid one is ignored."""
+    if not parent:
+        yield
+        return
+    token = context.attach(_PROPAGATOR.extract({"traceparent": parent}))
+    try:
+        yield
+    finally:
+        context.detach(token)
