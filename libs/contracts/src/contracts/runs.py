@@ -8,6 +8,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 from contracts.decisions import AutomatedInstance
 from contracts.triggers import Trigger
 
+MAX_OUTPUT_BYTES = 256 * 1024
+"""A task's output as canonical JSON; a larger one is a failure of the task."""
+
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True)

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 
 from contracts.roles import Role
-
 from runtime.identity import Identity
 
 Policy = Mapping[str, frozenset[Role]]

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
-from contracts.names import Metadata
 
+from contracts.names import Metadata
 from runtime import telemetry
 from runtime.grpcserver import MAX_MESSAGE_BYTES
 from runtime.tls import TlsFiles

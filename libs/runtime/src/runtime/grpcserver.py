@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 import grpc
-from contracts.names import Metadata
-from contracts.telemetry import Metric
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from contracts.names import Metadata
+from contracts.telemetry import Metric
 from runtime import authorisation, identity, logs, rpcerrors, telemetry
 from runtime.authorisation import Policy
 from runtime.errors import ConfigurationError, DatabaseUnavailableError

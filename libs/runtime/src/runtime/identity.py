@@ -1,7 +1,8 @@
 """Who is calling: an identity with roles, known inside every RPC.
 
 Locally everybody is the one fixed identity that may do everything (its name comes from the
-caller). Elsewhere the client certificate says it: a SPIFFE-style URI SAN `spiffe://<trust domain>/<service>`.
+caller). Elsewhere the client certificate says it, by a SPIFFE-style URI SAN:
+`spiffe://<trust domain>/<service>`.
 """
 
 import re
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import grpc
+
 from contracts.names import Metadata
 from contracts.roles import Role
 

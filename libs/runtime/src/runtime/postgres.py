@@ -21,7 +21,7 @@ _ACQUIRE_TIMEOUT_S = 5.0
 _COMMAND_TIMEOUT_S = 15.0
 _ATTEMPTS = 5
 
-_UNAVAILABLE = (
+UNAVAILABLE = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
@@ -42,7 +42,7 @@ class Transaction:
     """An open transaction in `namespace`. Lives no longer than the block that opened it."""
 
     namespace: str
-    connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
     async def fetch(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
         """Return all rows."""
@@ -98,7 +98,7 @@ class Postgres:
                     "tcp_user_timeout": "15000",
                 },
             )
-        except _UNAVAILABLE as exc:
+        except UNAVAILABLE as exc:
             raise DatabaseUnavailableError(f"PostgreSQL cannot be reached: {_text(exc)}") from exc
         except asyncpg.PostgresError as exc:
             raise DatabaseUnavailableError(f"PostgreSQL refuses the connection: {exc}") from exc
@@ -120,7 +120,7 @@ class Postgres:
         try:
             async with self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection:
                 await connection.fetchval("SELECT 1")
-        except _UNAVAILABLE as exc:
+        except UNAVAILABLE as exc:
             raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_text(exc)}") from exc
 
     @asynccontextmanager
@@ -140,7 +140,7 @@ class Postgres:
                     "SELECT set_config('backbone.namespace', $1, true)", namespace
                 )
                 yield Transaction(namespace, connection)
-        except _UNAVAILABLE as exc:
+        except UNAVAILABLE as exc:
             raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_text(exc)}") from exc
 
     async def retrying(self, namespace: str, work: Callable[[Transaction], Awaitable[T]]) -> T:
@@ -183,18 +183,18 @@ async def dedicated(dsn: str, *, application: str) -> AsyncIterator[Any]:
                 "tcp_user_timeout": "15000",
             },
         )
-    except _UNAVAILABLE as exc:
+    except UNAVAILABLE as exc:
         raise DatabaseUnavailableError(f"PostgreSQL cannot be reached: {_text(exc)}") from exc
     except asyncpg.PostgresError as exc:
         raise DatabaseUnavailableError(f"PostgreSQL refuses the connection: {exc}") from exc
     try:
         yield connection
-    except _UNAVAILABLE as exc:
+    except UNAVAILABLE as exc:
         raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_text(exc)}") from exc
     finally:
         try:
             await connection.close(timeout=2.0)
-        except (*_UNAVAILABLE, asyncpg.PostgresError):
+        except (*UNAVAILABLE, asyncpg.PostgresError):
             connection.terminate()
 
 

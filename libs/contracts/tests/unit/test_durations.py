@@ -1,0 +1,21 @@
+"""Durations as people write them."""
+
+from datetime import timedelta
+
+import pytest
+
+from contracts import durations
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30s", 30), ("15m", 900), ("1h30m", 5400), ("2d", 172800), ("PT15M", 900), ("P2D", 172800)],
+)
+def test_both_spellings_are_read(text, seconds):
+    assert durations.parse(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["", "15", "m", "P", "PT", "1.5h", "-1s", "1m1h", "15 m"])
+def test_anything_else_is_refused_with_an_example(text):
+    with pytest.raises(ValueError, match="15m"):
+        durations.parse(text)

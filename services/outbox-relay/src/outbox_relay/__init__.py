@@ -1,0 +1,1 @@
+"""Publishes the outboxes of other services to Kafka: at least once, in order per stream."""

@@ -1,0 +1,1 @@
+"""The edges: PostgreSQL and Kafka."""
