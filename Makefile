@@ -1,0 +1,114 @@
+# Everything a person does here. `make` alone prints this help.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := $(wildcard libs/* services/* tools/*)
+INSTALLED := $(VENV)/.installed
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+
+.PHONY: help
+help: ## Print this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- set-up -------------------------------------------------------------------------------------
+
+.PHONY: setup
+setup: $(INSTALLED) ## Make the virtual environment and install everything from the lock
+
+$(INSTALLED): requirements/lock.txt $(addsuffix /pyproject.toml,$(PACKAGES))
+	@$(PYTHON) tools/devstack/src/devstack/preflight.py
+	@test -x $(BIN)/python || { echo "setup: making the virtual environment in $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "setup: installing the locked packages (about a minute the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/lock.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(addprefix -e ./,$(PACKAGES))
+	@touch $@
+
+.PHONY: tools
+tools: setup ## Install the servers of the local stack into the cache, where the machine lacks them
+	@$(RUN) devstack tools install
+
+# --- the product, locally ------------------------------------------------------------------------
+
+.PHONY: demo
+demo: setup ## Bring everything up, run two definitions, show what happens (KEEP=1 leaves it running)
+	@$(RUN) python examples/demo/run.py $(if $(KEEP),--keep)
+
+.PHONY: up
+up: setup ## Start the local stack and every service
+	@$(RUN) devstack up
+
+.PHONY: down
+down: setup ## Stop them
+	@$(RUN) devstack down
+
+.PHONY: status
+status: setup ## Say what runs, where, and what has crashed
+	@$(RUN) devstack status
+
+.PHONY: logs
+logs: setup ## Print the log of one process: make logs NAME=router
+	@$(RUN) devstack logs $(NAME)
+
+# --- checks --------------------------------------------------------------------------------------
+
+.PHONY: test
+test: setup ## Run all tests on real servers: unit, contract, integration, end to end
+	@$(RUN) python -m pytest $(ARGS)
+
+.PHONY: test-unit
+test-unit: setup ## Run the tests that need no server
+	@$(RUN) python -m pytest libs/*/tests/unit services/*/tests/unit tools/*/tests/unit tests/contract tests/replay $(ARGS)
+
+.PHONY: test-full
+test-full: test ## Run what takes longer too (the same as test until there is more)
+
+.PHONY: lint
+lint: setup ## ruff, buf and the lock: format, lint, no address in a lock file
+	@$(RUN) ruff format --check --quiet . && $(RUN) ruff check --quiet .
+	@cd proto && $(CURDIR)/$(BIN)/buf lint
+	@! grep -nE 'https?://' requirements/*.txt tools/devstack/src/devstack/tools/locks/* || { echo "lint: a lock file holds an address"; exit 1; }
+
+.PHONY: types
+types: setup ## mypy --strict over every package
+	@$(RUN) mypy libs/*/src services/*/src tools/*/src benchmarks examples
+
+.PHONY: imports
+imports: setup ## import-linter: who may import whom
+	@$(RUN) lint-imports --no-cache
+
+.PHONY: generated
+generated: setup ## Check that generating stubs and schemas changes nothing
+	@before=$$(git hash-object $$(git ls-files libs/contracts) | git hash-object --stdin); \
+	$(RUN) ./proto/generate.sh; $(RUN) python -m contracts.jsonschemas; \
+	after=$$(git hash-object $$(git ls-files libs/contracts) | git hash-object --stdin); \
+	test "$$before" = "$$after" || { echo "generated: the checked-in stubs or schemas are not what the sources give; commit them"; git --no-pager diff --stat -- libs/contracts; exit 1; }
+
+.PHONY: check
+check: lint types imports generated ## All static checks
+
+.PHONY: format
+format: setup ## Format the code
+	@$(RUN) ruff format --quiet . && $(RUN) ruff check --fix --quiet .
+
+.PHONY: bench
+bench: setup ## Run one benchmark: make bench NAME=first-run
+	@test -n "$(NAME)" || { echo "bench: say which, for example make bench NAME=first-run"; exit 2; }
+	@$(RUN) python -m benchmarks $(NAME) $(ARGS)
+
+# --- sources that are generated -------------------------------------------------------------------
+
+.PHONY: protos
+protos: setup ## Write the stubs from proto/
+	@$(RUN) ./proto/generate.sh
+
+.PHONY: schemas
+schemas: setup ## Write the published JSON Schemas from the models
+	@$(RUN) python -m contracts.jsonschemas
+
+.PHONY: lock
+lock: ## Write requirements/lock.txt (UPGRADE=1 takes the newest versions); needs uv
+	@./requirements/compile.sh

@@ -1,0 +1,74 @@
+"""Health over real HTTP."""
+
+import asyncio
+import json
+import socket
+import urllib.error
+import urllib.request
+
+import pytest
+
+from runtime.errors import ConfigurationError
+from runtime.httpserver import Health, HttpServer
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def get(port, path):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as exc:
+        with exc:
+            return exc.code, exc.read()
+
+
+@pytest.fixture
+async def server():
+    health, port = Health(), free_port()
+    subject = HttpServer(listen=f"127.0.0.1:{port}", health=health)
+    await subject.start()
+    yield health, port
+    await subject.stop()
+
+
+async def test_a_process_is_alive_before_it_is_ready(server):
+    _, port = server
+    assert (await asyncio.to_thread(get, port, "/livez"))[0] == 200
+    assert (await asyncio.to_thread(get, port, "/readyz"))[0] == 503
+
+
+async def test_a_failing_check_is_named(server):
+    health, port = server
+
+    async def broken():
+        raise OSError("no route")
+
+    health.set_serving(True)
+    assert (await asyncio.to_thread(get, port, "/readyz"))[0] == 200
+    health.add_check("ledger", broken)
+    status, body = await asyncio.to_thread(get, port, "/readyz")
+    assert status == 503
+    assert json.loads(body)["problems"] == {"ledger": "no route"}
+
+
+async def test_figures_are_served(server):
+    _, port = server
+    status, body = await asyncio.to_thread(get, port, "/metrics/")
+    assert status == 200
+    assert b"python_info" in body
+
+
+async def test_a_taken_address_is_named(server):
+    _, port = server
+    with pytest.raises(ConfigurationError, match="BACKBONE_HTTP_LISTEN"):
+        await HttpServer(listen=f"127.0.0.1:{port}", health=Health()).start()
+
+
+def test_a_malformed_address_is_named():
+    with pytest.raises(ConfigurationError, match="host:port"):
+        HttpServer(listen="nowhere", health=Health())
