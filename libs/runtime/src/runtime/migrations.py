@@ -44,7 +44,7 @@ def apply(
             with backend.lock():
                 backend.apply_migrations(missing)
             return [migration.id for migration in missing]
-    except (psycopg.Error, yoyo.exceptions.MigrationError) as exc:
+    except (psycopg.Error, yoyo.exceptions.BadMigration) as exc:
         raise MigrationError(f"migrating the schema {schema} failed: {exc}") from exc
 
 

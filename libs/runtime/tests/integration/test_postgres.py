@@ -1,0 +1,106 @@
+"""The pool against a real PostgreSQL: namespaces, timeouts, conflicts, a server that goes away."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from runtime import postgres
+from runtime.errors import DatabaseUnavailableError
+from runtime.postgres import Postgres
+
+
+@pytest.fixture
+async def pool(database):
+    pool = await Postgres.connect(
+        database.dsn("ledger"), application="test", schema="ledger", size=3
+    )
+    yield pool
+    await pool.close()
+
+
+async def test_a_transaction_knows_its_namespace_and_the_next_one_does_not(pool):
+    read = "SELECT current_setting('backbone.namespace', true)"
+    async with pool.transaction("dev") as transaction:
+        assert await transaction.fetchval(read) == "dev"
+    async with pool.transaction("stage") as transaction:
+        assert await transaction.fetchval(read) == "stage"
+
+
+async def test_leaving_with_an_error_undoes_the_work(pool):
+    async with pool.transaction("dev") as transaction:
+        await transaction.execute("CREATE TABLE t (n int)")
+    with pytest.raises(KeyError):
+        async with pool.transaction("dev") as transaction:
+            await transaction.execute("INSERT INTO t VALUES (1)")
+            raise KeyError
+    async with pool.transaction("dev") as transaction:
+        assert await transaction.fetchval("SELECT count(*) FROM t") == 0
+
+
+async def test_a_statement_that_waits_for_ever_is_unavailable(pool):
+    with pytest.raises(DatabaseUnavailableError):
+        async with pool.transaction("dev") as transaction:
+            await transaction.execute("SET LOCAL statement_timeout = '100ms'")
+            await transaction.fetchval("SELECT pg_sleep(60)")
+
+
+async def test_a_deadlock_is_worked_again(pool):
+    async with pool.transaction("dev") as transaction:
+        await transaction.execute("CREATE TABLE t (id int PRIMARY KEY, n int)")
+        await transaction.execute("INSERT INTO t VALUES (1, 0), (2, 0)")
+    first_locks = asyncio.Barrier(2)
+    attempts = []
+
+    def add_in_order(first, second):
+        async def work(transaction):
+            attempts.append(first)
+            await transaction.execute("UPDATE t SET n = n + 1 WHERE id = $1", first)
+            if len(attempts) <= 2:
+                await first_locks.wait()
+            await transaction.execute("UPDATE t SET n = n + 1 WHERE id = $1", second)
+
+        return work
+
+    await asyncio.gather(
+        pool.retrying("dev", add_in_order(1, 2)), pool.retrying("dev", add_in_order(2, 1))
+    )
+    assert len(attempts) == 3
+    async with pool.transaction("dev") as transaction:
+        assert [row["n"] for row in await transaction.fetch("SELECT n FROM t")] == [2, 2]
+
+
+async def test_a_cut_connection_is_unavailable_and_the_pool_recovers(pool, database):
+    killer = await asyncpg.connect(database.dsn())
+    try:
+        with pytest.raises(DatabaseUnavailableError):
+            async with pool.transaction("dev") as transaction:
+                pid = await transaction.fetchval("SELECT pg_backend_pid()")
+                await killer.execute("SELECT pg_terminate_backend($1, 5000)", pid)
+                await transaction.fetchval("SELECT 1")
+    finally:
+        await killer.close()
+    await pool.ping()
+
+
+async def test_a_server_that_is_not_there_is_unavailable():
+    with pytest.raises(DatabaseUnavailableError, match="cannot be reached"):
+        await Postgres.connect(
+            "postgresql://x:y@127.0.0.1:1/x", application="test", schema="ledger"
+        )
+
+
+async def test_a_wrong_password_is_named(database):
+    with pytest.raises(DatabaseUnavailableError, match="password"):
+        await Postgres.connect(
+            database.dsn("ledger").replace(database.passwords["ledger"], "wrong"),
+            application="test",
+            schema="ledger",
+        )
+
+
+async def test_a_dedicated_session_is_closed_at_the_end(database):
+    async with postgres.dedicated(database.dsn("ledger"), application="lonely") as connection:
+        assert await connection.fetchval("SELECT pg_try_advisory_lock(7)")
+    async with postgres.dedicated(database.dsn("ledger"), application="other") as connection:
+        assert await connection.fetchval("SELECT pg_try_advisory_lock(7)")
