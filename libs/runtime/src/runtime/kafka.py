@@ -78,6 +78,8 @@ class KafkaProducer:
                 "allow.auto.create.topics": False,
                 # A topic that appears is seen within seconds, not minutes.
                 "topic.metadata.refresh.interval.ms": 10_000,
+                # A topic that is not there fails its records soon: others wait behind them.
+                "topic.metadata.propagation.max.ms": 2_000,
                 "log_level": 3,
                 "error_cb": _note_error,
             }
