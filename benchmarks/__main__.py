@@ -1,0 +1,21 @@
+"""`python -m benchmarks NAME`: runs one benchmark."""
+
+import asyncio
+import sys
+
+from benchmarks import first_run, report
+
+BENCHMARKS = {"first-run": first_run.main}
+
+
+def main() -> None:
+    """Run the benchmark that the command line names."""
+    if len(sys.argv) < 2 or sys.argv[1] not in BENCHMARKS:
+        report.note(f"usage: python -m benchmarks {' | '.join(BENCHMARKS)}")
+        sys.exit(2)
+    report.machine()
+    asyncio.run(BENCHMARKS[sys.argv[1]](sys.argv[2:]))
+
+
+if __name__ == "__main__":
+    main()
