@@ -1,0 +1,1 @@
+"""The registry: versioned definitions, and the schedules they ask for."""

@@ -1,0 +1,1 @@
+"""What a definition is and how it changes: pure, without I/O, clock or randomness."""

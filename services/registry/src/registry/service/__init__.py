@@ -1,0 +1,1 @@
+"""The use cases: definitions, the news of their changes, and what follows from them elsewhere."""

@@ -1,0 +1,255 @@
+"""Makes the ledger and the wake-up clock follow the definitions, however often either is away.
+
+One replica does this for a namespace. The ledger is told first, and the clock after it: a wake-up
+for which the ledger knows no schedule would account for nothing. Everything written is idempotent
+and follows from the active versions alone, so that a crash between any two steps is made good by
+the next pass.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Never
+
+from registry.domain import materialisation
+from registry.domain.materialisation import Desired, Wakeup
+from registry.errors import LeadershipLostError, MaterialisationError, NeighbourUnavailableError
+from registry.ports import (
+    DefinitionStore,
+    Leadership,
+    Materialisations,
+    ScheduleLedger,
+    Term,
+    WakeupClock,
+)
+from registry.service.changes import Changes
+from runtime import logs
+from runtime.errors import DatabaseUnavailableError
+from runtime.faultpoints import faultpoint
+
+_READ_PAGE = 200
+_READ_BYTES = 8 * 1024 * 1024
+_FIRST_RETRY_S = 0.25
+_LAST_RETRY_S = 10.0
+
+_log = logs.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A definition as this replica has to hand it on, and how far that has come."""
+
+    wanted: Desired
+    wakeup: Wakeup | None
+    ledger_told: bool = False
+    materialised: bool = False
+    # The error that the database has of it: empty for success, None before the first record.
+    recorded: str | None = None
+
+    def stands(self, present: Mapping[str, str]) -> bool:
+        """Say whether the clock has exactly what is wanted."""
+        fingerprint = self.wakeup.fingerprint if self.wakeup is not None else None
+        return present.get(self.wanted.definition_id) == fingerprint
+
+
+class Reconciler:
+    """Materialises the schedules of one namespace while this replica leads.
+
+    A changed definition is handed on at once; every `interval` all are compared with what is there.
+    """
+
+    def __init__(
+        self,
+        *,
+        namespace: str,
+        store: DefinitionStore,
+        materialisations: Materialisations,
+        ledger: ScheduleLedger,
+        clock: WakeupClock,
+        leadership: Leadership,
+        changes: Changes,
+        now: Callable[[], datetime],
+        interval: timedelta,
+    ) -> None:
+        self.name = f"reconciler.{namespace}"
+        self._namespace = namespace
+        self._store = store
+        self._materialisations = materialisations
+        self._ledger = ledger
+        self._clock = clock
+        self._leadership = leadership
+        self._changes = changes
+        self._now = now
+        self._interval = interval.total_seconds()
+        self._entries: dict[str, _Entry] = {}
+        self._seen = 0
+        self._trouble: str | None = None
+        self._log = _log.bind(namespace=namespace)
+        self._task: asyncio.Task[Never] | None = None
+
+    async def start(self) -> None:
+        """Begin to seek the lead."""
+        self._task = asyncio.create_task(self._run(), name=self.name)
+
+    async def wait(self) -> None:
+        """Wait for the end, which only a fault brings."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def stop(self) -> None:
+        """Give up the lead; what is half done is done again by the next leader."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> Never:
+        failures = 0
+        while True:
+            try:
+                async with self._leadership.held() as term:
+                    self._log.info("reconciler_leads")
+                    failures = 0
+                    await self._lead(term)
+            except (LeadershipLostError, DatabaseUnavailableError) as exc:
+                self._in_trouble(str(exc))
+                failures += 1
+                await asyncio.sleep(_backoff(failures))
+
+    async def _lead(self, term: Term) -> Never:
+        """Follow the changes. A new term trusts nothing that an earlier one has done."""
+        self._entries, self._seen = {}, 0
+        loop = asyncio.get_running_loop()
+        failures, full_due = 0, loop.time()
+        while True:
+            known = self._changes.newest(self._namespace)
+            try:
+                await term.confirm()
+                changed = await self._refresh()
+                if loop.time() >= full_due or failures:
+                    healthy = await self._reconcile_all(term)
+                    full_due = loop.time() + self._interval
+                else:
+                    healthy = await self._reconcile(term, changed)
+            except NeighbourUnavailableError as exc:
+                await self._record_away(exc)
+                self._in_trouble(str(exc))
+                failures += 1
+                # News do not cut this short: whatever changed, the neighbour is still away.
+                await asyncio.sleep(_backoff(failures))
+                continue
+            self._out_of_trouble()
+            failures = 0 if healthy else failures + 1
+            pause = full_due - loop.time()
+            await self._changes.wait(
+                self._namespace,
+                beyond=max(self._seen, known),
+                timeout_s=min(pause, _backoff(failures)) if failures else pause,
+            )
+            if self._changes.closed:
+                # The process is ending, and will cancel this.
+                await asyncio.sleep(self._interval)
+
+    async def _refresh(self) -> list[str]:
+        """Read what has changed since the last time; return whose definitions."""
+        changed: list[str] = []
+        while versions := await self._store.changed(
+            self._namespace, after_revision=self._seen, limit=_READ_PAGE, max_bytes=_READ_BYTES
+        ):
+            for version in versions:
+                wanted = materialisation.desired(version)
+                self._entries[version.definition_id] = _Entry(
+                    wanted, materialisation.wakeup(wanted)
+                )
+                changed.append(version.definition_id)
+                self._seen = version.revision
+        return changed
+
+    async def _reconcile_all(self, term: Term) -> bool:
+        """Compare everything with what is there; return False when a definition was refused."""
+        present = await self._clock.fingerprints(self._namespace)
+        healthy = await self._reconcile(term, list(self._entries), present)
+        for definition_id in sorted(set(present) - set(self._entries)):
+            await term.confirm()
+            # Another replica may have led, and applied it, since we read.
+            if await self._store.active(self._namespace, definition_id) is None:
+                await self._clock.remove(self._namespace, definition_id)
+                self._log.info("schedule_removed", definition_id=definition_id)
+        return healthy
+
+    async def _reconcile(
+        self,
+        term: Term,
+        definition_ids: Iterable[str],
+        present: Mapping[str, str] | None = None,
+    ) -> bool:
+        """Hand these definitions on; `present` is what the clock has, None when that is unknown."""
+        healthy = True
+        for definition_id in dict.fromkeys(definition_ids):
+            entry = self._entries[definition_id]
+            if entry.materialised and present is not None and entry.stands(present):
+                continue
+            await term.confirm()
+            entry.materialised = False
+            try:
+                await self._hand_on(entry, present)
+            except MaterialisationError as exc:
+                healthy = False
+                await self._record(entry, error=str(exc))
+            else:
+                entry.materialised = True
+                await self._record(entry, error=None)
+        return healthy
+
+    async def _hand_on(self, entry: _Entry, present: Mapping[str, str] | None) -> None:
+        wanted = entry.wanted
+        if not entry.ledger_told:
+            faultpoint("registry.before_put_schedule")
+            await self._ledger.put(wanted)
+            faultpoint("registry.after_put_schedule")
+            entry.ledger_told = True
+        if present is not None and entry.stands(present):
+            return
+        faultpoint("registry.before_set_clock")
+        if entry.wakeup is None:
+            await self._clock.remove(wanted.namespace, wanted.definition_id)
+        else:
+            late = materialisation.overdue(wanted, now=self._now())
+            await self._clock.put(entry.wakeup, at_once=late)
+        faultpoint("registry.after_set_clock")
+
+    async def _record_away(self, exc: NeighbourUnavailableError) -> None:
+        for entry in self._entries.values():
+            if not entry.materialised:
+                await self._record(entry, error=f"{exc.neighbour} does not answer", quietly=True)
+
+    async def _record(self, entry: _Entry, *, error: str | None, quietly: bool = False) -> None:
+        if entry.recorded == (error or ""):
+            return
+        wanted = entry.wanted
+        await self._materialisations.record(
+            self._namespace, wanted.definition_id, version=wanted.version, error=error
+        )
+        entry.recorded = error or ""
+        fields = {"definition_id": wanted.definition_id, "version": wanted.version}
+        if error is None:
+            self._log.info("schedules_materialised", schedules=len(wanted.schedules), **fields)
+        elif not quietly:
+            self._log.error("schedules_refused", error=error, **fields)
+
+    def _in_trouble(self, error: str) -> None:
+        if self._trouble is None:
+            self._log.warning("reconciler_waits", error=error)
+        self._trouble = error
+
+    def _out_of_trouble(self) -> None:
+        if self._trouble is not None:
+            self._log.info("reconciler_goes_on")
+        self._trouble = None
+
+
+def _backoff(failures: int) -> float:
+    """Return seconds to wait after so many failures in a row, with jitter against stampedes."""
+    longest = min(_LAST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(failures - 1, 16))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
