@@ -15,6 +15,7 @@ import grpc
 
 from contracts.names import Metadata
 from contracts.roles import Role
+from runtime.errors import ConfigurationError
 
 _ACTOR = re.compile(r"^[A-Za-z0-9][A-Za-z0-9@._:/-]{0,127}$")
 _SPIFFE = re.compile(r"^spiffe://[a-z0-9.-]+/([a-z0-9][a-z0-9/-]{0,126})$")
@@ -68,6 +69,22 @@ class CertificateAuthenticator:
             if match := _SPIFFE.match(name.decode("ascii", "replace")):
                 return Identity(match.group(1), frozenset({Role.SERVICE}))
         return None
+
+
+def authenticator(*, environment: str, tls: bool) -> Authenticator:
+    """Return how callers are told apart: by certificate, or locally not at all.
+
+    Raises:
+        ConfigurationError: there is no TLS outside of the local environment.
+    """
+    if tls:
+        return CertificateAuthenticator()
+    if environment == "local":
+        return LocalAuthenticator()
+    raise ConfigurationError(
+        "without TLS nobody can be told apart: set BACKBONE_TLS_CERTIFICATE and its companions, or "
+        "BACKBONE_ENVIRONMENT=local on a machine of your own"
+    )
 
 
 _CURRENT: ContextVar[Identity] = ContextVar("backbone_identity")

@@ -19,22 +19,26 @@ from runtime.errors import RuntimeLibraryError
 
 _log = logs.get_logger(__name__)
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
 
 
 class KafkaDeliveryError(RuntimeLibraryError):
     """The broker did not take a record.
 
     `fatal`: this producer is of no more use; make a new one. `refused`: the broker will refuse this
-    record again, however often it is sent (too large, no such topic, not authorised).
+    record again, however often it is sent (too large, no such topic, not authorised). `too_large`:
+    it is refused for its size alone.
     """
 
-    def __init__(self, topic: str, reason: str, *, fatal: bool, refused: bool) -> None:
+    def __init__(
+        self, topic: str, reason: str, *, fatal: bool, refused: bool, too_large: bool = False
+    ) -> None:
         super().__init__(f"{topic}: {reason}")
         self.topic = topic
         self.reason = reason
         self.fatal = fatal
         self.refused = refused
+        self.too_large = too_large
 
 
 _REFUSED = frozenset(
@@ -153,7 +157,11 @@ def _settle(
 
 def _delivery_error(topic: str, error: KafkaError) -> KafkaDeliveryError:
     return KafkaDeliveryError(
-        topic, error.str(), fatal=error.fatal(), refused=error.code() in _REFUSED
+        topic,
+        error.str(),
+        fatal=error.fatal(),
+        refused=error.code() in _REFUSED,
+        too_large=error.code() == KafkaError.MSG_SIZE_TOO_LARGE,
     )
 
 

@@ -10,7 +10,7 @@ from backbone.registry.v1 import registry_pb2
 from backbone.router.v1 import router_pb2, router_pb2_grpc
 from contracts.roles import Role
 from runtime import authorisation, grpcclient, identity, rpcerrors
-from runtime.errors import DatabaseUnavailableError
+from runtime.errors import ConfigurationError, DatabaseUnavailableError
 from runtime.grpcserver import GrpcServer, Service
 
 SERVICE = "backbone.router.v1.RouterService"
@@ -20,7 +20,7 @@ class Servicer(router_pb2_grpc.RouterServiceServicer):
     def __init__(self, behaviour: Callable[[], str]) -> None:
         self.behaviour = behaviour
 
-    async def TriggerDefinition(self, request, context):  # noqa: ARG002
+    async def TriggerDefinition(self, request, context):
         outcome = self.behaviour()
         if outcome == "hang":
             await asyncio.Event().wait()
@@ -147,3 +147,14 @@ async def test_two_servers_do_not_share_a_port(serve):
     with pytest.raises(Exception, match="BACKBONE_GRPC_LISTEN"):
         await second.start()
     await first.stop()
+
+
+def test_without_tls_only_the_local_environment_trusts_its_callers():
+    assert isinstance(
+        identity.authenticator(environment="local", tls=False), identity.LocalAuthenticator
+    )
+    assert isinstance(
+        identity.authenticator(environment="prod", tls=True), identity.CertificateAuthenticator
+    )
+    with pytest.raises(ConfigurationError, match="BACKBONE_TLS_CERTIFICATE"):
+        identity.authenticator(environment="prod", tls=False)

@@ -19,12 +19,11 @@ from registry.service.changes import Changes, RevisionPoll
 from registry.service.definitions import DefinitionService
 from registry.service.reconciler import Reconciler
 from registry.settings import Settings
-from runtime import commands, grpcclient, logs, migrations, telemetry, temporal
+from runtime import commands, grpcclient, identity, logs, migrations, telemetry, temporal
 from runtime.commands import Check
 from runtime.errors import ConfigurationError
 from runtime.grpcserver import GrpcServer
 from runtime.httpserver import Health, HttpServer
-from runtime.identity import CertificateAuthenticator, LocalAuthenticator
 from runtime.lifecycle import Closing, Component, Process
 from runtime.postgres import Postgres
 from runtime.tls import TlsFiles
@@ -45,7 +44,7 @@ async def serve() -> None:
     settings = Settings()
     logs.setup(service=SERVICE, level=settings.log_level)
     tls = TlsFiles.of(settings)
-    authenticator = _authenticator(settings, tls)
+    authenticator = identity.authenticator(environment=settings.environment, tls=tls is not None)
     provider = telemetry.Telemetry(service=SERVICE, otlp_endpoint=settings.otlp_endpoint)
     health = Health()
     try:
@@ -107,7 +106,7 @@ async def check() -> Sequence[Check]:
     settings = Settings()
     logs.setup(service=SERVICE, level=settings.log_level)
     tls = TlsFiles.of(settings)
-    _authenticator(settings, tls)
+    identity.authenticator(environment=settings.environment, tls=tls is not None)
     return await asyncio.gather(
         commands.probe("postgres", _database(settings)),
         commands.probe("ledger", _ledger(settings, tls)),
@@ -115,19 +114,6 @@ async def check() -> Sequence[Check]:
             commands.probe(f"temporal {namespace}", _temporal(settings, namespace))
             for namespace in settings.namespaces
         ),
-    )
-
-
-def _authenticator(
-    settings: Settings, tls: TlsFiles | None
-) -> CertificateAuthenticator | LocalAuthenticator:
-    if tls is not None:
-        return CertificateAuthenticator()
-    if settings.environment == "local":
-        return LocalAuthenticator()
-    raise ConfigurationError(
-        "without TLS nobody can be told apart: set BACKBONE_TLS_CERTIFICATE and its companions, or "
-        "BACKBONE_ENVIRONMENT=local on a machine of your own"
     )
 
 
