@@ -41,6 +41,8 @@ def _validate(value: Any) -> Any:
         duration = value
     else:
         raise ValueError("a duration is text: 30s, 15m, 1h30m, 2d or ISO 8601 (PT15M)")
+    if duration.microseconds:
+        raise ValueError("a duration is in whole seconds")
     if not timedelta(0) < duration <= timedelta(days=3660):
         raise ValueError("a duration is longer than zero and at most ten years")
     return duration

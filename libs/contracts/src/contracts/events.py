@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 from contracts.decisions import RunStatus
 from contracts.definitions import Assignees
@@ -20,6 +20,7 @@ class DefinitionApplied(_Payload):
 
     definition_id: str
     version: int
+    revision: int = Field(description="Rises with every change of a definition in the namespace.")
     content_sha256: str
     content: dict[str, Any]
     actor: str
@@ -39,6 +40,7 @@ class RunDecided(_Payload):
     snapshot_sha256: str
     decision_sha256: str
     tasks: int
+    human_tasks: int = 0
     status: RunStatus
     workflow_run_id: str
     scheduled_for: AwareDatetime | None = None
@@ -86,7 +88,10 @@ class TaskCreated(_Payload):
 
 
 class TaskCompleted(_Payload):
-    """A task was done: by its handler (`output`), or by a person (`output` is the answer)."""
+    """A task was done: by its handler (`output`), or by a person (`output` is the answer).
+
+    `actor` said so, and may have given a `reason`.
+    """
 
     task_id: UUID
     run_id: str
@@ -96,6 +101,7 @@ class TaskCompleted(_Payload):
     type: str
     output: JsonValue = None
     actor: str | None = None
+    reason: str | None = None
 
 
 class TaskFailed(_Payload):

@@ -100,6 +100,14 @@ def schedule_id(definition_id: str) -> str:
     return f"schedule:{definition_id}"
 
 
+def definition_of_schedule(schedule: str) -> DefinitionId | None:
+    """Return whose Temporal Schedule this id names, None when it is not one of ours."""
+    prefix, _, definition_id = schedule.partition(":")
+    if prefix != "schedule" or not re.match(DEFINITION_ID_PATTERN, definition_id):
+        return None
+    return DefinitionId(definition_id)
+
+
 def tick_workflow_id(definition_id: str) -> str:
     """Return the workflow id of a definition's ticks; Temporal appends the wake-up's time."""
     return f"tick:{definition_id}"

@@ -65,6 +65,8 @@ class Header(StrEnum):
     ORIGIN_OFFSET = "backbone-origin-offset"
     ORIGIN_TIMESTAMP = "backbone-origin-timestamp"
     ATTEMPTS = "backbone-attempts"
+    HEADERS_UNREADABLE = "backbone-headers-unreadable"
+    VALUE_CUT_FROM = "backbone-value-cut-from"
 
 
 class Metadata(StrEnum):

@@ -13,6 +13,9 @@ class Metric(StrEnum):
     ROUTER_RECORDS = "backbone.router.records"
     ROUTER_DEAD_LETTERS = "backbone.router.dead_letters"
     ROUTER_ROUTE_DURATION = "backbone.router.route.duration"
+    ROUTER_CANDIDATES = "backbone.router.candidates"
+    ROUTER_HOLDS = "backbone.router.holds"
+    ROUTER_SEEN_MISSES = "backbone.router.seen.misses"
     WORKER_DECISIONS = "backbone.worker.decisions"
     LEDGER_RUNS = "backbone.ledger.runs"
     LEDGER_TASKS = "backbone.ledger.tasks"
@@ -29,6 +32,7 @@ class Span(StrEnum):
 
     ROUTE = "backbone.route"
     DECIDE = "backbone.decide"
+    HANDLE = "backbone.handle"
     PUBLISH = "backbone.publish"
 
 

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from contracts import durations
 
@@ -19,3 +20,11 @@ def test_both_spellings_are_read(text, seconds):
 def test_anything_else_is_refused_with_an_example(text):
     with pytest.raises(ValueError, match="15m"):
         durations.parse(text)
+
+
+@pytest.mark.parametrize(
+    "duration", [timedelta(milliseconds=1), timedelta(0), timedelta(days=4000), 15]
+)
+def test_only_whole_seconds_of_a_sane_length_are_taken(duration):
+    with pytest.raises(ValidationError):
+        TypeAdapter(durations.Duration).validate_python(duration)

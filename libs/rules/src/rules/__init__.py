@@ -1,0 +1,1 @@
+"""What Backbone decides with: patterns, expressions, decisions, schedules. Pure, so repeatable."""

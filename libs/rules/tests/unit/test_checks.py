@@ -1,0 +1,200 @@
+"""What is found wrong in a definition before it ever runs."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from contracts.definitions import ActivityDefinition
+from rules import checks
+
+MISSED = {"policy": "compress", "window": "24h"}
+
+
+def spec(**fields: Any) -> ActivityDefinition:
+    whole = {
+        "taskQueue": "billing-tq",
+        "triggers": [],
+        "context": [
+            {"name": "overdue", "query": {"connector": "db", "statement": "overdue"}},
+        ],
+        "rules": [rule()],
+        **fields,
+    }
+    return ActivityDefinition.model_validate(
+        {
+            "apiVersion": "backbone/v1",
+            "kind": "ActivityDefinition",
+            "metadata": {"id": "billing.overdue", "namespace": "dev", "owner": "billing"},
+            "spec": whole,
+        }
+    )
+
+
+def rule(name: str = "remind", **fields: Any) -> dict[str, Any]:
+    return {"name": name, "task": automated(), **fields}
+
+
+def automated(**fields: Any) -> dict[str, Any]:
+    return {"type": "automated", "handler": "send", "taskQueue": "mail-tq", **fields}
+
+
+def human(**fields: Any) -> dict[str, Any]:
+    return {"type": "human", "title": "'Call'", "assignees": {"groups": ["desk"]}, **fields}
+
+
+def scheduled(**fields: Any) -> dict[str, Any]:
+    return {"triggers": [{"name": "tick", "schedule": {"missedRuns": MISSED, **fields}}]}
+
+
+def event(**fields: Any) -> dict[str, Any]:
+    return {"triggers": [{"name": "paid", "event": {"type": "paid", **fields}}]}
+
+
+def found(**fields: Any) -> list[str]:
+    return [str(problem) for problem in checks.problems(spec(**fields))]
+
+
+def test_a_definition_that_uses_all_of_the_language_has_no_problem() -> None:
+    assert (
+        found(
+            triggers=[
+                {
+                    "name": "hourly",
+                    "schedule": {
+                        "cron": "0 8-18 * * mon-fri",
+                        "timezone": "Europe/Berlin",
+                        "missedRuns": MISSED,
+                    },
+                },
+                {"name": "often", "schedule": {"every": "1s", "missedRuns": MISSED}},
+                {
+                    "name": "paid",
+                    "event": {
+                        "type": "paid",
+                        "match": {"payload": {"amount": [{"numeric": [">", 1000]}]}},
+                        "when": 'event.payload.currency == "EUR"',
+                    },
+                },
+            ],
+            context=[
+                {
+                    "name": "overdue",
+                    "query": {
+                        "connector": "db",
+                        "statement": "overdue",
+                        "parameters": {"until": "window.end", "by": "trigger.actor"},
+                    },
+                }
+            ],
+            rules=[
+                rule(
+                    when="size(context.overdue) > 0",
+                    forEach={"item": "invoice", "in": "context.overdue"},
+                    task=automated(key="invoice.id", input={"id": "invoice.id"}),
+                ),
+                rule(
+                    name="call",
+                    when="event != null && event.payload.urgent",
+                    task=human(
+                        form={
+                            "type": "object",
+                            "properties": {"done": {"type": "boolean"}},
+                            "required": ["done"],
+                        }
+                    ),
+                ),
+            ],
+        )
+        == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        (scheduled(cron="61 * * * *"), "spec.triggers[0].schedule.cron: minute: 61"),
+        (scheduled(cron="0 0 30 2 *"), "spec.triggers[0].schedule.cron: never due"),
+        (scheduled(cron="0 * * * *", timezone="Europe/Berln"),
+         "spec.triggers[0].schedule.timezone: unknown time zone 'Europe/Berln'"),
+        (scheduled(every="1m", timezone="Europe/Berlin"),
+         "spec.triggers[0].schedule.timezone: every counts"),
+        (scheduled(every=timedelta(milliseconds=10)),
+         "spec.triggers[0].schedule.every: the shortest period is 1s"),
+        (event(match={"payload": {"n": "x"}}), "spec.triggers[0].event.match.payload.n: expected"),
+        (event(match={}), "spec.triggers[0].event.match: an empty object"),
+        (event(when="event.n +"), "spec.triggers[0].event.when: column 10"),
+        (event(when="size(event.type)"),
+         "spec.triggers[0].event.when: expected true or false, but this gives a whole number"),
+        (event(when="context.overdue == []"),
+         "spec.triggers[0].event.when: unknown variable 'context'; there is: event"),
+        ({"rules": [rule(when="size(context.overdu) > 0")]},
+         "spec.rules[0].when: unknown context entry 'overdu'; did you mean 'overdue'?"),
+        ({"rules": [rule(when="context['late'].size() > 0")]},
+         "spec.rules[0].when: unknown context entry 'late'; there is: overdue"),
+        ({"rules": [rule(when="trigger.name == 'x'")]},
+         "spec.rules[0].when: unknown field of trigger 'name'; did you mean 'names'?"),
+        ({"rules": [rule(when="window.begin == ''")]},
+         "spec.rules[0].when: unknown field of window 'begin'"),
+        ({"rules": [rule(when="'yes'")]},
+         "spec.rules[0].when: expected true or false, but this gives a text"),
+        ({"rules": [rule(forEach={"item": "i", "in": "1"}, task=automated(key="i"))]},
+         "spec.rules[0].forEach.in: expected a list, but this gives a whole number"),
+        ({"rules": [rule(forEach={"item": "event", "in": "[1]"}, task=automated(key="event"))]},
+         "spec.rules[0].forEach.item: 'event' is a variable already"),
+        ({"rules": [rule(forEach={"item": "i", "in": "i"}, task=automated(key="i"))]},
+         "spec.rules[0].forEach.in: unknown variable 'i'"),
+        ({"rules": [rule(task=automated(key="[1]"))]},
+         "spec.rules[0].task.key: expected a text or a whole number, but this gives a list"),
+        ({"rules": [rule(task=automated(input={"to": "invoice.id"}))]},
+         "spec.rules[0].task.input.to: unknown variable 'invoice'"),
+        ({"rules": [rule(task=automated(taskQueue="billing-tq"))]},
+         "spec.rules[0].task.taskQueue: 'billing-tq' is the queue that"),
+        ({"rules": [rule(task=human(title="1.5"))]},
+         "spec.rules[0].task.title: expected a text, but this gives a number with decimals"),
+        ({"rules": [rule(task=human(form={"type": "string"}))]},
+         "spec.rules[0].task.form.type: the answer of a form is an object"),
+        ({"rules": [rule(task=human(form={"type": "object", "properties": {"a": 1}}))]},
+         "spec.rules[0].task.form.properties.a: expected a JSON Schema"),
+        ({"rules": [rule(task=human(form={"type": "object", "properties": []}))]},
+         "spec.rules[0].task.form.properties: expected an object"),
+        ({"rules": [rule(task=human(form={"type": "object", "required": "a"}))]},
+         "spec.rules[0].task.form.required: expected a list"),
+        ({"rules": [rule(task=human(
+            form={"type": "object", "properties": {"done": {}}, "required": ["don"]}))]},
+         "spec.rules[0].task.form.required: unknown field 'don'; did you mean 'done'?"),
+    ],
+)  # fmt: skip
+def test_a_problem_has_its_path_and_a_way_out(fields: dict[str, Any], problem: str) -> None:
+    [only] = found(**fields)
+    assert only.startswith(problem)
+
+
+def test_parameters_of_the_context_read_the_cause_only() -> None:
+    query = {"connector": "db", "statement": "s", "parameters": {"x": "context.y"}}
+    assert found(context=[{"name": "y", "query": query}]) == [
+        "spec.context[0].query.parameters.x: unknown variable 'context'; "
+        "there is: event, trigger, window"
+    ]
+
+
+def test_all_problems_are_told_at_once_in_the_order_of_the_text() -> None:
+    paths = [
+        problem.path
+        for problem in checks.problems(
+            spec(
+                **scheduled(cron="x * * * *", timezone="Mars"),
+                rules=[
+                    rule(when="1"),
+                    rule(name="two", task=automated(key="a + b", input={"x": "("})),
+                ],
+            )
+        )
+    ]
+    assert paths == [
+        "spec.triggers[0].schedule.cron",
+        "spec.triggers[0].schedule.timezone",
+        "spec.rules[0].when",
+        "spec.rules[1].task.key",
+        "spec.rules[1].task.input.x",
+    ]
