@@ -22,7 +22,7 @@ DEFINITION_ID_PATTERN = r"^[a-z][a-z0-9]*([-.][a-z0-9]+)*$"
 NAMESPACE_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 NAME_PATTERN = r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$"
 TASK_QUEUE_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*-tq$"
-REQUEST_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+REQUEST_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 # The root of every UUIDv5 below. Changing it would change every id that was ever derived.
 _ROOT = uuid.UUID("6b7f5f9c-1f0e-5d0a-9d52-0c5b8f1b6a01")

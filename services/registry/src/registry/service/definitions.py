@@ -103,7 +103,7 @@ class DefinitionService:
         reason = _usable_reason(reason)
         if request_id and not re.fullmatch(identifiers.REQUEST_ID_PATTERN, request_id):
             raise InvalidRequestError(
-                "request_id is not usable: letters, digits, '.', '_' and '-', at most 128"
+                "request_id is not usable: letters, digits, '.', '_' and '-', at most 100"
             )
         # Expressions are compiled here: too long for the event loop when a document is large.
         definition = await asyncio.to_thread(self._define, document)

@@ -1,0 +1,161 @@
+"""What the documents name exists: links, paths, make targets, modules, commands; examples apply."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from cli.__main__ import app
+from contracts.definitions import ActivityDefinition
+from rules import checks
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted(
+    path
+    for pattern in (
+        "*.md",
+        "docs/**/*.md",
+        "deploy/**/*.md",
+        "benchmarks/*.md",
+        "examples/**/*.md",
+        "libs/*/*.md",
+        "services/*/*.md",
+        "tools/*/*.md",
+    )
+    for path in ROOT.glob(pattern)
+)
+SCRIPTS = (*DOCUMENTS, ROOT / "docker-compose.yml", ROOT / "docker-compose.dev.yml")
+TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+TOP = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")}
+each_document = pytest.mark.parametrize(
+    "document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+
+
+def _anchors(markdown):
+    headings = re.findall(r"^#+ (.+)$", markdown, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _code(markdown):
+    """Return the inline code and the lines of code blocks."""
+    blocks = re.findall(r"^```[^\n]*\n(.*?)^```", markdown, re.DOTALL | re.MULTILINE)
+    prose = re.sub(r"^```.*?^```", "", markdown, flags=re.DOTALL | re.MULTILINE)
+    inline = [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose)]
+    return inline + [line.strip() for block in blocks for line in block.splitlines()]
+
+
+def test_the_documents_a_reader_begins_with_are_there():
+    names = {path.relative_to(ROOT).as_posix() for path in DOCUMENTS}
+    assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md"} <= names
+    assert {"docs/architecture.md", "docs/glossary.md", "docs/adr/README.md"} <= names
+
+
+@each_document
+def test_relative_links_lead_somewhere(document):
+    missing = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (document.parent / path).resolve() if path else document
+        if not found.exists() or (anchor and anchor not in _anchors(found.read_text())):
+            missing.append(target)
+    assert not missing
+
+
+@each_document
+def test_paths_in_code_exist(document):
+    missing = []
+    for code in _code(document.read_text()):
+        for word in code.split():
+            path = word.strip("\"'`,;()[]").removesuffix("/")
+            if path.partition("/")[0] not in TOP or "/" not in path or re.search(r"[<{*…]", path):
+                continue
+            if not (ROOT / path).exists() and not (document.parent / path).exists():
+                missing.append(path)
+    assert not missing
+
+
+@each_document
+def test_make_targets_exist(document):
+    named = {
+        target
+        for code in _code(document.read_text())
+        for target in re.findall(r"\bmake ([a-z][a-z-]*)", code)
+    }
+    assert named <= TARGETS
+
+
+def test_help_of_the_makefile_lists_every_phony_target():
+    makefile = (ROOT / "Makefile").read_text()
+    phony = set(re.findall(r"^\.PHONY: (\S+)", makefile, re.MULTILINE))
+    helped = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
+    assert phony <= helped
+
+
+@each_document
+def test_modules_that_are_run_exist(document):
+    for code in _code(document.read_text()):
+        for module in re.findall(r"python3? -m ([a-z][\w.]*)", code):
+            if module == "benchmarks":
+                assert (ROOT / "benchmarks" / "__main__.py").exists()
+            else:
+                assert importlib.util.find_spec(module), f"python -m {module}"
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_commands_of_the_cli_exist(path):
+    text = path.read_text()
+    lines = _code(text) if path.suffix == ".md" else text.splitlines()
+    root = typer.main.get_command(app)
+    for line in (line.removeprefix("$ ") for line in lines):
+        if not line.startswith("backbone "):
+            continue
+        words = shlex.split(line, comments=True)[1:]
+        command = root
+        while words and hasattr(command, "commands") and words[0][0].islower():
+            assert words[0] in command.commands, f"no such command: {line}"
+            command = command.commands[words.pop(0)]
+        options = {o for parameter in command.params for o in parameter.opts} | {"--help"}
+        options |= {o for parameter in root.params for o in parameter.opts}
+        assert {word for word in words if re.match(r"--[a-z]", word)} <= options, line
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))], ids=lambda path: path.name
+)
+def test_definitions_shown_can_be_applied(path):
+    shown = re.findall(r"^```yaml\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
+    definitions = [text for text in shown if "kind: ActivityDefinition" in text]
+    if path.name == "README.md" and path.parent == ROOT:
+        assert definitions
+    for text in definitions:
+        definition = ActivityDefinition.model_validate(yaml.safe_load(text))
+        assert not list(checks.problems(definition))
+
+
+def test_every_record_is_in_the_index_and_has_its_parts():
+    folder = ROOT / "docs" / "adr"
+    index = (folder / "README.md").read_text()
+    records = sorted(folder.glob("[0-9]*.md"))
+    assert [path.name[:3] for path in records] == [f"{n:03}" for n in range(1, len(records) + 1)]
+    for path in records:
+        text = path.read_text()
+        assert f"({path.name})" in index
+        assert text.startswith(f"# {path.name[:3]}: ")
+        parts = re.findall(r"^## (.+)$", text, re.MULTILINE)
+        assert parts == [
+            "Context",
+            "Decision",
+            "Consequences",
+            "Alternatives",
+            "What enforces it",
+        ]
+        assert re.search(r"^## Decision\n\n> ", text, re.MULTILINE), (
+            f"{path.name}: no quotable line"
+        )
