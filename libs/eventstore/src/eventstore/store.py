@@ -1,0 +1,219 @@
+"""The event store of one service: append, read, rebuild.
+
+State and event are one transaction; version n+1 of a stream is written only after n committed.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from contracts import envelope as envelopes
+from contracts import names
+from eventstore import events as rendering
+from eventstore.errors import ConcurrencyError
+from eventstore.events import GENESIS, Cause, Event, Fact, Rendered
+from eventstore.projections import Projection
+from runtime import sqlfiles
+from runtime.postgres import Transaction
+
+NEW: Final = 0
+"""Expect that the stream does not exist."""
+
+ANY: Final = "any"
+"""Expect nothing: the stream's head is locked and the append goes after it."""
+
+Expected = int | Literal["any"]
+
+_REBUILD_BATCH = 500
+
+
+def run_stream(run_id: str) -> str:
+    """Return the stream of a run and its tasks."""
+    return f"run:{run_id}"
+
+
+def definition_stream(definition_id: str) -> str:
+    """Return the stream of a definition."""
+    return f"definition:{definition_id}"
+
+
+def migrations() -> Traversable:
+    """Return the folder of the event store's migrations."""
+    return resources.files("eventstore").joinpath("sql", "migrations")
+
+
+class EventStore:
+    """The streams of one service; its `projections` run in the transaction of every append."""
+
+    def __init__(self, *, service: str, projections: Sequence[Projection] = ()) -> None:
+        self._source = names.source(service)
+        self._projections = projections
+        self._sql = sqlfiles.load("eventstore", "events")
+
+    async def append(
+        self,
+        transaction: Transaction,
+        *,
+        stream: str,
+        facts: Sequence[Fact],
+        expected: Expected,
+        occurred_at: datetime,
+        cause: Cause,
+    ) -> list[Event]:
+        """Write `facts` after the last event of `stream`, and queue them for publication.
+
+        Raises:
+            ConcurrencyError: the stream is not at the expected version.
+            EventTooLargeError: one of the events could not be read by anybody.
+        """
+        if not facts:
+            return []
+        appended: list[Event] | None = None
+        while appended is None:
+            version, previous = NEW, GENESIS
+            # A stream that is expected not to exist needs no look at its head: one round trip less.
+            if expected != NEW:
+                head = await transaction.fetchrow(
+                    self._sql["lock_head"], transaction.namespace, stream
+                )
+                if head is not None:
+                    version, previous = head["version"], head["hash"]
+                if expected not in (ANY, version):
+                    raise ConcurrencyError(stream, expected=int(expected), actual=version)
+            rendered = self._render(
+                transaction.namespace,
+                stream=stream,
+                facts=facts,
+                version=version,
+                previous=previous,
+                occurred_at=occurred_at,
+                cause=cause,
+            )
+            appended = await self._write(transaction, stream, rendered)
+            if appended is None and expected == NEW:
+                actual = await self.version_of(transaction, stream)
+                raise ConcurrencyError(stream, expected=NEW, actual=actual)
+        for project in self._projections:
+            await project(transaction, appended)
+        return appended
+
+    async def read(
+        self, transaction: Transaction, stream: str, *, after: int = 0, limit: int = 500
+    ) -> list[Event]:
+        """Return at most `limit` events of `stream` whose version is greater than `after`."""
+        rows = await transaction.fetch(
+            self._sql["read_stream"], transaction.namespace, stream, after, limit
+        )
+        return [_event(row) for row in rows]
+
+    async def version_of(self, transaction: Transaction, stream: str) -> int:
+        """Return the version of the last event of `stream`, 0 when there is none."""
+        version = await transaction.fetchval(self._sql["version_of"], transaction.namespace, stream)
+        return int(version or 0)
+
+    async def rebuild(self, transaction: Transaction) -> int:
+        """Run the projections over all events of the namespace; return how many there were.
+
+        The caller empties their tables first, in the same transaction. Appends wait meanwhile.
+        """
+        await transaction.execute(self._sql["hold_appends"])
+        position = total = 0
+        while rows := await transaction.fetch(
+            self._sql["read_all"], transaction.namespace, position, _REBUILD_BATCH
+        ):
+            batch = [_event(row) for row in rows]
+            for project in self._projections:
+                await project(transaction, batch)
+            position = batch[-1].position
+            total += len(batch)
+        return total
+
+    async def ensure_partitions(self, transaction: Transaction, *, months: int = 3) -> list[str]:
+        """Make the partitions of this month and `months` more; return the names of the new ones."""
+        rows = await transaction.fetch(self._sql["ensure_partitions"], months)
+        return [row["name"] for row in rows]
+
+    def _render(
+        self,
+        namespace: str,
+        *,
+        stream: str,
+        facts: Sequence[Fact],
+        version: int,
+        previous: bytes,
+        occurred_at: datetime,
+        cause: Cause,
+    ) -> list[Rendered]:
+        rendered: list[Rendered] = []
+        for offset, fact in enumerate(facts, start=1):
+            rendered.append(
+                rendering.render(
+                    fact,
+                    source=self._source,
+                    namespace=namespace,
+                    stream=stream,
+                    version=version + offset,
+                    previous_hash=previous,
+                    occurred_at=occurred_at,
+                    cause=cause,
+                )
+            )
+            previous = rendered[-1].hash
+        return rendered
+
+    async def _write(
+        self, transaction: Transaction, stream: str, rendered: Sequence[Rendered]
+    ) -> list[Event] | None:
+        """Return the events; None when somebody else began the stream meanwhile."""
+        rows = await transaction.fetch(
+            self._sql["append"],
+            transaction.namespace,
+            stream,
+            rendered[-1].version,
+            rendered[-1].hash,
+            [item.version for item in rendered],
+            [UUID(item.envelope.event_id) for item in rendered],
+            [item.type.value for item in rendered],
+            [item.topic for item in rendered],
+            [item.key for item in rendered],
+            [json.dumps(item.headers) for item in rendered],
+            [item.body for item in rendered],
+            [item.previous_hash for item in rendered],
+            [item.hash for item in rendered],
+            rendered[0].version - 1,
+        )
+        if not rows:
+            return None
+        return [
+            Event(
+                position=row["position"],
+                recorded_at=row["recorded_at"],
+                stream=stream,
+                version=item.version,
+                envelope=item.envelope,
+                payload=item.payload,
+                body=item.body,
+                previous_hash=item.previous_hash,
+                hash=item.hash,
+            )
+            for row, item in zip(rows, rendered, strict=True)
+        ]
+
+
+def _event(row: Any) -> Event:
+    envelope = envelopes.parse(row["body"])
+    return Event(
+        position=row["position"],
+        recorded_at=row["recorded_at"],
+        stream=row["stream"],
+        version=row["version"],
+        envelope=envelope,
+        payload=rendering.payload_of(envelope),
+        body=row["body"],
+        previous_hash=row["previous_hash"],
+        hash=row["hash"],
+    )

@@ -1,0 +1,7 @@
+"""`python -m ledger serve | migrate | check`."""
+
+from ledger import app
+from runtime import commands
+
+if __name__ == "__main__":
+    commands.run(app.SERVICE, serve=app.serve, check=app.check, migrate=app.migrate)

@@ -1,0 +1,1 @@
+"""The edges of the ledger: PostgreSQL, gRPC, JSON Schema."""

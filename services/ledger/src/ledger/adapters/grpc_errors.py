@@ -1,0 +1,27 @@
+"""Where the ledger's errors become gRPC statuses, once."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ledger.errors import (
+    InvalidRequestError,
+    LedgerError,
+    PreconditionError,
+    RunNotFoundError,
+    ScheduleNotFoundError,
+    TaskNotFoundError,
+)
+from runtime import rpcerrors
+
+
+@contextmanager
+def as_statuses() -> Iterator[None]:
+    """Turn what the ledger raises into the error that the RPC tells."""
+    try:
+        yield
+    except InvalidRequestError as exc:
+        raise rpcerrors.InvalidArgumentError(str(exc)) from exc
+    except (RunNotFoundError, TaskNotFoundError, ScheduleNotFoundError) as exc:
+        raise rpcerrors.NotFoundError(str(exc)) from exc
+    except (PreconditionError, LedgerError) as exc:
+        raise rpcerrors.FailedPreconditionError(str(exc)) from exc

@@ -1,0 +1,110 @@
+"""The edge's answers: rows as protobuf messages."""
+
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from backbone.ledger.v1 import ledger_pb2 as pb
+from contracts.decisions import RunStatus, TaskStatus
+from contracts.runs import RecordOutcome, TaskFailure
+from ledger.domain.runs import TaskType
+from ledger.ports import DueTimeRow, RunRow, TaskRow
+from rules.policy import DueOutcome
+
+RUN_STATUS = {
+    RunStatus.RUNNING: pb.RUN_STATUS_RUNNING,
+    RunStatus.WAITING: pb.RUN_STATUS_WAITING,
+    RunStatus.COMPLETED: pb.RUN_STATUS_COMPLETED,
+    RunStatus.FAILED: pb.RUN_STATUS_FAILED,
+}
+TASK_STATUS = {
+    TaskStatus.OPEN: pb.TASK_STATUS_OPEN,
+    TaskStatus.COMPLETED: pb.TASK_STATUS_COMPLETED,
+    TaskStatus.FAILED: pb.TASK_STATUS_FAILED,
+}
+TASK_TYPE: dict[TaskType, pb.TaskType.ValueType] = {
+    "automated": pb.TASK_TYPE_AUTOMATED,
+    "human": pb.TASK_TYPE_HUMAN,
+}
+RECORD_OUTCOME = {
+    RecordOutcome.RECORDED: pb.RECORD_OUTCOME_RECORDED,
+    RecordOutcome.REPEATED: pb.RECORD_OUTCOME_REPEATED,
+    RecordOutcome.DUPLICATE: pb.RECORD_OUTCOME_DUPLICATE,
+}
+DUE_OUTCOME = {
+    DueOutcome.RUN: pb.DUE_OUTCOME_RUN,
+    DueOutcome.SKIPPED: pb.DUE_OUTCOME_SKIPPED,
+    DueOutcome.COALESCED: pb.DUE_OUTCOME_COALESCED,
+    DueOutcome.DROPPED: pb.DUE_OUTCOME_DROPPED,
+    DueOutcome.OVERLAPPED: pb.DUE_OUTCOME_OVERLAPPED,
+}
+
+
+def run(row: RunRow) -> pb.Run:
+    """Return the message of a run."""
+    return pb.Run(
+        namespace=row.namespace,
+        run_id=row.run_id,
+        definition_id=row.definition_id,
+        definition_version=row.definition_version,
+        trigger_kind=row.trigger_kind,
+        trigger_key=row.trigger_key,
+        trigger_names=row.trigger_names,
+        status=RUN_STATUS[row.status],
+        recorded_at=_time(row.recorded_at),
+        closed_at=_time(row.closed_at),
+        tasks=row.tasks,
+        workflow_run_id=row.workflow_run_id,
+        failure=_failure(row.failure),
+    )
+
+
+def task(row: TaskRow) -> pb.Task:
+    """Return the message of a task."""
+    return pb.Task(
+        namespace=row.namespace,
+        task_id=str(row.task_id),
+        run_id=row.run_id,
+        definition_id=row.definition_id,
+        rule=row.rule,
+        key=row.key,
+        type=TASK_TYPE[row.type],
+        status=TASK_STATUS[row.status],
+        handler=row.handler or "",
+        title=row.title or "",
+        assigned_users=row.assigned_users,
+        assigned_groups=row.assigned_groups,
+        created_at=_time(row.created_at),
+        due_at=_time(row.due_at),
+        closed_at=_time(row.closed_at),
+        closed_by=row.closed_by or "",
+        input=row.input,
+        form=row.form or b"",
+        output=row.output or b"",
+        failure=_failure(row.failure),
+    )
+
+
+def due_time(row: DueTimeRow) -> pb.DueTime:
+    """Return the message of a due time."""
+    return pb.DueTime(
+        due_at=_time(row.due_at),
+        trigger_names=row.names,
+        outcome=DUE_OUTCOME[row.outcome],
+        reason=row.reason,
+        run_id=row.run_id or "",
+        decided_at=_time(row.decided_at),
+        acknowledged_at=_time(row.acknowledged_at),
+    )
+
+
+def _time(moment: datetime | None) -> Timestamp | None:
+    if moment is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(moment)
+    return message
+
+
+def _failure(failure: TaskFailure | None) -> pb.Failure | None:
+    return None if failure is None else pb.Failure(type=failure.type, message=failure.message)

@@ -1,0 +1,89 @@
+"""Page tokens: opaque to callers, and good only for the list they came from."""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from contracts import identifiers
+from ledger.errors import InvalidRequestError
+
+T = TypeVar("T")
+
+DEFAULT_SIZE = 100
+MAX_SIZE = 1000
+
+MAX_BYTES = 2 * 1024 * 1024
+"""A page is cut here, far below what one gRPC message may hold."""
+
+
+def size(asked: int) -> int:
+    """Return how many items a page holds; 0 asks for the default.
+
+    Raises:
+        InvalidRequestError: it is negative or too large.
+    """
+    if not 0 <= asked <= MAX_SIZE:
+        raise InvalidRequestError(f"page_size is {asked}, but has to be from 0 to {MAX_SIZE}")
+    return asked or DEFAULT_SIZE
+
+
+def split(
+    rows: Sequence[T], page_size: int, *, weigh: Callable[[T], int] = lambda _: 0
+) -> tuple[Sequence[T], T | None]:
+    """Return the rows of a page and its last one if more follow; `rows` holds one row more.
+
+    `weigh` tells the bytes of a row: a page of heavy rows holds fewer, at least one.
+    """
+    weight = 0
+    for index, row in enumerate(rows):
+        weight += weigh(row)
+        if index and (index == page_size or weight > MAX_BYTES):
+            return rows[:index], rows[index - 1]
+    return rows, None
+
+
+def token(key: str, *filters: str) -> str:
+    """Return the token of the page that begins after `key` in the list with these filters."""
+    content = json.dumps([identifiers.short_hash(*filters), key]).encode()
+    return base64.urlsafe_b64encode(content).decode()
+
+
+def position(page_token: str, *filters: str) -> int | None:
+    """Return the position that a token says, None for the first page.
+
+    Raises:
+        InvalidRequestError: the token is not one, or belongs to a list with other filters.
+    """
+    key = _key(page_token, filters)
+    if key is None:
+        return None
+    try:
+        return int(key)
+    except ValueError as exc:
+        raise InvalidRequestError("page_token is not one of this service") from exc
+
+
+def instant(page_token: str, *filters: str) -> datetime | None:
+    """Return the instant that a token says, None for the first page. Raises as `position`."""
+    key = _key(page_token, filters)
+    if key is None:
+        return None
+    try:
+        return datetime.fromisoformat(key)
+    except ValueError as exc:
+        raise InvalidRequestError("page_token is not one of this service") from exc
+
+
+def _key(page_token: str, filters: Sequence[str]) -> str | None:
+    if not page_token:
+        return None
+    try:
+        mark, key = json.loads(base64.urlsafe_b64decode(page_token.encode()))
+    except (binascii.Error, ValueError, TypeError) as exc:
+        raise InvalidRequestError("page_token is not one of this service") from exc
+    if mark != identifiers.short_hash(*filters):
+        raise InvalidRequestError("page_token belongs to a list with other filters")
+    return str(key)

@@ -1,0 +1,210 @@
+"""Runs, tasks and documents in PostgreSQL."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from contracts import canonical
+from contracts.decisions import RunStatus, TaskStatus
+from contracts.runs import TaskFailure
+from eventstore.events import Cause
+from ledger.domain.runs import Occasion, RunState, TaskState, TaskType
+from ledger.ports import RunRow, TaskRow
+from runtime import sqlfiles
+from runtime.postgres import Transaction
+
+
+class PostgresRunStore:
+    """`ports.RunStore` in the service's schema."""
+
+    def __init__(self) -> None:
+        self._sql = sqlfiles.load("ledger", "runs")
+
+    async def claim(
+        self, transaction: Transaction, occasion: Occasion, documents: Sequence[bytes]
+    ) -> datetime | None:
+        """Take the trigger key for this execution and keep `documents`; return the time."""
+        unique = {canonical.digest(body): body for body in documents}
+        claimed: datetime | None = await transaction.fetchval(
+            self._sql["claim"],
+            transaction.namespace,
+            occasion.definition_id,
+            occasion.trigger.key,
+            occasion.run_id,
+            occasion.workflow_run_id,
+            list(unique),
+            list(unique.values()),
+        )
+        return claimed
+
+    async def claimed_by(self, transaction: Transaction, occasion: Occasion) -> str:
+        """Return the workflow run id that holds the trigger key."""
+        return str(
+            await transaction.fetchval(
+                self._sql["claimed_by"],
+                transaction.namespace,
+                occasion.definition_id,
+                occasion.trigger.key,
+            )
+        )
+
+    async def decision_of(self, transaction: Transaction, run_id: str) -> bytes | None:
+        """Return the decision that stands; None when the run failed to decide."""
+        body: bytes | None = await transaction.fetchval(
+            self._sql["decision_of"], transaction.namespace, run_id
+        )
+        return body
+
+    async def lock_run(
+        self, transaction: Transaction, run_id: str
+    ) -> tuple[RunState, datetime] | None:
+        """Lock a run until the transaction ends; return it as it then is, and the time."""
+        row = await transaction.fetchrow(self._sql["lock_run"], transaction.namespace, run_id)
+        if row is None:
+            return None
+        fields = dict(row)
+        now = fields.pop("now")
+        cause = Cause(
+            correlation_id=fields.pop("correlation_id"),
+            causation_id=fields.pop("causation_id"),
+            traceparent=fields.pop("traceparent"),
+            # The row has what the run's own events carry, one more than their cause.
+            hops=fields.pop("hops") - 1,
+        )
+        status = RunStatus(fields.pop("status"))
+        return RunState(**fields, status=status, cause=cause), now
+
+    async def run_of_task(self, transaction: Transaction, task_id: UUID) -> str | None:
+        """Return the run that a task belongs to."""
+        run_id: str | None = await transaction.fetchval(
+            self._sql["run_of_task"], transaction.namespace, task_id
+        )
+        return run_id
+
+    async def task_of(
+        self, transaction: Transaction, run_id: str, task_id: UUID
+    ) -> TaskState | None:
+        """Return a task of a locked run."""
+        states = await self._states(transaction, run_id, task_id)
+        return states[0] if states else None
+
+    async def open_automated(self, transaction: Transaction, run_id: str) -> list[TaskState]:
+        """Return the automated tasks of a locked run that are open."""
+        return await self._states(transaction, run_id, None)
+
+    async def _states(
+        self, transaction: Transaction, run_id: str, task_id: UUID | None
+    ) -> list[TaskState]:
+        rows = await transaction.fetch(
+            self._sql["task_states"], transaction.namespace, run_id, task_id
+        )
+        return [
+            TaskState(**{**row, "status": TaskStatus(row["status"])}) for row in map(dict, rows)
+        ]
+
+    async def get_run(self, transaction: Transaction, run_id: str) -> RunRow | None:
+        """Return a run."""
+        row = await transaction.fetchrow(self._sql["get_run"], transaction.namespace, run_id)
+        return None if row is None else _run(row)
+
+    async def documents(self, transaction: Transaction, sha256: Sequence[str]) -> dict[str, bytes]:
+        """Return documents by their hash."""
+        rows = await transaction.fetch(self._sql["documents"], transaction.namespace, list(sha256))
+        return {row["sha256"]: row["body"] for row in rows}
+
+    async def list_runs(
+        self,
+        transaction: Transaction,
+        *,
+        before: int | None,
+        definition_id: str | None,
+        status: RunStatus | None,
+        limit: int,
+    ) -> list[RunRow]:
+        """Return runs, newest first, from before a position."""
+        rows = await transaction.fetch(
+            self._sql["list_runs"], transaction.namespace, before, definition_id, status, limit
+        )
+        return [_run(row) for row in rows]
+
+    async def tasks_of_run(self, transaction: Transaction, run_id: str) -> list[TaskRow]:
+        """Return the tasks of a run in the order of the decision."""
+        rows = await transaction.fetch(self._sql["tasks_of_run"], transaction.namespace, run_id)
+        return [_task(row) for row in rows]
+
+    async def get_task(self, transaction: Transaction, task_id: UUID) -> TaskRow | None:
+        """Return a task."""
+        row = await transaction.fetchrow(self._sql["get_task"], transaction.namespace, task_id)
+        return None if row is None else _task(row)
+
+    async def list_tasks(
+        self,
+        transaction: Transaction,
+        *,
+        before: int | None,
+        run_id: str | None,
+        status: TaskStatus | None,
+        task_type: TaskType | None,
+        limit: int,
+    ) -> list[TaskRow]:
+        """Return tasks, newest first, from before a position."""
+        rows = await transaction.fetch(
+            self._sql["list_tasks"],
+            transaction.namespace,
+            before,
+            run_id,
+            status,
+            task_type,
+            limit,
+        )
+        return [_task(row) for row in rows]
+
+    async def claim_request(
+        self,
+        transaction: Transaction,
+        *,
+        method: str,
+        request_id: str,
+        fingerprint: str,
+        actor: str,
+        reason: str,
+    ) -> str | None:
+        """Take a request id; return None, or the fingerprint of the request that has it."""
+        claimed = await transaction.fetchval(
+            self._sql["claim_request"],
+            transaction.namespace,
+            method,
+            request_id,
+            fingerprint,
+            actor,
+            reason,
+        )
+        if claimed is not None:
+            return None
+        return str(
+            await transaction.fetchval(
+                self._sql["request_fingerprint"], transaction.namespace, method, request_id
+            )
+        )
+
+
+def _run(row: asyncpg.Record) -> RunRow:
+    fields = dict(row)
+    failure = _failure(fields)
+    status = RunStatus(fields.pop("status"))
+    return RunRow(**fields, status=status, failure=failure)
+
+
+def _task(row: asyncpg.Record) -> TaskRow:
+    fields = dict(row)
+    failure = _failure(fields)
+    status = TaskStatus(fields.pop("status"))
+    return TaskRow(**fields, status=status, failure=failure)
+
+
+def _failure(fields: dict[str, Any]) -> TaskFailure | None:
+    kind, message = fields.pop("failure_type"), fields.pop("failure_message")
+    return None if kind is None else TaskFailure(type=kind, message=message)

@@ -1,0 +1,227 @@
+"""The read models of run streams: the tables `runs` and `tasks` follow from events alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from contracts import canonical
+from contracts.decisions import RunStatus, TaskStatus
+from contracts.events import (
+    RunCompleted,
+    RunDecided,
+    RunFailed,
+    TaskCompleted,
+    TaskCreated,
+    TaskFailed,
+)
+from contracts.runs import TaskFailure
+from eventstore.events import Event
+from runtime import sqlfiles
+from runtime.postgres import Transaction
+
+
+@dataclass
+class _Closing:
+    """What the events of one append change in an existing run."""
+
+    automated: int = 0
+    human: int = 0
+    failed: int = 0
+    status: RunStatus | None = None
+    at: datetime | None = None
+    failure: TaskFailure | None = None
+
+
+@dataclass
+class _Changes:
+    runs: list[tuple[Any, ...]] = field(default_factory=list)
+    tasks: list[tuple[Any, ...]] = field(default_factory=list)
+    closed_tasks: list[tuple[Any, ...]] = field(default_factory=list)
+    closings: dict[str, _Closing] = field(default_factory=dict)
+
+    def of(self, run_id: str) -> _Closing:
+        return self.closings.setdefault(run_id, _Closing())
+
+
+class RunProjection:
+    """Writes the rows of runs and tasks; one round trip for each kind of change in an append."""
+
+    def __init__(self) -> None:
+        self._sql = sqlfiles.load("ledger", "runs")
+
+    async def __call__(self, transaction: Transaction, events: Sequence[Event]) -> None:
+        """Apply `events` in their order."""
+        namespace = transaction.namespace
+        changes = _Changes()
+        for event in events:
+            _collect(changes, namespace, event)
+        if changes.runs:
+            await transaction.executemany(self._sql["insert_run"], changes.runs)
+        if changes.tasks:
+            await transaction.executemany(self._sql["insert_task"], changes.tasks)
+        if changes.closed_tasks:
+            await transaction.executemany(self._sql["close_task"], changes.closed_tasks)
+        if changes.closings:
+            await transaction.executemany(
+                self._sql["count_closed"],
+                [
+                    (
+                        namespace,
+                        run_id,
+                        change.automated,
+                        change.human,
+                        change.failed,
+                        change.status,
+                        change.at,
+                        change.failure.type if change.failure else None,
+                        change.failure.message if change.failure else None,
+                    )
+                    for run_id, change in changes.closings.items()
+                ],
+            )
+
+
+def _collect(changes: _Changes, namespace: str, event: Event) -> None:
+    payload, at = event.payload, event.envelope.occurred_at
+    match payload:
+        case RunDecided():
+            changes.runs.append(_decided_run(namespace, event, payload))
+        case RunFailed() if event.version == 1:
+            changes.runs.append(_undecided_run(namespace, event, payload))
+        case TaskCreated():
+            changes.tasks.append(_created_task(namespace, event, payload))
+        case TaskCompleted():
+            changes.closed_tasks.append(
+                (
+                    namespace,
+                    payload.task_id,
+                    TaskStatus.COMPLETED,
+                    at,
+                    payload.actor,
+                    canonical.render(payload.output),
+                    None,
+                    None,
+                )
+            )
+            _count(changes.of(payload.run_id), payload.type)
+        case TaskFailed():
+            changes.closed_tasks.append(
+                (
+                    namespace,
+                    payload.task_id,
+                    TaskStatus.FAILED,
+                    at,
+                    None,
+                    None,
+                    payload.failure.type,
+                    payload.failure.message,
+                )
+            )
+            closing = changes.of(payload.run_id)
+            _count(closing, payload.type)
+            closing.failed += 1
+        case RunCompleted() | RunFailed():
+            closing = changes.of(payload.run_id)
+            closing.at = at
+            if isinstance(payload, RunFailed):
+                closing.status, closing.failure = RunStatus.FAILED, payload.failure
+            else:
+                closing.status = RunStatus.COMPLETED
+        case _:
+            raise TypeError(f"{event.envelope.type} does not belong to the stream of a run")
+
+
+def _count(closing: _Closing, task_type: str) -> None:
+    if task_type == "human":
+        closing.human += 1
+    else:
+        closing.automated += 1
+
+
+def _decided_run(namespace: str, event: Event, payload: RunDecided) -> tuple[Any, ...]:
+    completed = payload.status is RunStatus.COMPLETED
+    return (
+        namespace,
+        payload.run_id,
+        event.position,
+        payload.definition_id,
+        payload.definition_version,
+        payload.trigger_kind,
+        payload.trigger_key,
+        payload.trigger_names,
+        payload.trigger_sha256,
+        payload.snapshot_sha256,
+        payload.decision_sha256,
+        payload.status,
+        payload.tasks,
+        payload.tasks - payload.human_tasks,
+        payload.human_tasks,
+        0,
+        payload.workflow_run_id,
+        event.envelope.occurred_at,
+        event.envelope.occurred_at if completed else None,
+        None,
+        None,
+        *_cause(event),
+    )
+
+
+def _undecided_run(namespace: str, event: Event, payload: RunFailed) -> tuple[Any, ...]:
+    return (
+        namespace,
+        payload.run_id,
+        event.position,
+        payload.definition_id,
+        payload.definition_version,
+        payload.trigger_kind,
+        payload.trigger_key,
+        payload.trigger_names,
+        payload.trigger_sha256,
+        None,
+        None,
+        RunStatus.FAILED,
+        0,
+        0,
+        0,
+        0,
+        payload.workflow_run_id,
+        event.envelope.occurred_at,
+        event.envelope.occurred_at,
+        payload.failure.type,
+        payload.failure.message,
+        *_cause(event),
+    )
+
+
+def _created_task(namespace: str, event: Event, payload: TaskCreated) -> tuple[Any, ...]:
+    assignees = payload.assignees
+    return (
+        namespace,
+        payload.task_id,
+        event.position,
+        payload.run_id,
+        payload.definition_id,
+        payload.rule,
+        payload.key,
+        payload.type,
+        payload.handler,
+        payload.task_queue,
+        payload.title,
+        assignees.users if assignees else [],
+        assignees.groups if assignees else [],
+        canonical.render(payload.input),
+        None if payload.form is None else canonical.render(payload.form),
+        event.envelope.occurred_at,
+        payload.due_at,
+    )
+
+
+def _cause(event: Event) -> tuple[str, str | None, str | None, int]:
+    envelope = event.envelope
+    return (
+        envelope.correlation_id or str(envelope.subject),
+        envelope.causation_id,
+        envelope.traceparent,
+        envelope.hops,
+    )

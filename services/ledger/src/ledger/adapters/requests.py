@@ -1,0 +1,247 @@
+"""The edge's reading of requests: what is malformed is refused here, in a sentence."""
+
+import re
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from backbone.ledger.v1 import ledger_pb2 as pb
+from contracts import canonical, identifiers, strictjson
+from contracts.decisions import MAX_TASKS_PER_RUN, Decision, HumanInstance
+from contracts.definitions import Schedule
+from contracts.rejections import EventRejectedError
+from contracts.runs import TaskFailure
+from contracts.triggers import Trigger
+from ledger.domain.due import Epoch
+from ledger.domain.runs import Done, Occasion, Recording
+from ledger.errors import InvalidRequestError
+
+MAX_TRIGGER_BYTES = 1024 * 1024
+MAX_SNAPSHOT_BYTES = 1024 * 1024
+MAX_DECISION_BYTES = 1024 * 1024
+MAX_OUTPUT_BYTES = 200 * 1024
+MAX_SCHEDULES_BYTES = 256 * 1024
+MAX_RUN_ID_LENGTH = 256
+MAX_TEXT_LENGTH = 1000
+MAX_ACKNOWLEDGED = 1000
+
+_SCHEDULES: TypeAdapter[dict[str, Schedule]] = TypeAdapter(dict[str, Schedule])
+_M = TypeVar("_M", bound=BaseModel)
+_E = TypeVar("_E", bound=int)
+_V = TypeVar("_V")
+
+
+class RequestReader:
+    """Turns requests into what the use cases take; knows which namespaces are served."""
+
+    def __init__(self, namespaces: Collection[str]) -> None:
+        self._namespaces = frozenset(namespaces)
+
+    def namespace(self, value: str) -> str:
+        """Return a namespace that is served here."""
+        if value not in self._namespaces:
+            raise InvalidRequestError(f"the namespace {value!r} is not served here")
+        return value
+
+    def occasion(self, request: pb.RecordRunRequest | pb.RecordRunFailureRequest) -> Occasion:
+        """Return which run a request reports."""
+        definition_id = definition(request.definition_id)
+        document = _document("trigger", request.trigger, MAX_TRIGGER_BYTES)
+        trigger = _model("trigger", Trigger, document)
+        for name in trigger.names:
+            text("trigger.names", name)
+        run_id = identifiers.run_id(definition_id, trigger.key)
+        if request.run_id != run_id:
+            raise InvalidRequestError(
+                f"run_id is {request.run_id!r}, but definition and trigger make it {run_id!r}"
+            )
+        if len(run_id) > MAX_RUN_ID_LENGTH:
+            raise InvalidRequestError(f"run_id is longer than {MAX_RUN_ID_LENGTH} characters")
+        return Occasion(
+            namespace=self.namespace(request.namespace),
+            run_id=run_id,
+            definition_id=definition_id,
+            trigger=trigger,
+            trigger_body=canonical.render(document),
+            workflow_run_id=text("workflow_run_id", request.workflow_run_id),
+        )
+
+    def recording(self, request: pb.RecordRunRequest) -> Recording:
+        """Return a decided run: documents that belong together."""
+        occasion = self.occasion(request)
+        snapshot = _document("snapshot", request.snapshot, MAX_SNAPSHOT_BYTES)
+        if not isinstance(snapshot, dict):
+            raise InvalidRequestError("snapshot is not a JSON object")
+        document = _document("decision", request.decision, MAX_DECISION_BYTES)
+        recording = Recording(
+            occasion=occasion,
+            decision=_model("decision", Decision, document),
+            decision_body=canonical.render(document),
+            snapshot_body=canonical.render(snapshot),
+        )
+        _refuse_mismatch(recording)
+        return recording
+
+    def epoch(self, request: pb.PutScheduleRequest) -> Epoch:
+        """Return schedules as an epoch that has no number yet."""
+        document = _document("schedules", request.schedules, MAX_SCHEDULES_BYTES)
+        try:
+            schedules = _SCHEDULES.validate_python(document)
+        except ValidationError as exc:
+            raise InvalidRequestError(_told("schedules", exc)) from exc
+        if request.definition_version < 1:
+            raise InvalidRequestError("definition_version counts from 1")
+        if not re.match(identifiers.TASK_QUEUE_PATTERN, request.task_queue):
+            raise InvalidRequestError(f"not a task queue: {request.task_queue!r}")
+        return Epoch(
+            epoch=0,
+            definition_version=request.definition_version,
+            schedules=schedules,
+            schedules_body=canonical.render(document),
+            task_queue=request.task_queue,
+            effective_from=moment("effective_from", request.effective_from),
+            enabled=request.enabled,
+        )
+
+
+def definition(value: str) -> str:
+    """Return a definition's id."""
+    if not re.match(identifiers.DEFINITION_ID_PATTERN, value) or len(value) > 128:
+        raise InvalidRequestError(f"not a definition id: {value!r}")
+    return value
+
+
+def run_id(value: str) -> str:
+    """Return a run's id; whether there is such a run is not looked at."""
+    return text("run_id", value, MAX_RUN_ID_LENGTH)
+
+
+def task_id(value: str) -> UUID:
+    """Return a task's id."""
+    try:
+        return UUID(value)
+    except ValueError as exc:
+        raise InvalidRequestError(f"not a task id: {value!r}") from exc
+
+
+def request_id(value: str) -> str:
+    """Return the caller's request id, which makes the request idempotent."""
+    if not re.match(identifiers.REQUEST_ID_PATTERN, value):
+        raise InvalidRequestError(f"not a request_id: {value!r}")
+    return value
+
+
+def text(name: str, value: str, limit: int = MAX_TEXT_LENGTH) -> str:
+    """Return a text that is there, has at most `limit` characters and none that is NUL."""
+    if not value:
+        raise InvalidRequestError(f"{name} is missing")
+    return optional_text(name, value, limit)
+
+
+def optional_text(name: str, value: str, limit: int = MAX_TEXT_LENGTH) -> str:
+    """Return a text that may be empty."""
+    if len(value) > limit or "\x00" in value:
+        raise InvalidRequestError(
+            f"{name} is longer than {limit} characters or holds a NUL character"
+        )
+    return value
+
+
+def moment(name: str, value: Timestamp) -> datetime:
+    """Return a time."""
+    if not value.seconds and not value.nanos:
+        raise InvalidRequestError(f"{name} is missing")
+    try:
+        return value.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as exc:
+        raise InvalidRequestError(f"{name} is not a time") from exc
+
+
+def one_of(name: str, value: int, known: Mapping[_E, _V]) -> _V | None:
+    """Return what an enum's number means, None for the unspecified one."""
+    for number, meaning in known.items():
+        if number == value:
+            return meaning
+    if value:
+        raise InvalidRequestError(f"{name} is {value}, which is not known here")
+    return None
+
+
+def failure(value: pb.Failure) -> TaskFailure:
+    """Return why something failed: cut rather than refused, since a failure has to be recorded."""
+    kind = value.type.replace("\x00", "\ufffd")[:200] or "Failure"
+    return TaskFailure(type=kind, message=value.message.replace("\x00", "\ufffd")[:2000])
+
+
+def done(request: pb.RecordTaskOutcomeRequest) -> Done:
+    """Return how a task ended."""
+    if request.HasField("failure"):
+        return Done(failure=failure(request.failure))
+    if not request.output:
+        return Done()
+    return Done(output=_document("output", request.output, MAX_OUTPUT_BYTES))
+
+
+def answer(raw: bytes) -> Any:
+    """Return a person's answer."""
+    return _document("answer", raw, MAX_OUTPUT_BYTES)
+
+
+def _refuse_mismatch(recording: Recording) -> None:
+    occasion, decision = recording.occasion, recording.decision
+    if decision.definition_id != occasion.definition_id:
+        raise InvalidRequestError("the decision is of another definition than the run")
+    if decision.definition_version != occasion.trigger.definition_version:
+        raise InvalidRequestError("the decision is of another version than the trigger pins")
+    if decision.snapshot_sha256 != canonical.digest(recording.snapshot_body):
+        raise InvalidRequestError("the decision was not made from this snapshot")
+    if len(decision.tasks) > MAX_TASKS_PER_RUN:
+        raise InvalidRequestError(
+            f"{len(decision.tasks)} tasks, more than the {MAX_TASKS_PER_RUN} a run may have"
+        )
+    known: set[UUID] = set()
+    for task in decision.tasks:
+        expected = identifiers.task_id(
+            occasion.namespace, identifiers.RunId(occasion.run_id), task.rule, task.key
+        )
+        if task.task_id != expected:
+            raise InvalidRequestError(f"a task of the rule {task.rule} has an id not its own")
+        if task.task_id in known:
+            raise InvalidRequestError(f"two tasks of the rule {task.rule} have the same key")
+        known.add(task.task_id)
+        text("a task's rule", task.rule)
+        optional_text("a task's key", task.key)
+        if isinstance(task, HumanInstance):
+            text("a task's title", task.title)
+            for assignee in (*task.assignees.users, *task.assignees.groups):
+                text("an assignee", assignee)
+        else:
+            text("a task's handler", task.handler)
+            text("a task's queue", task.task_queue)
+
+
+def _document(name: str, raw: bytes, limit: int) -> Any:
+    if len(raw) > limit:
+        raise InvalidRequestError(f"{name} has {len(raw)} bytes, more than the {limit} allowed")
+    try:
+        return strictjson.parse(raw)
+    except EventRejectedError as exc:
+        raise InvalidRequestError(f"{name} is not accepted: {exc.detail}") from exc
+
+
+def _model(name: str, model: type[_M], document: Any) -> _M:
+    try:
+        return model.model_validate(document)
+    except ValidationError as exc:
+        raise InvalidRequestError(_told(name, exc)) from exc
+
+
+def _told(name: str, exc: ValidationError) -> str:
+    errors = exc.errors(include_url=False, include_input=False)
+    return "; ".join(
+        f"{'.'.join([name, *map(str, error['loc'])])}: {error['msg']}" for error in errors[:5]
+    )

@@ -1,0 +1,151 @@
+"""Puts the ledger together: settings, adapters, use cases, process."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from importlib import resources
+
+from backbone.ledger.v1 import ledger_pb2_grpc
+from eventstore import store as eventstore
+from eventstore.partitions import PartitionKeeper
+from eventstore.store import EventStore
+from ledger.adapters import grpc_ledger, grpc_tasks
+from ledger.adapters.forms import JsonSchemaForms
+from ledger.adapters.grpc_ledger import LedgerServicer
+from ledger.adapters.grpc_tasks import TaskServicer
+from ledger.adapters.postgres_runs import PostgresRunStore
+from ledger.adapters.postgres_schedules import PostgresScheduleStore
+from ledger.adapters.projections import RunProjection
+from ledger.adapters.requests import RequestReader
+from ledger.service.runs import RunLedger
+from ledger.service.schedules import ScheduleLedger
+from ledger.settings import Settings
+from runtime import commands, logs, migrations, telemetry
+from runtime.commands import Check
+from runtime.errors import ConfigurationError
+from runtime.grpcserver import GrpcServer, Service
+from runtime.httpserver import Health, HttpServer
+from runtime.identity import CertificateAuthenticator, LocalAuthenticator
+from runtime.lifecycle import Closing, Component, Process
+from runtime.postgres import Postgres
+from runtime.tls import TlsFiles
+
+SERVICE = "ledger"
+SCHEMA = "ledger"
+MIGRATIONS = (
+    eventstore.migrations(),
+    resources.files("ledger").joinpath("sql", "migrations"),
+)
+
+
+async def serve() -> None:
+    """Serve runs, tasks and schedules until SIGTERM."""
+    settings = Settings()
+    logs.setup(service=SERVICE, level=settings.log_level)
+    tls = TlsFiles.of(settings)
+    authenticator = _authenticator(settings, tls)
+    provider = telemetry.Telemetry(service=SERVICE, otlp_endpoint=settings.otlp_endpoint)
+    health = Health()
+    try:
+        postgres = await Postgres.connect(
+            settings.postgres_dsn.get_secret_value(),
+            application=SERVICE,
+            schema=SCHEMA,
+            size=settings.postgres_pool_size,
+        )
+        health.add_check("postgres", postgres.ping)
+        events = event_store()
+        components: list[Component] = [
+            HttpServer(listen=settings.http_listen, health=health),
+            Closing("postgres", postgres.close),
+            PartitionKeeper(postgres, events, namespace=settings.namespaces[0]),
+            GrpcServer(
+                listen=settings.grpc_listen,
+                services=grpc_services(postgres, events, namespaces=settings.namespaces),
+                authenticator=authenticator,
+                tls=tls,
+                reflection_enabled=settings.environment != "prod",
+            ),
+        ]
+        await Process(components, health=health, grace=settings.shutdown_grace).run()
+    finally:
+        provider.shutdown()
+
+
+def event_store() -> EventStore:
+    """Return the ledger's event store with its read models."""
+    return EventStore(service=SERVICE, projections=[RunProjection()])
+
+
+def grpc_services(
+    postgres: Postgres, events: EventStore, *, namespaces: Collection[str]
+) -> list[Service]:
+    """Return the two gRPC services on top of a database."""
+    schedules = PostgresScheduleStore()
+    runs = RunLedger(
+        database=postgres,
+        events=events,
+        runs=PostgresRunStore(),
+        schedules=schedules,
+        forms=JsonSchemaForms(),
+    )
+    reader = RequestReader(namespaces)
+    return [
+        Service(
+            name=grpc_ledger.NAME,
+            add=ledger_pb2_grpc.add_LedgerServiceServicer_to_server,
+            servicer=LedgerServicer(
+                runs=runs,
+                schedules=ScheduleLedger(database=postgres, schedules=schedules),
+                reader=reader,
+            ),
+            policy=grpc_ledger.POLICY,
+        ),
+        Service(
+            name=grpc_tasks.NAME,
+            add=ledger_pb2_grpc.add_TaskServiceServicer_to_server,
+            servicer=TaskServicer(runs=runs, reader=reader),
+            policy=grpc_tasks.POLICY,
+        ),
+    ]
+
+
+def migrate() -> Sequence[str]:
+    """Bring the schema up to date; return what was applied."""
+    return migrations.apply(
+        Settings().postgres_dsn.get_secret_value(), schema=SCHEMA, sources=MIGRATIONS
+    )
+
+
+async def check() -> Sequence[Check]:
+    """Look at the database and its schema."""
+    settings = Settings()
+    logs.setup(service=SERVICE, level=settings.log_level)
+    _authenticator(settings, TlsFiles.of(settings))
+
+    async def database() -> str:
+        missing = await asyncio.to_thread(
+            migrations.pending,
+            settings.postgres_dsn.get_secret_value(),
+            schema=SCHEMA,
+            sources=MIGRATIONS,
+        )
+        if missing:
+            raise ConfigurationError(
+                f"migrations are missing: {', '.join(missing)}; run `python -m ledger migrate`"
+            )
+        return "reachable, migrated"
+
+    return [await commands.probe("postgres", database)]
+
+
+def _authenticator(
+    settings: Settings, tls: TlsFiles | None
+) -> CertificateAuthenticator | LocalAuthenticator:
+    if tls is not None:
+        return CertificateAuthenticator()
+    if settings.environment == "local":
+        return LocalAuthenticator()
+    raise ConfigurationError(
+        "without TLS nobody can be told apart: set BACKBONE_TLS_CERTIFICATE and its companions, or "
+        "BACKBONE_ENVIRONMENT=local on a machine of your own"
+    )

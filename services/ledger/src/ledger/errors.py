@@ -1,0 +1,50 @@
+"""What the ledger refuses, in words for the people who asked."""
+
+
+class LedgerError(Exception):
+    """The ledger refused."""
+
+
+class InvalidRequestError(LedgerError):
+    """The request is wrong whatever the state is."""
+
+
+class RunNotFoundError(LedgerError):
+    """There is no such run."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"there is no run {run_id}")
+        self.run_id = run_id
+
+
+class TaskNotFoundError(LedgerError):
+    """There is no such task."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(f"there is no task {task_id}")
+        self.task_id = task_id
+
+
+class ScheduleNotFoundError(LedgerError):
+    """The definition never had a schedule put."""
+
+    def __init__(self, definition_id: str) -> None:
+        super().__init__(f"no schedule was ever put for {definition_id}")
+        self.definition_id = definition_id
+
+
+class PreconditionError(LedgerError):
+    """The state does not allow it."""
+
+
+class TaskNotOpenError(PreconditionError):
+    """Somebody was faster: the task is closed."""
+
+    def __init__(self, task_id: str, *, status: str, closed_by: str | None) -> None:
+        who = f" by {closed_by}" if closed_by else ""
+        super().__init__(f"the task {task_id} is {status}{who}, not open")
+        self.task_id = task_id
+
+
+class AnswerRefusedError(InvalidRequestError):
+    """The answer does not fit the task's form."""

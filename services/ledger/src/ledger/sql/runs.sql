@@ -1,0 +1,155 @@
+-- name: claim
+-- The first execution wins the trigger key; a concurrent one waits here for the first one's commit.
+-- Documents are written by the winner only.
+WITH claimed AS (
+    INSERT INTO trigger_keys (namespace, definition_id, trigger_key, run_id, workflow_run_id)
+    VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT ON CONSTRAINT trigger_keys_pkey DO NOTHING
+    RETURNING recorded_at
+), kept AS (
+    INSERT INTO documents (namespace, sha256, body)
+    SELECT $1, document.sha256, document.body
+    FROM claimed CROSS JOIN unnest($6::text[], $7::bytea[]) AS document (sha256, body)
+    -- One order for all writers: two of them cannot wait for each other.
+    ORDER BY document.sha256
+    ON CONFLICT ON CONSTRAINT documents_pkey DO NOTHING
+)
+SELECT recorded_at FROM claimed;
+
+-- name: claimed_by
+SELECT workflow_run_id
+FROM trigger_keys
+WHERE namespace = $1 AND definition_id = $2 AND trigger_key = $3;
+
+-- name: decision_of
+SELECT documents.body
+FROM runs JOIN documents
+    ON documents.namespace = runs.namespace AND documents.sha256 = runs.decision_sha256
+WHERE runs.namespace = $1 AND runs.run_id = $2;
+
+-- name: lock_run
+-- Tasks of one run close in turns, so that the last one knows that it is.
+SELECT
+    run_id, definition_id, definition_version, trigger_kind, trigger_key, trigger_names,
+    trigger_sha256, workflow_run_id, status, tasks, open_automated, open_human, failed_tasks,
+    correlation_id, causation_id, traceparent, hops, clock_timestamp() AS now
+FROM runs
+WHERE namespace = $1 AND run_id = $2
+FOR UPDATE;
+
+-- name: run_of_task
+SELECT run_id FROM tasks WHERE namespace = $1 AND task_id = $2;
+
+-- name: task_states
+-- Read under the run's lock; a null id means all open automated tasks.
+SELECT task_id, run_id, definition_id, rule, key, type, status, form, closed_by
+FROM tasks
+WHERE namespace = $1 AND run_id = $2
+    AND CASE WHEN $3::uuid IS NULL THEN type = 'automated' AND status = 'open'
+        ELSE task_id = $3 END
+ORDER BY position;
+
+-- name: insert_run
+INSERT INTO runs (
+    namespace, run_id, position, definition_id, definition_version, trigger_kind, trigger_key,
+    trigger_names, trigger_sha256, snapshot_sha256, decision_sha256, status, tasks,
+    open_automated, open_human, failed_tasks, workflow_run_id, recorded_at, closed_at,
+    failure_type, failure_message, correlation_id, causation_id, traceparent, hops
+) VALUES (
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+    $21, $22, $23, $24, $25
+);
+
+-- name: insert_task
+INSERT INTO tasks (
+    namespace, task_id, position, run_id, definition_id, rule, key, type, status, handler,
+    task_queue, title, assigned_users, assigned_groups, input, form, created_at, due_at
+) VALUES (
+    $1, $2, $3, $4, $5, $6, $7, $8, 'open', $9, $10, $11, $12, $13, $14, $15, $16, $17
+);
+
+-- name: close_task
+UPDATE tasks
+SET status = $3, closed_at = $4, closed_by = $5, output = $6, failure_type = $7,
+    failure_message = $8
+WHERE namespace = $1 AND task_id = $2;
+
+-- name: count_closed
+-- $6 is the status of a run that closes, null for one that goes on.
+UPDATE runs
+SET open_automated = open_automated - $3,
+    open_human = open_human - $4,
+    failed_tasks = failed_tasks + $5,
+    status = COALESCE(
+        $6, CASE WHEN open_automated - $3 > 0 THEN 'running' ELSE 'waiting' END
+    ),
+    closed_at = $7,
+    failure_type = $8,
+    failure_message = $9
+WHERE namespace = $1 AND run_id = $2;
+
+-- name: get_run
+SELECT
+    namespace, run_id, position, definition_id, definition_version, trigger_kind, trigger_key,
+    trigger_names, trigger_sha256, snapshot_sha256, decision_sha256, status, tasks,
+    workflow_run_id, recorded_at, closed_at, failure_type, failure_message
+FROM runs
+WHERE namespace = $1 AND run_id = $2;
+
+-- name: documents
+SELECT sha256, body FROM documents WHERE namespace = $1 AND sha256 = ANY($2);
+
+-- name: list_runs
+-- $2: before this position, $3: definition, $4: status; null for all.
+SELECT
+    namespace, run_id, position, definition_id, definition_version, trigger_kind, trigger_key,
+    trigger_names, trigger_sha256, snapshot_sha256, decision_sha256, status, tasks,
+    workflow_run_id, recorded_at, closed_at, failure_type, failure_message
+FROM runs
+WHERE namespace = $1
+    AND position < COALESCE($2::bigint, 9223372036854775807)
+    AND ($3::text IS NULL OR definition_id = $3)
+    AND ($4::text IS NULL OR status = $4)
+ORDER BY position DESC
+LIMIT $5;
+
+-- name: tasks_of_run
+SELECT
+    namespace, task_id, position, run_id, definition_id, rule, key, type, status, handler, title,
+    assigned_users, assigned_groups, created_at, due_at, closed_at, closed_by, input, form,
+    output, failure_type, failure_message
+FROM tasks
+WHERE namespace = $1 AND run_id = $2
+ORDER BY position;
+
+-- name: get_task
+SELECT
+    namespace, task_id, position, run_id, definition_id, rule, key, type, status, handler, title,
+    assigned_users, assigned_groups, created_at, due_at, closed_at, closed_by, input, form,
+    output, failure_type, failure_message
+FROM tasks
+WHERE namespace = $1 AND task_id = $2;
+
+-- name: list_tasks
+-- $2: before this position, $3: run, $4: status, $5: type; null for all.
+SELECT
+    namespace, task_id, position, run_id, definition_id, rule, key, type, status, handler, title,
+    assigned_users, assigned_groups, created_at, due_at, closed_at, closed_by, input, form,
+    output, failure_type, failure_message
+FROM tasks
+WHERE namespace = $1
+    AND position < COALESCE($2::bigint, 9223372036854775807)
+    AND ($3::text IS NULL OR run_id = $3)
+    AND ($4::text IS NULL OR status = $4)
+    AND ($5::text IS NULL OR type = $5)
+ORDER BY position DESC
+LIMIT $6;
+
+-- name: claim_request
+INSERT INTO requests (namespace, method, request_id, fingerprint, actor, reason)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT ON CONSTRAINT requests_pkey DO NOTHING
+RETURNING request_id;
+
+-- name: request_fingerprint
+SELECT fingerprint FROM requests WHERE namespace = $1 AND method = $2 AND request_id = $3;

@@ -1,0 +1,69 @@
+"""The ledger's gRPC services on a migrated database of their own."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from typing import TypeAlias
+
+import grpc
+import pytest
+
+from backbone.ledger.v1 import ledger_pb2_grpc as pb_grpc
+from contracts.roles import Role
+from devstack.infrastructure.endpoints import PostgresEndpoint
+from ledger import app
+from runtime import grpcclient, migrations
+from runtime.grpcserver import GrpcServer
+from runtime.identity import LocalAuthenticator
+from runtime.postgres import Postgres
+
+# The stubs know these types in their type hints only.
+LedgerStub: TypeAlias = "pb_grpc.LedgerServiceAsyncStub"
+TaskStub: TypeAlias = "pb_grpc.TaskServiceAsyncStub"
+
+
+@pytest.fixture
+async def postgres(database: PostgresEndpoint) -> AsyncIterator[Postgres]:
+    dsn = database.dsn("ledger")
+    migrations.apply(dsn, schema=app.SCHEMA, sources=app.MIGRATIONS)
+    opened = await Postgres.connect(dsn, application="tests", schema=app.SCHEMA)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def calls(postgres: Postgres) -> AsyncIterator[Callable[..., Awaitable[grpc.aio.Channel]]]:
+    """Opens the services for callers that have certain roles, all of them by default."""
+    servers: list[GrpcServer] = []
+    channels: list[grpc.aio.Channel] = []
+
+    async def open_for(*roles: Role, actor: str = "tester") -> grpc.aio.Channel:
+        server = GrpcServer(
+            listen="127.0.0.1:0",
+            services=app.grpc_services(postgres, app.event_store(), namespaces=["dev", "prod"]),
+            authenticator=LocalAuthenticator(frozenset(roles or Role)),
+            grace=timedelta(seconds=1),
+        )
+        await server.start()
+        servers.append(server)
+        channels.append(grpcclient.channel(f"127.0.0.1:{server.port}", actor=actor))
+        return channels[-1]
+
+    yield open_for
+    for channel in channels:
+        await channel.close()
+    for server in servers:
+        await server.stop()
+
+
+@pytest.fixture
+async def ledger(
+    calls: Callable[..., Awaitable[grpc.aio.Channel]],
+) -> LedgerStub:
+    return pb_grpc.LedgerServiceStub(await calls())
+
+
+@pytest.fixture
+async def inbox(
+    calls: Callable[..., Awaitable[grpc.aio.Channel]],
+) -> TaskStub:
+    return pb_grpc.TaskServiceStub(await calls(actor="anna"))

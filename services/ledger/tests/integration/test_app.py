@@ -1,0 +1,126 @@
+"""The process: `python -m ledger migrate | check | serve`, and a crash beside a commit."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from asyncio.subprocess import Process
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from backbone.ledger.v1 import ledger_pb2 as pb
+from backbone.ledger.v1 import ledger_pb2_grpc as pb_grpc
+from contracts import canonical, identifiers
+from contracts.decisions import Decision
+from contracts.triggers import Trigger, TriggerKind
+from devstack.infrastructure.endpoints import PostgresEndpoint
+from runtime import grpcclient
+
+
+async def run(database: PostgresEndpoint, word: str, **more: str) -> Process:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "BACKBONE_POSTGRES_DSN": database.dsn("ledger"),
+        "BACKBONE_ENVIRONMENT": "local",
+        **more,
+    }
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "ledger", word, env=environment, stderr=asyncio.subprocess.PIPE
+    )
+
+
+async def said(process: Process) -> tuple[int, str]:
+    _, output = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+async def listening(process: Process) -> str:
+    assert process.stderr is not None
+    async with asyncio.timeout(60):
+        while line := (await process.stderr.readline()).decode():
+            if match := re.search(r'"grpc_listening".*', line) and re.search(
+                r'"port": (\d+)', line
+            ):
+                return f"127.0.0.1:{match.group(1)}"
+    raise AssertionError("the ledger ended before it listened")
+
+
+def request() -> pb.RecordRunRequest:
+    trigger = Trigger(kind=TriggerKind.MANUAL, definition_version=1, request_id="1")
+    decision = Decision(
+        definition_id="billing",
+        definition_version=1,
+        snapshot_sha256=canonical.digest(b"{}"),
+        tasks=[],
+        rules=[],
+    )
+    return pb.RecordRunRequest(
+        namespace="dev",
+        run_id=identifiers.run_id("billing", trigger.key),
+        definition_id="billing",
+        trigger=canonical.render(trigger),
+        snapshot=b"{}",
+        decision=canonical.render(decision),
+        workflow_run_id="w-1",
+    )
+
+
+async def test_process_migrates_checks_serves_and_ends(database: PostgresEndpoint) -> None:
+    code, output = await said(await run(database, "check"))
+    assert code == 1
+    assert "migrations are missing" in output
+    code, output = await said(await run(database, "migrate"))
+    assert (code, output.splitlines()) == (
+        0,
+        ["applied 0001_pre_event_store", "applied 0001_pre_ledger"],
+    )
+    assert (await said(await run(database, "migrate")))[1] == "nothing to apply\n"
+    assert (await said(await run(database, "check")))[0] == 0
+
+    serving = await run(database, "serve")
+    channel = grpcclient.channel(await listening(serving), actor="tester")
+    health = health_pb2_grpc.HealthStub(channel)
+    answer = await health.Check(  # type: ignore[attr-defined]
+        health_pb2.HealthCheckRequest()
+    )
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    await channel.close()
+    serving.send_signal(signal.SIGTERM)
+    assert (await said(serving))[0] == 0
+
+
+async def test_without_tls_it_serves_only_locally(database: PostgresEndpoint) -> None:
+    code, output = await said(await run(database, "serve", BACKBONE_ENVIRONMENT="prod"))
+    assert code == 1
+    assert "BACKBONE_TLS_CERTIFICATE" in output
+
+
+@pytest.mark.parametrize(
+    ("fault_point", "outcome"),
+    [
+        ("ledger.record_run.before_commit", pb.RECORD_OUTCOME_RECORDED),
+        ("ledger.record_run.after_commit", pb.RECORD_OUTCOME_REPEATED),
+    ],
+)
+async def test_run_is_recorded_once_whichever_side_of_the_commit_it_dies(
+    database: PostgresEndpoint, fault_point: str, outcome: pb.RecordOutcome.ValueType
+) -> None:
+    assert (await said(await run(database, "migrate")))[0] == 0
+    dying = await run(database, "serve", BACKBONE_FAULTPOINT=f"{fault_point}:1")
+    channel = grpcclient.channel(await listening(dying), actor="tester", timeout_s=5)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await pb_grpc.LedgerServiceStub(channel).RecordRun(request())
+    await channel.close()
+    assert (await said(dying))[0] == -signal.SIGKILL
+
+    serving = await run(database, "serve")
+    channel = grpcclient.channel(await listening(serving), actor="tester")
+    response = await pb_grpc.LedgerServiceStub(channel).RecordRun(request())
+    assert response.outcome == outcome
+    await channel.close()
+    serving.send_signal(signal.SIGTERM)
+    await said(serving)
