@@ -19,12 +19,11 @@ from ledger.adapters.requests import RequestReader
 from ledger.service.runs import RunLedger
 from ledger.service.schedules import ScheduleLedger
 from ledger.settings import Settings
-from runtime import commands, logs, migrations, telemetry
+from runtime import commands, identity, logs, migrations, telemetry
 from runtime.commands import Check
 from runtime.errors import ConfigurationError
 from runtime.grpcserver import GrpcServer, Service
 from runtime.httpserver import Health, HttpServer
-from runtime.identity import CertificateAuthenticator, LocalAuthenticator
 from runtime.lifecycle import Closing, Component, Process
 from runtime.postgres import Postgres
 from runtime.tls import TlsFiles
@@ -42,7 +41,7 @@ async def serve() -> None:
     settings = Settings()
     logs.setup(service=SERVICE, level=settings.log_level)
     tls = TlsFiles.of(settings)
-    authenticator = _authenticator(settings, tls)
+    authenticator = identity.authenticator(environment=settings.environment, tls=tls is not None)
     provider = telemetry.Telemetry(service=SERVICE, otlp_endpoint=settings.otlp_endpoint)
     health = Health()
     try:
@@ -120,7 +119,7 @@ async def check() -> Sequence[Check]:
     """Look at the database and its schema."""
     settings = Settings()
     logs.setup(service=SERVICE, level=settings.log_level)
-    _authenticator(settings, TlsFiles.of(settings))
+    identity.authenticator(environment=settings.environment, tls=TlsFiles.of(settings) is not None)
 
     async def database() -> str:
         missing = await asyncio.to_thread(
@@ -136,16 +135,3 @@ async def check() -> Sequence[Check]:
         return "reachable, migrated"
 
     return [await commands.probe("postgres", database)]
-
-
-def _authenticator(
-    settings: Settings, tls: TlsFiles | None
-) -> CertificateAuthenticator | LocalAuthenticator:
-    if tls is not None:
-        return CertificateAuthenticator()
-    if settings.environment == "local":
-        return LocalAuthenticator()
-    raise ConfigurationError(
-        "without TLS nobody can be told apart: set BACKBONE_TLS_CERTIFICATE and its companions, or "
-        "BACKBONE_ENVIRONMENT=local on a machine of your own"
-    )

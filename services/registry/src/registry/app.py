@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from importlib import resources
 
 from eventstore import store as eventstore
+from eventstore.partitions import PartitionKeeper
+from eventstore.store import EventStore
 from registry.adapters import grpc_registry
 from registry.adapters.grpc_ledger import GrpcScheduleLedger
 from registry.adapters.postgres_definitions import (
@@ -13,7 +15,6 @@ from registry.adapters.postgres_definitions import (
     PostgresMaterialisations,
 )
 from registry.adapters.postgres_leadership import PostgresLeadership
-from registry.adapters.postgres_upkeep import PartitionUpkeep
 from registry.adapters.temporal_schedules import TemporalWakeupClock
 from registry.service.changes import Changes, RevisionPoll
 from registry.service.definitions import DefinitionService
@@ -63,7 +64,9 @@ async def serve() -> None:
             HttpServer(listen=settings.http_listen, health=health),
             Closing("postgres", postgres.close),
             Closing("ledger", channel.close),
-            PartitionUpkeep(postgres, namespace=settings.namespaces[0]),
+            PartitionKeeper(
+                postgres, EventStore(service=SERVICE), namespace=settings.namespaces[0]
+            ),
             GrpcServer(
                 listen=settings.grpc_listen,
                 services=[grpc_registry.grpc_service(service)],

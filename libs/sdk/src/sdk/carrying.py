@@ -1,0 +1,117 @@
+"""Makes a handler a Temporal activity: input checked, run once, outcome recorded.
+
+The outcome is recorded inside the attempt, so that a task costs one Temporal activity. When the
+ledger stays away, the output goes back to the workflow, which records it: the handler never runs
+again because of the ledger.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from contracts.runs import TaskCall, TaskOutcome, TaskReport
+from contracts.telemetry import Attribute, Span
+from runtime import logs, telemetry
+from runtime.faultpoints import faultpoint
+from sdk.errors import OutcomeRefusedError, PermanentError
+from sdk.handlers import Handler, TaskContext
+from sdk.outcomes import OutcomeRecorder
+
+# What an attempt keeps back of its time, to hand its output to the workflow.
+_RESERVE = timedelta(seconds=2)
+
+_log = logs.get_logger(__name__)
+
+
+def temporal_activity(
+    handler: Handler[Any], recorder: OutcomeRecorder
+) -> Callable[[TaskCall], Awaitable[TaskReport]]:
+    """Return the Temporal activity of a handler, which has the handler's name."""
+    tracer = telemetry.tracer(__name__)
+
+    @activity.defn(name=handler.name)
+    async def carry_out(call: TaskCall) -> TaskReport:
+        info = activity.info()
+        timeout = info.start_to_close_timeout or timedelta(minutes=1)
+        ends_at = (
+            asyncio.get_running_loop().time()
+            + (timeout - min(_RESERVE, timeout / 4)).total_seconds()
+        )
+        with (
+            telemetry.attached(call.traceparent),
+            tracer.start_as_current_span(
+                Span.HANDLE,
+                attributes={
+                    Attribute.NAMESPACE: call.namespace,
+                    Attribute.HANDLER: handler.name,
+                    Attribute.RUN_ID: call.run_id,
+                    Attribute.TASK_ID: str(call.task.task_id),
+                },
+            ),
+        ):
+            output = await _run(handler, call, attempt=info.attempt)
+            recorded = await _record(recorder, call, output, ends_at=ends_at)
+        return TaskReport(recorded=True) if recorded else TaskReport(output=output)
+
+    return carry_out
+
+
+async def _run(handler: Handler[Any], call: TaskCall, *, attempt: int) -> Any:
+    task = call.task
+    logger = logs.get_logger("sdk.task").bind(
+        namespace=call.namespace,
+        run_id=call.run_id,
+        task_id=str(task.task_id),
+        handler=handler.name,
+        attempt=attempt,
+    )
+    context = TaskContext(
+        task_id=task.task_id,
+        run_id=call.run_id,
+        definition_id=call.definition_id,
+        namespace=call.namespace,
+        attempt=attempt,
+        logger=logger,
+        _heartbeat=activity.heartbeat,
+    )
+    faultpoint("sdk.before_handler")
+    try:
+        output = await handler.run(task.input, context)
+    except PermanentError as exc:
+        logger.warning("task_failed", failure=type(exc).__name__, detail=str(exc))
+        raise ApplicationError(
+            str(exc), type=type(exc).__name__.removesuffix("Error"), non_retryable=True
+        ) from exc
+    except Exception as exc:
+        logger.warning("task_attempt_failed", failure=type(exc).__name__, detail=str(exc))
+        raise
+    faultpoint("sdk.after_handler")
+    return output
+
+
+async def _record(
+    recorder: OutcomeRecorder, call: TaskCall, output: Any, *, ends_at: float
+) -> bool:
+    """Return whether the outcome stands in the ledger; `ends_at` is of the loop's clock."""
+    outcome = TaskOutcome(
+        namespace=call.namespace, run_id=call.run_id, task_id=call.task.task_id, output=output
+    )
+    try:
+        async with asyncio.timeout_at(ends_at):
+            await recorder.record(outcome)
+    except TimeoutError:
+        reason = "the ledger is away"
+    except OutcomeRefusedError as exc:
+        reason = str(exc)
+    except asyncio.CancelledError:
+        # The worker stops, or the run was cancelled. The handler is done, so its output counts:
+        # given up here, it would run again.
+        reason = "cancelled"
+    else:
+        return True
+    _log.warning("outcome_left_to_workflow", task_id=str(call.task.task_id), reason=reason)
+    return False

@@ -1,0 +1,25 @@
+"""What goes wrong with handlers."""
+
+
+class SdkError(Exception):
+    """The root of what this package raises."""
+
+
+class HandlerDefinitionError(SdkError):
+    """A function cannot be a handler; the message says what it must look like."""
+
+
+class PermanentError(SdkError):
+    """Raise this in a handler: the task failed, and trying again cannot help."""
+
+
+class InvalidInputError(PermanentError):
+    """The task's input is not what the handler takes."""
+
+
+class OutputError(PermanentError):
+    """What the handler returned is not JSON, or larger than is kept."""
+
+
+class OutcomeRefusedError(SdkError):
+    """The ledger refused an outcome for what it says."""

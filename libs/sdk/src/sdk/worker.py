@@ -1,0 +1,164 @@
+"""Serves handlers on a task queue: a worker in a few lines."""
+
+import asyncio
+import contextlib
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from temporalio.worker import PollerBehaviorSimpleMaximum, Worker
+
+from contracts import identifiers
+from runtime import grpcclient, logs, telemetry, temporal
+from runtime.errors import RuntimeLibraryError
+from runtime.httpserver import Health, HttpServer
+from runtime.lifecycle import Closing, Component, Process
+from runtime.temporal import TemporalUnavailableError
+from runtime.tls import TlsFiles
+from sdk.carrying import temporal_activity
+from sdk.errors import HandlerDefinitionError
+from sdk.handlers import Handler
+from sdk.outcomes import GrpcOutcomeRecorder, OutcomeRecorder
+from sdk.settings import WorkerSettings
+
+SERVICE = "task-worker"
+_RECONNECT_S = 2.0
+
+_log = logs.get_logger(__name__)
+
+
+class TaskWorker:
+    """A worker of one task queue, in every namespace of its settings."""
+
+    def __init__(
+        self,
+        *,
+        handlers: Sequence[Handler[Any]],
+        task_queue: str,
+        settings: WorkerSettings | None = None,
+    ) -> None:
+        """Serve `handlers` on `task_queue`; settings come from `BACKBONE_*` unless given.
+
+        Raises:
+            HandlerDefinitionError: there is no handler, or two share a name, or the task queue's
+                name is malformed.
+        """
+        names = [handler.name for handler in handlers]
+        if not names:
+            raise HandlerDefinitionError("a worker needs at least one handler")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise HandlerDefinitionError(f"handlers share a name: {', '.join(twice)}")
+        if not re.match(identifiers.TASK_QUEUE_PATTERN, task_queue):
+            raise HandlerDefinitionError(f"not a task queue's name: {task_queue!r} (name-tq)")
+        self._handlers = list(handlers)
+        self._task_queue = task_queue
+        self._settings = settings if settings is not None else WorkerSettings()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then let tasks in flight end."""
+        settings = self._settings
+        logs.setup(service=SERVICE, level=settings.log_level)
+        provider = telemetry.Telemetry(service=SERVICE, otlp_endpoint=settings.otlp_endpoint)
+        health = Health()
+        channel = grpcclient.channel(
+            settings.ledger_address, actor=SERVICE, tls=TlsFiles.of(settings)
+        )
+        recorder = GrpcOutcomeRecorder(channel)
+        components: list[Component] = [
+            HttpServer(listen=settings.http_listen, health=health),
+            Closing("ledger", channel.close),
+            *(
+                QueueServer(
+                    handlers=self._handlers,
+                    task_queue=self._task_queue,
+                    namespace=namespace,
+                    settings=settings,
+                    recorder=recorder,
+                )
+                for namespace in settings.namespaces
+            ),
+        ]
+        try:
+            await Process(components, health=health, grace=settings.shutdown_grace).run()
+        finally:
+            provider.shutdown()
+
+
+class QueueServer:
+    """Serves handlers on a task queue of one namespace: a component of a process."""
+
+    def __init__(
+        self,
+        *,
+        handlers: Sequence[Handler[Any]],
+        task_queue: str,
+        namespace: str,
+        settings: WorkerSettings,
+        recorder: OutcomeRecorder,
+    ) -> None:
+        self.name = f"task-worker:{namespace}:{task_queue}"
+        self._activities = [temporal_activity(handler, recorder) for handler in handlers]
+        self._task_queue = task_queue
+        self._namespace = namespace
+        self._settings = settings
+        self._worker: Worker | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Connect, however long the server is away, and begin to poll."""
+        while True:
+            try:
+                client = await temporal.connect(
+                    self._settings.temporal_address, namespace=self._namespace, identity=SERVICE
+                )
+                break
+            except TemporalUnavailableError as exc:
+                _log.warning("temporal_unavailable", worker=self.name, detail=str(exc))
+                await asyncio.sleep(_RECONNECT_S)
+        self._worker = Worker(
+            client,
+            task_queue=self._task_queue,
+            activities=self._activities,
+            max_concurrent_activities=self._settings.max_activities,
+            activity_task_poller_behavior=PollerBehaviorSimpleMaximum(
+                self._settings.activity_pollers
+            ),
+            graceful_shutdown_timeout=self._settings.graceful_shutdown,
+        )
+        self._running = asyncio.create_task(self._worker.run(), name=self.name)
+        _log.info("serving_task_queue", namespace=self._namespace, task_queue=self._task_queue)
+
+    async def wait(self) -> None:
+        """Return or raise when the worker has ended by itself."""
+        if self._running is not None:
+            await asyncio.shield(self._running)
+
+    async def stop(self) -> None:
+        """Stop polling, let tasks in flight end, and end."""
+        if self._worker is None or self._running is None:
+            return
+        if not self._running.done():
+            await self._worker.shutdown()
+        # A failure was told by `wait`; here the rest of the process still has to stop.
+        with contextlib.suppress(Exception):
+            await self._running
+
+
+def run_worker(*, handlers: Sequence[Handler[Any]], task_queue: str) -> None:
+    """Serve `handlers` on `task_queue` until SIGTERM: the last line of a worker's `main`.
+
+    A missing setting or a taken address is one sentence on standard error and exit code 1 or 2.
+    """
+    try:
+        asyncio.run(TaskWorker(handlers=handlers, task_queue=task_queue).run())
+    except ValidationError as exc:
+        for error in exc.errors(include_url=False, include_input=False):
+            name = "_".join(str(part) for part in error["loc"][:1]).upper() or "SETTINGS"
+            sys.stderr.write(f"{SERVICE}: setting BACKBONE_{name}: {error['msg']}\n")
+        sys.exit(2)
+    except RuntimeLibraryError as exc:
+        sys.stderr.write(f"{SERVICE}: {exc}\n")
+        sys.exit(1)

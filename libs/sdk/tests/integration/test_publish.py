@@ -1,0 +1,85 @@
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+from confluent_kafka import Consumer, Message
+
+from contracts import envelope
+from contracts.envelope import MAX_EVENT_BYTES, Envelope
+from contracts.names import Header
+from contracts.rejections import EventRejectedError, Reason
+from devstack.infrastructure import ensure_topics
+from runtime.kafka import KafkaDeliveryError
+from sdk import EventPublisher
+
+
+def _event(event_id: str, **fields: object) -> Envelope:
+    return Envelope.model_validate(
+        {
+            "event_id": event_id,
+            "type": "billing.payment.received",
+            "source": "tests/sdk",
+            "occurred_at": datetime(2026, 1, 1, tzinfo=UTC),
+            "payload": {"amount": 3},
+            **fields,
+        }
+    )
+
+
+def _consume(bootstrap_servers: str, topic: str, count: int) -> list[Message]:
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "group.id": topic,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+    )
+    consumer.subscribe([topic])
+    try:
+        records: list[Message] = []
+        while len(records) < count:
+            found = consumer.consume(count - len(records), timeout=30)
+            assert found, f"only {len(records)} of {count} records within 30 s"
+            records += found
+        return records
+    finally:
+        consumer.close()
+
+
+async def test_published_events_are_acknowledged_readable_and_in_order_of_their_key(
+    kafka_bootstrap_servers: str, unique_name: str
+) -> None:
+    ensure_topics(kafka_bootstrap_servers, {unique_name: 4})
+    events = [_event(f"e{n}", subject="invoice-7") for n in range(5)]
+
+    async with EventPublisher(kafka_bootstrap_servers) as publisher:
+        for event in events:
+            await publisher.publish(unique_name, event)
+
+    records = await asyncio.to_thread(_consume, kafka_bootstrap_servers, unique_name, 5)
+    assert [envelope.parse(record.value()) for record in records] == events
+    assert {record.key() for record in records} == {b"invoice-7"}
+    headers = dict(records[0].headers() or [])
+    assert headers[Header.EVENT_ID] == b"e0"
+    assert headers[Header.EVENT_TYPE] == b"billing.payment.received"
+
+
+async def test_event_too_large_for_the_router_is_refused_here(kafka_bootstrap_servers: str) -> None:
+    async with EventPublisher(kafka_bootstrap_servers) as publisher:
+        with pytest.raises(EventRejectedError) as caught:
+            await publisher.publish("any", _event("e1", payload={"x": "x" * MAX_EVENT_BYTES}))
+    assert caught.value.reason is Reason.OVERSIZE
+
+
+async def test_topic_that_does_not_exist_is_an_error(
+    kafka_bootstrap_servers: str, unique_name: str
+) -> None:
+    async with EventPublisher(kafka_bootstrap_servers) as publisher:
+        with pytest.raises(KafkaDeliveryError):
+            await publisher.publish(unique_name, _event("e1"))
+
+
+async def test_publisher_that_is_not_open_says_so(kafka_bootstrap_servers: str) -> None:
+    with pytest.raises(RuntimeError, match="async with"):
+        await EventPublisher(kafka_bootstrap_servers).publish("any", _event("e1"))

@@ -1,0 +1,160 @@
+"""The wrapper around handlers, in Temporal's own environment for Temporal activities."""
+
+import asyncio
+import dataclasses
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+import sdk
+from contracts.decisions import AutomatedInstance
+from contracts.definitions import Retry
+from contracts.runs import TaskCall, TaskOutcome, TaskReport
+from sdk.carrying import temporal_activity
+from sdk.errors import OutcomeRefusedError
+
+
+class Reminder(BaseModel):
+    invoice: str
+
+
+class FakeRecorder:
+    """Keeps outcomes; can be away, or refuse."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[TaskOutcome] = []
+        self.back = asyncio.Event()
+        self.back.set()
+        self.asked = asyncio.Event()
+        self.refuses = False
+
+    async def record(self, outcome: TaskOutcome) -> None:
+        self.asked.set()
+        await self.back.wait()
+        if self.refuses:
+            raise OutcomeRefusedError("NOT_FOUND: no such task")
+        self.outcomes.append(outcome)
+
+
+@pytest.fixture
+async def recorder() -> FakeRecorder:
+    return FakeRecorder()
+
+
+@pytest.fixture
+def runs() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def handler(runs: list[str]) -> sdk.Handler[Reminder]:
+    @sdk.task_handler("send_reminder")
+    async def send_reminder(reminder: Reminder, _context: sdk.TaskContext) -> dict[str, Any]:
+        runs.append(reminder.invoice)
+        if reminder.invoice == "gone":
+            raise sdk.PermanentError("no such invoice")
+        if reminder.invoice == "later":
+            raise RuntimeError("not now")
+        return {"sent": reminder.invoice}
+
+    return send_reminder
+
+
+@pytest.fixture
+def make_call() -> Callable[..., TaskCall]:
+    def make(**task_input: Any) -> TaskCall:
+        task = AutomatedInstance(
+            task_id=uuid.uuid4(),
+            rule="remind",
+            key="one",
+            handler="send_reminder",
+            task_queue="notifications-tq",
+            input=task_input,
+            timeout=timedelta(seconds=30),
+            retry=Retry(),
+        )
+        return TaskCall(namespace="dev", run_id="d:1", definition_id="d", task=task)
+
+    return make
+
+
+def _environment(timeout: timedelta = timedelta(seconds=30)) -> ActivityEnvironment:
+    environment = ActivityEnvironment()
+    environment.info = dataclasses.replace(environment.info, start_to_close_timeout=timeout)
+    return environment
+
+
+async def test_outcome_is_recorded_in_the_attempt(
+    recorder: FakeRecorder, handler: sdk.Handler[Reminder], make_call: Callable[..., TaskCall]
+) -> None:
+    call = make_call(invoice="i1")
+    report = await _environment().run(temporal_activity(handler, recorder), call)
+    assert report == TaskReport(recorded=True)
+    (outcome,) = recorder.outcomes
+    assert (outcome.task_id, outcome.output) == (call.task.task_id, {"sent": "i1"})
+
+
+@pytest.mark.parametrize(
+    ("task_input", "kind"), [({"invoice": "gone"}, "Permanent"), ({}, "InvalidInput")]
+)
+async def test_permanent_failure_is_not_tried_again(
+    recorder: FakeRecorder,
+    handler: sdk.Handler[Reminder],
+    make_call: Callable[..., TaskCall],
+    task_input: dict[str, Any],
+    kind: str,
+) -> None:
+    with pytest.raises(ApplicationError) as caught:
+        await _environment().run(temporal_activity(handler, recorder), make_call(**task_input))
+    assert caught.value.non_retryable
+    assert caught.value.type == kind
+    assert recorder.outcomes == []
+
+
+async def test_other_failure_is_left_to_the_retry_of_the_task(
+    recorder: FakeRecorder, handler: sdk.Handler[Reminder], make_call: Callable[..., TaskCall]
+) -> None:
+    with pytest.raises(RuntimeError, match="not now"):
+        await _environment().run(temporal_activity(handler, recorder), make_call(invoice="later"))
+    assert recorder.outcomes == []
+
+
+async def test_output_goes_to_the_workflow_when_the_ledger_stays_away(
+    recorder: FakeRecorder,
+    handler: sdk.Handler[Reminder],
+    make_call: Callable[..., TaskCall],
+    runs: list[str],
+) -> None:
+    recorder.back.clear()
+    report = await _environment(timedelta(milliseconds=200)).run(
+        temporal_activity(handler, recorder), make_call(invoice="i1")
+    )
+    assert report == TaskReport(recorded=False, output={"sent": "i1"})
+    assert runs == ["i1"]
+
+
+async def test_output_goes_to_the_workflow_when_the_ledger_refuses(
+    recorder: FakeRecorder, handler: sdk.Handler[Reminder], make_call: Callable[..., TaskCall]
+) -> None:
+    recorder.refuses = True
+    report = await _environment().run(temporal_activity(handler, recorder), make_call(invoice="i1"))
+    assert report == TaskReport(recorded=False, output={"sent": "i1"})
+
+
+async def test_output_survives_a_worker_that_stops_while_the_ledger_is_away(
+    recorder: FakeRecorder, handler: sdk.Handler[Reminder], make_call: Callable[..., TaskCall]
+) -> None:
+    recorder.back.clear()
+    environment = _environment()
+    running = asyncio.ensure_future(
+        environment.run(temporal_activity(handler, recorder), make_call(invoice="i1"))
+    )
+    await recorder.asked.wait()
+    environment.cancel()
+    assert await running == TaskReport(recorded=False, output={"sent": "i1"})
