@@ -1,0 +1,141 @@
+"""The demo: everything up, two definitions, an event, a due time, and what becomes of them.
+
+    python examples/demo/run.py [--keep] [--state FOLDER]
+
+Exit code 0 when all of it was seen, 1 when not, 130 on Ctrl-C. Nothing is left running unless
+`--keep` says so.
+"""
+
+import argparse
+import asyncio
+import os
+import queue
+import signal
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Never
+
+from screen import Screen
+from stack import Stack, StackError
+from story import Story, WaitError
+
+from cli import settings
+from cli.errors import CliError
+from runtime import logs
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main() -> int:
+    """Run the demo and return its exit code."""
+    parser = argparse.ArgumentParser(description="Show Backbone at work.")
+    parser.add_argument("--keep", action="store_true", help="leave everything running")
+    parser.add_argument("--state", type=Path, default=ROOT / ".backbone", help="default: .backbone")
+    options = parser.parse_args()
+    # Settings of the caller's are of another stack.
+    for name in [name for name in os.environ if name.startswith("BACKBONE_")]:
+        del os.environ[name]
+    signal.signal(signal.SIGTERM, _interrupt)
+    logs.setup(service="demo", level="critical")
+    return Demo(options.state, keep=options.keep).run()
+
+
+class Demo:
+    """One run of the demo."""
+
+    def __init__(self, folder: Path, *, keep: bool) -> None:
+        self._screen = Screen()
+        self._keep = keep
+        self._troubles: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._stack = Stack(folder, tell=self._told)
+        self._up = False
+
+    def run(self) -> int:
+        """Tell everything; stop the stack unless it is to be kept."""
+        code = 1
+        try:
+            self._tell()
+            code = 0
+        except KeyboardInterrupt:
+            self._screen.failure("interrupted")
+            code = 130
+        except (StackError, CliError) as exc:
+            self._screen.failure(str(exc))
+        except WaitError as exc:
+            self._screen.failure(f"{exc}; the last lines of the log of {exc.service}:")
+            for line in self._stack.last_lines(exc.service):
+                self._screen.note(line)
+        finally:
+            # A second Ctrl-C must not leave half a stack.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            self._end(keep=self._keep and code == 0)
+        return code
+
+    def _tell(self) -> None:
+        screen = self._screen
+        began = datetime.now(UTC)
+        started = time.monotonic()
+        screen.step("PostgreSQL, Redis, Kafka, Temporal and all services start")
+        if self._stack.end_earlier():
+            screen.note("stopped the stack that was running in the same folder")
+        self._stack.start(lambda passed: screen.note(f"still starting ({passed:.0f} s so far)"))
+        self._up = True
+        screen.line("up", f"after {time.monotonic() - started:.0f} s")
+        screen.line("temporal", f"{self._stack.temporal_ui} (namespace dev)")
+        story = Story(
+            screen=screen,
+            stack=self._stack,
+            settings=settings.load(self._stack.env_file),
+            troubles=self._troubles,
+            began=began,
+        )
+        runs = asyncio.run(story.tell())
+        crashes = f"crashes survived: {story.crashes}" if story.crashes else "nothing crashed"
+        screen.done(
+            f"Seen in {time.monotonic() - started:.0f} s: event, due time, decisions, tasks, "
+            f"records ({crashes})."
+        )
+        screen.step("Where to look next")
+        for words in (
+            f"run show {runs[0]}",
+            "runs",
+            "tasks --status open",
+            "ticks billing.overdue-invoices",
+            "events tail --from-beginning",
+        ):
+            screen.line("command", f".venv/bin/backbone {words}")
+        if self._keep:
+            screen.line("temporal", f"{self._stack.temporal_ui}/namespaces/dev/workflows")
+            screen.line("stack", "left running: make status, make logs NAME=router, make down")
+        else:
+            screen.note("for these: make demo KEEP=1 leaves everything running, Temporal's UI too")
+        screen.line("read", "examples/README.md, docs/architecture.md")
+
+    def _end(self, *, keep: bool) -> None:
+        if keep:
+            self._stack.keep()
+            return
+        if self._up:
+            self._screen.note("stopping everything …")
+        self._stack.stop()
+
+    def _told(self, text: str) -> None:
+        """Take an event of the stack: a crash has lines, of which the first and last say most."""
+        lines = [line.strip() for line in text.splitlines()]
+        if self._up and len(lines) > 1:
+            self._screen.trouble(f"{lines[0]}; {lines[-1]}")
+            self._troubles.put(lines[0].split()[0])
+        else:
+            self._screen.note(lines[0])
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> Never:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

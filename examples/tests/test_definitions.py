@@ -1,0 +1,144 @@
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from contracts.decisions import HumanInstance
+from contracts.definitions import ActivityDefinition
+from contracts.envelope import Envelope
+from contracts.triggers import Trigger, TriggerKind, Window
+from rules import checks, decisions, expressions, patterns
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+OVERDUE = [
+    {"id": "INV-1", "customer": "A", "email": "a@example.com", "amount": 97.5, "days_overdue": 7},
+    {"id": "INV-2", "customer": "B", "email": "b@example.com", "amount": 12500, "days_overdue": 1},
+]
+
+
+def definition(examples: Path, name: str) -> ActivityDefinition:
+    text = (examples / "definitions" / name).read_text(encoding="utf-8")
+    return ActivityDefinition.model_validate(yaml.safe_load(text))
+
+
+def payment(amount: float, currency: str = "EUR") -> Envelope:
+    return Envelope(
+        event_id="e-1",
+        type="billing.payment.received",
+        source="examples/billing",
+        occurred_at=NOON,
+        payload={
+            "payment_id": "PAY-1",
+            "email": "a@example.com",
+            "amount": amount,
+            "currency": currency,
+        },
+    )
+
+
+def due() -> Trigger:
+    return Trigger(
+        kind=TriggerKind.SCHEDULE,
+        names=["often"],
+        definition_version=1,
+        scheduled_for=NOON,
+        window=Window(start=NOON.replace(hour=11), end=NOON),
+    )
+
+
+@pytest.mark.parametrize("name", ["overdue-invoices.yaml", "large-payment.yaml"])
+def test_example_definition_has_no_problems(examples: Path, name: str) -> None:
+    assert checks.problems(definition(examples, name)) == []
+
+
+def test_overdue_invoices_are_reminded_and_the_large_one_is_called_about(examples: Path) -> None:
+    decision = decisions.decide(
+        definition(examples, "overdue-invoices.yaml"),
+        definition_version=1,
+        namespace="dev",
+        run_id="billing.overdue-invoices:2026-03-02T12:00:00Z",
+        trigger=due(),
+        snapshot={"overdue": OVERDUE},
+    )
+    assert [(task.rule, task.key) for task in decision.tasks] == [
+        ("remind", "INV-1"),
+        ("remind", "INV-2"),
+        ("call-the-customer", "INV-2"),
+    ]
+    call = decision.tasks[-1]
+    assert isinstance(call, HumanInstance)
+    assert call.title == "Call B about invoice INV-2"
+
+
+def test_no_overdue_invoice_gives_no_task(examples: Path) -> None:
+    decision = decisions.decide(
+        definition(examples, "overdue-invoices.yaml"),
+        definition_version=1,
+        namespace="dev",
+        run_id="billing.overdue-invoices:2026-03-02T12:00:00Z",
+        trigger=due(),
+        snapshot={"overdue": []},
+    )
+    assert decision.tasks == []
+
+
+def test_query_is_bound_to_the_window_and_to_null_when_there_is_none(examples: Path) -> None:
+    program = decisions.compile_definition(definition(examples, "overdue-invoices.yaml"))
+    by_hand = Trigger(kind=TriggerKind.MANUAL, definition_version=1, request_id="r-1")
+    assert program.context_parameters(due()) == {"overdue": {"until": "2026-03-02T12:00:00Z"}}
+    assert program.context_parameters(by_hand) == {"overdue": {"until": None}}
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "matches"),
+    [(1000, "EUR", False), (1000.01, "EUR", True), (5000, "USD", False)],
+)
+def test_large_payment_starts_only_on_large_payments_in_euros(
+    examples: Path, amount: float, currency: str, *, matches: bool
+) -> None:
+    (event,) = definition(examples, "large-payment.yaml").events.values()
+    assert event.match is not None
+    assert event.when is not None
+    document = payment(amount, currency).document()
+    when = expressions.compile(event.when, variables={"event"})
+    matched = patterns.compile(event.match).matches(document)
+    assert (matched and when.evaluate_bool({"event": document})) is matches
+
+
+@pytest.mark.parametrize(
+    ("amount", "rules"), [(9999.99, ["confirm"]), (10000, ["confirm", "review"])]
+)
+def test_very_large_payment_is_reviewed_by_a_person(
+    examples: Path, amount: float, rules: list[str]
+) -> None:
+    trigger = Trigger(
+        kind=TriggerKind.EVENT,
+        names=["large-payment"],
+        definition_version=1,
+        events=[payment(amount)],
+    )
+    snapshot: dict[str, Any] = {}
+    decision = decisions.decide(
+        definition(examples, "large-payment.yaml"),
+        definition_version=1,
+        namespace="dev",
+        run_id="billing.large-payment:event:x",
+        trigger=trigger,
+        snapshot=snapshot,
+    )
+    assert [task.rule for task in decision.tasks] == rules
+
+
+def test_connectors_file_has_the_statements_that_definitions_name(examples: Path) -> None:
+    text = (examples / "connectors.yaml").read_text(encoding="utf-8")
+    connectors = yaml.safe_load(text)["connectors"]
+    for path in (examples / "definitions").glob("*.yaml"):
+        for entry in definition(examples, path.name).spec.context:
+            statement = connectors[entry.query.connector]["postgres"]["statements"][
+                entry.query.statement
+            ]
+            declared = [parameter["name"] for parameter in statement["parameters"]]
+            assert declared == list(entry.query.parameters)

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from handlers import TASK_QUEUE, send_payment_confirmation, send_reminder
+
+from contracts.definitions import ActivityDefinition, AutomatedTask
+from sdk import InvalidInputError, PermanentError, testing
+
+REMINDER = {
+    "invoice": "INV-1",
+    "customer": "A",
+    "email": "a@example.com",
+    "amount": 97.5,
+    "days_overdue": 7,
+}
+
+
+async def test_reminder_goes_to_the_customer() -> None:
+    sent = await testing.invoke(send_reminder, REMINDER)
+    assert sent == {"to": "a@example.com", "subject": "Invoice INV-1 is 7 days overdue"}
+
+
+async def test_confirmation_names_the_amount() -> None:
+    sent = await testing.invoke(
+        send_payment_confirmation,
+        {"payment": "PAY-1", "email": "a@example.com", "amount": 12500},
+    )
+    assert sent == {"to": "a@example.com", "subject": "We received 12500.00 EUR (PAY-1)"}
+
+
+async def test_reminder_without_an_address_fails_for_good() -> None:
+    with pytest.raises(PermanentError, match="not an e-mail address"):
+        await testing.invoke(send_reminder, REMINDER | {"email": "nobody"})
+
+
+async def test_reminder_refuses_an_input_it_does_not_know() -> None:
+    with pytest.raises(InvalidInputError, match="invoice"):
+        await testing.invoke(send_reminder, {"email": "a@example.com"})
+
+
+def test_worker_has_every_handler_that_the_examples_name(examples: Path) -> None:
+    known = {handler.name: handler for handler in (send_reminder, send_payment_confirmation)}
+    for path in (examples / "definitions").glob("*.yaml"):
+        definition = ActivityDefinition.model_validate(yaml.safe_load(path.read_text()))
+        for rule in definition.spec.rules:
+            if isinstance(rule.task, AutomatedTask):
+                assert rule.task.task_queue == TASK_QUEUE
+                assert set(rule.task.input) == set(known[rule.task.handler].input_type.model_fields)

@@ -1,0 +1,1 @@
+"""The `backbone` command: what people and scripts use from a shell."""

@@ -1,0 +1,41 @@
+"""What ends a command: one sentence that names what is wrong and what to do."""
+
+from collections.abc import Sequence
+
+from backbone.registry.v1 import registry_pb2
+
+FAILED = 1
+MISUSED = 2
+INTERRUPTED = 130
+
+
+class CliError(Exception):
+    """The command failed; the message is one sentence for the person who typed it."""
+
+    exit_code = FAILED
+
+
+class UsageError(CliError):
+    """The command cannot be carried out as it was typed or configured."""
+
+    exit_code = MISUSED
+
+
+class NotFoundError(CliError):
+    """There is no such thing."""
+
+
+class UnavailableError(CliError):
+    """A service, or what is behind it, is away; the same may work in a moment."""
+
+
+class NotReachableError(UnavailableError):
+    """Nothing answers at a service's address."""
+
+
+class InvalidDefinitionError(CliError):
+    """The registry refused a definition; `problems` says why, each with its path."""
+
+    def __init__(self, message: str, problems: Sequence[registry_pb2.Problem]) -> None:
+        super().__init__(message)
+        self.problems = list(problems)

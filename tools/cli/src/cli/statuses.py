@@ -1,0 +1,75 @@
+"""gRPC statuses as sentences: the one place where a failed call becomes an error of the command."""
+
+from dataclasses import dataclass
+
+import grpc
+from google.rpc import error_details_pb2
+
+from backbone.registry.v1 import registry_pb2
+from cli.errors import (
+    CliError,
+    InvalidDefinitionError,
+    NotFoundError,
+    NotReachableError,
+    UnavailableError,
+)
+from runtime.rpcerrors import detail_of
+
+_Code = grpc.StatusCode
+
+
+@dataclass(frozen=True)
+class _Sentence:
+    """What is said of a status; without one of these it is what the service said."""
+
+    text: str
+    error: type[CliError] = CliError
+
+
+_FAILED = _Sentence("the {service} failed: {said} (`make logs NAME={service}` shows why)")
+
+_SENTENCES = {
+    _Code.UNAVAILABLE: _Sentence(
+        "the {service} is not reachable at {address}: start it with `make up`, or set {variable} "
+        "to where it is",
+        NotReachableError,
+    ),
+    _Code.DEADLINE_EXCEEDED: _Sentence(
+        "the {service} at {address} did not answer in time: `make status` says how it is",
+        NotReachableError,
+    ),
+    _Code.UNIMPLEMENTED: _Sentence(
+        "what answers at {address} is not a {service} of this version: check {variable}"
+    ),
+    _Code.UNAUTHENTICATED: _Sentence(
+        "the {service} does not know who you are: set BACKBONE_TLS_CERTIFICATE, "
+        "BACKBONE_TLS_PRIVATE_KEY and BACKBONE_TLS_CLIENT_CA ({said})"
+    ),
+    _Code.NOT_FOUND: _Sentence("{said}", NotFoundError),
+    _Code.ABORTED: _Sentence("{said}; look again and retry"),
+    _Code.INTERNAL: _Sentence(
+        "the {service} failed: {said} (`make logs NAME={service}` shows why)"
+    ),
+    _Code.UNKNOWN: _Sentence("the {service} failed: {said} (`make logs NAME={service}` shows why)"),
+}
+
+
+def explained(error: grpc.aio.AioRpcError, *, service: str, address: str) -> CliError:
+    """Return what to tell of a call to `service` (its short name) at `address` that failed."""
+    code = error.code()
+    said = (error.details() or "").strip().rstrip(".")
+    refused = registry_pb2.InvalidDefinition()
+    if code is _Code.INVALID_ARGUMENT and detail_of(error, refused):
+        return InvalidDefinitionError(said, refused.problems)
+    # The service itself says so with a detail; gRPC's own "nobody is there" has none.
+    if code is _Code.UNAVAILABLE and detail_of(error, error_details_pb2.RetryInfo()):
+        return UnavailableError(f"the {service} cannot answer now: {said}; try again soon")
+    sentence = _SENTENCES.get(code, _Sentence("{said}" if said else f"{{service}}: {code.name}"))
+    return sentence.error(
+        sentence.text.format(
+            service=service,
+            address=address,
+            said=said or code.name,
+            variable=f"BACKBONE_{service.upper()}_ADDRESS",
+        )
+    )

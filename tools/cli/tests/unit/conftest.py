@@ -1,0 +1,305 @@
+"""The command against servicers that behave as the protos say, over real gRPC."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from typer.testing import CliRunner, Result
+
+from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
+from backbone.router.v1 import router_pb2, router_pb2_grpc
+from cli.__main__ import app
+from contracts.names import Metadata
+from runtime import rpcerrors
+
+RUN_ID = "billing.overdue-invoices:2026-03-02T12:00:00Z"
+TASK_ID = "6f1d3a3e-6c53-5f0e-9f3d-0d2b8f3c1a11"
+
+
+def fail(context: Any, error: rpcerrors.RpcError) -> None:
+    """End the call as Backbone's server does."""
+    trailing = rpcerrors.status_details(error)
+    if trailing is not None:
+        context.set_trailing_metadata(((rpcerrors.DETAILS_KEY, trailing),))
+    context.abort(error.code, error.message)
+
+
+class FakeRegistry(registry_pb2_grpc.RegistryServiceServicer):
+    """Keeps definitions in memory; a document that says `broken` has two problems."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, registry_pb2.Definition] = {}
+        self.reasons: list[str] = []
+        self.actors: list[str] = []
+
+    def ApplyDefinition(self, request: Any, context: Any) -> Any:
+        self.reasons.append(request.reason)
+        metadata = dict(context.invocation_metadata())
+        self.actors.append(metadata[Metadata.ACTOR])
+        if b"broken" in request.document:
+            detail = registry_pb2.InvalidDefinition(
+                problems=[
+                    registry_pb2.Problem(path="spec.rules[0].when", message="it does not compile"),
+                    registry_pb2.Problem(path="spec.taskQueue", message="it has to end in -tq"),
+                ]
+            )
+            fail(context, rpcerrors.InvalidArgumentError("2 problems", detail=detail))
+        if b"raced" in request.document:
+            fail(context, rpcerrors.AbortedError("the definition was changed meanwhile"))
+        document = json.loads(request.document)
+        name = document["metadata"]["id"]
+        known = self.stored.get(name)
+        if known is not None and json.loads(known.content) == document:
+            return registry_pb2.ApplyDefinitionResponse(definition=known, changed=False)
+        made = registry_pb2.Definition(
+            namespace=document["metadata"]["namespace"],
+            definition_id=name,
+            version=1 if known is None else known.version + 1,
+            content=json.dumps(document).encode(),
+            applied_by="local/tester",
+            reason=request.reason,
+        )
+        made.applied_at.FromJsonString("2026-03-02T12:00:00Z")
+        if not request.validate_only:
+            self.stored[name] = made
+        return registry_pb2.ApplyDefinitionResponse(
+            definition=made, changed=not request.validate_only
+        )
+
+    def GetDefinition(self, request: Any, context: Any) -> Any:
+        if request.definition_id not in self.stored:
+            fail(
+                context, rpcerrors.NotFoundError(f"there is no definition {request.definition_id}")
+            )
+        return registry_pb2.GetDefinitionResponse(definition=self.stored[request.definition_id])
+
+    def ListDefinitions(self, request: Any, context: Any) -> Any:
+        """One a page, so that whoever asks has to turn pages."""
+        names = sorted(self.stored)
+        at = int(request.page_token or 0)
+        return registry_pb2.ListDefinitionsResponse(
+            definitions=[self.stored[name] for name in names[at : at + 1]],
+            next_page_token=str(at + 1) if at + 1 < len(names) else "",
+        )
+
+    def WatchDefinitions(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+
+class FakeRouter(router_pb2_grpc.RouterServiceServicer):
+    """Starts a run for every request id it has not seen."""
+
+    def __init__(self) -> None:
+        self.requests: list[router_pb2.TriggerDefinitionRequest] = []
+
+    def TriggerDefinition(self, request: Any, context: Any) -> Any:
+        started = request.request_id not in {one.request_id for one in self.requests}
+        self.requests.append(request)
+        return router_pb2.TriggerDefinitionResponse(
+            run_id=f"{request.definition_id}:manual:{request.request_id}",
+            definition_version=3,
+            started=started,
+        )
+
+
+class FakeLedger(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.TaskServiceServicer):
+    """Holds 3 runs, a human and an automated task."""
+
+    # What no command calls.
+    RecordRun: Any = None
+    RecordRunFailure: Any = None
+    RecordTaskOutcome: Any = None
+    PutSchedule: Any = None
+    AdvanceSchedule: Any = None
+    AcknowledgeRuns: Any = None
+
+    def __init__(self) -> None:
+        self.listed: list[ledger_pb2.ListRunsRequest] = []
+        self.away = False
+        self.human = ledger_pb2.Task(
+            namespace="dev",
+            task_id=TASK_ID,
+            run_id=RUN_ID,
+            definition_id="billing.overdue-invoices",
+            rule="call",
+            key="INV-1",
+            type=ledger_pb2.TASK_TYPE_HUMAN,
+            status=ledger_pb2.TASK_STATUS_OPEN,
+            title="Call A\x1b[2J now",
+            assigned_groups=["collections"],
+            input=b'{"invoice":"INV-1"}',
+            form=b'{"type":"object"}',
+        )
+        self.human.created_at.FromJsonString("2026-03-02T12:00:01Z")
+        self.automated = ledger_pb2.Task(
+            namespace="dev",
+            task_id="0c7f7c53-55b0-5b8b-8d5c-111111111111",
+            run_id=RUN_ID,
+            definition_id="billing.overdue-invoices",
+            rule="remind",
+            key="INV-1",
+            type=ledger_pb2.TASK_TYPE_AUTOMATED,
+            status=ledger_pb2.TASK_STATUS_COMPLETED,
+            handler="send_reminder",
+            output=b'{"to":"a@example.com"}',
+        )
+
+    def ListRuns(self, request: Any, context: Any) -> Any:
+        if self.away:
+            fail(context, rpcerrors.UnavailableError("PostgreSQL cannot be reached"))
+        self.listed.append(request)
+        at = int(request.page_token or 0)
+        found = [self._run(number) for number in range(at, min(at + 2, 3))]
+        return ledger_pb2.ListRunsResponse(
+            runs=found[: request.page_size], next_page_token="2" if at == 0 else ""
+        )
+
+    def GetRun(self, request: Any, context: Any) -> Any:
+        if request.run_id != RUN_ID:
+            fail(context, rpcerrors.NotFoundError(f"there is no run {request.run_id}"))
+        trigger = {
+            "kind": "schedule",
+            "names": ["often"],
+            "definition_version": 2,
+            "scheduled_for": "2026-03-02T12:00:00Z",
+            "window": {"start": "2026-03-02T11:59:50Z", "end": "2026-03-02T12:00:00Z"},
+        }
+        decision = {
+            "definition_id": "billing.overdue-invoices",
+            "definition_version": 2,
+            "snapshot_sha256": "00",
+            "tasks": [],
+            "rules": [
+                {"rule": "remind", "when": True, "items": 1, "tasks": [self.automated.task_id]},
+                {"rule": "call", "when": False, "tasks": []},
+            ],
+        }
+        return ledger_pb2.GetRunResponse(
+            run=self._run(0),
+            trigger=json.dumps(trigger).encode(),
+            snapshot=b'{"overdue":[{"id":"INV-1"}]}',
+            decision=json.dumps(decision).encode(),
+            tasks=[self.automated, self.human],
+        )
+
+    def ListDueTimes(self, request: Any, context: Any) -> Any:
+        due = ledger_pb2.DueTime(
+            trigger_names=["often"],
+            outcome=ledger_pb2.DUE_OUTCOME_OVERLAPPED,
+            reason="a run is open",
+        )
+        due.due_at.FromJsonString("2026-03-02T12:00:00Z")
+        return ledger_pb2.ListDueTimesResponse(due_times=[due])
+
+    def ListTasks(self, request: Any, context: Any) -> Any:
+        tasks = [self.automated, self.human]
+        return ledger_pb2.ListTasksResponse(
+            tasks=[
+                task
+                for task in tasks
+                if request.type in (0, task.type) and request.status in (0, task.status)
+            ]
+        )
+
+    def GetTask(self, request: Any, context: Any) -> Any:
+        return ledger_pb2.GetTaskResponse(task=self.human)
+
+    def CompleteTask(self, request: Any, context: Any) -> Any:
+        if self.human.status != ledger_pb2.TASK_STATUS_OPEN:
+            fail(context, rpcerrors.FailedPreconditionError("the task is completed already"))
+        self.human.status = ledger_pb2.TASK_STATUS_COMPLETED
+        self.human.output = request.answer
+        self.human.closed_by = dict(context.invocation_metadata())[Metadata.ACTOR]
+        return ledger_pb2.CompleteTaskResponse(task=self.human)
+
+    def _run(self, number: int) -> ledger_pb2.Run:
+        run = ledger_pb2.Run(
+            namespace="dev",
+            run_id=RUN_ID if number == 0 else f"billing.overdue-invoices:manual:{number}",
+            definition_id="billing.overdue-invoices",
+            definition_version=2,
+            trigger_kind="schedule",
+            trigger_key="2026-03-02T12:00:00Z",
+            trigger_names=["often"],
+            status=ledger_pb2.RUN_STATUS_WAITING,
+            tasks=2,
+        )
+        run.recorded_at.FromJsonString("2026-03-02T12:00:00.250Z")
+        return run
+
+
+class Services:
+    """The three fakes, served on one port."""
+
+    def __init__(self) -> None:
+        self.registry = FakeRegistry()
+        self.router = FakeRouter()
+        self.ledger = FakeLedger()
+        self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=4))
+        registry_pb2_grpc.add_RegistryServiceServicer_to_server(self.registry, self._server)
+        router_pb2_grpc.add_RouterServiceServicer_to_server(self.router, self._server)
+        ledger_pb2_grpc.add_LedgerServiceServicer_to_server(self.ledger, self._server)
+        ledger_pb2_grpc.add_TaskServiceServicer_to_server(self.ledger, self._server)
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+        self._empty = grpc.server(futures.ThreadPoolExecutor(max_workers=1))
+        self.empty_address = f"127.0.0.1:{self._empty.add_insecure_port('127.0.0.1:0')}"
+        self._empty.start()
+
+    def stop(self) -> None:
+        self._server.stop(None).wait()
+        self._empty.stop(None).wait()
+
+
+@pytest.fixture
+def services() -> Iterator[Services]:
+    """Fakes that answer."""
+    running = Services()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder without a stack, and no `BACKBONE_*` in the environment."""
+    for name in list(os.environ):
+        if name.startswith("BACKBONE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def stack(nowhere: Path, services: Services) -> Path:
+    """A folder with the file that a running stack writes, naming the fakes."""
+    state = nowhere / ".backbone"
+    state.mkdir()
+    (state / "env").write_text(
+        f"BACKBONE_REGISTRY_ADDRESS={services.address}\n"
+        f"BACKBONE_LEDGER_ADDRESS={services.address}\n"
+        f"BACKBONE_ROUTER_ADDRESS={services.address}\n"
+    )
+    return nowhere
+
+
+Backbone = Callable[..., Result]
+
+
+@pytest.fixture
+def backbone() -> Backbone:
+    """The command: `backbone("runs", "-o", "json").stdout`."""
+
+    def run(*arguments: str, stdin: bytes | str | None = None) -> Result:
+        result: Result = CliRunner().invoke(app, list(arguments), input=stdin)
+        assert result.exception is None or isinstance(result.exception, SystemExit), (
+            result.exception
+        )
+        return result
+
+    return run
