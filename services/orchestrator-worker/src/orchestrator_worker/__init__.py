@@ -1,0 +1,1 @@
+"""Runs definitions on Temporal: decides, has the tasks carried out, and tells the ledger."""

@@ -1,0 +1,7 @@
+"""`python -m orchestrator_worker serve | check`."""
+
+from orchestrator_worker import app
+from runtime import commands
+
+if __name__ == "__main__":
+    commands.run("orchestrator-worker", serve=app.serve, check=app.check)

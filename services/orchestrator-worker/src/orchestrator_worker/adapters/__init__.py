@@ -1,0 +1,1 @@
+"""The edges: the ledger and the registry over gRPC, connectors, Temporal workers."""

@@ -1,0 +1,71 @@
+"""What the use cases need of the world."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from contracts.definitions import ActivityDefinition, ContextEntry
+from contracts.runs import (
+    Acknowledgement,
+    Advanced,
+    AdvanceInput,
+    RecordOutcome,
+    RunFailure,
+    RunInput,
+    TaskOutcome,
+)
+
+
+class DefinitionSource(Protocol):
+    """Gives definitions by version; a version never changes."""
+
+    async def get(self, namespace: str, definition_id: str, version: int) -> ActivityDefinition:
+        """Return one version.
+
+        Raises:
+            DefinitionNotFoundError: there is none.
+            NeighbourUnavailableError: it cannot be told now.
+        """
+        ...
+
+
+class ContextSource(Protocol):
+    """Looks at the world, through the connectors that the operator configured."""
+
+    async def query(self, entry: ContextEntry, parameters: Mapping[str, Any]) -> Any:
+        """Return what the entry's statement answers to `parameters`, as a JSON value.
+
+        Raises:
+            ConnectorError: there is no such connector or statement, or it takes other parameters.
+            StatementError: the statement failed or its result cannot be used.
+            ContextUnavailableError: the system behind it is away.
+        """
+        ...
+
+
+class Ledger(Protocol):
+    """Records what happened. Every call is idempotent.
+
+    All raise NeighbourUnavailableError when the ledger is away, RefusedError when it refuses.
+    """
+
+    async def record_run(
+        self, run: RunInput, *, workflow_run_id: str, snapshot: bytes, decision: bytes
+    ) -> tuple[RecordOutcome, bytes]:
+        """Record a decided run; return the outcome and the decision that stands."""
+        ...
+
+    async def record_run_failure(self, failure: RunFailure) -> RecordOutcome:
+        """Record that a run could not decide."""
+        ...
+
+    async def record_task_outcome(self, outcome: TaskOutcome) -> bool:
+        """Record how a task ended; False when it was closed before."""
+        ...
+
+    async def advance_schedule(self, advance: AdvanceInput) -> Advanced:
+        """Account for every due time up to now; return the runs to start."""
+        ...
+
+    async def acknowledge_runs(self, acknowledgement: Acknowledgement) -> None:
+        """Say that due runs were started."""
+        ...

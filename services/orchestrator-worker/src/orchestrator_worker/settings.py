@@ -1,0 +1,62 @@
+"""Settings of the orchestrator-worker."""
+
+import importlib.metadata
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from contracts import identifiers, names
+from runtime.settings import (
+    LedgerClientSettings,
+    RegistryClientSettings,
+    ServiceSettings,
+    TemporalSettings,
+)
+
+TaskQueue = Annotated[str, Field(pattern=identifiers.TASK_QUEUE_PATTERN, max_length=63)]
+
+
+class Settings(LedgerClientSettings, RegistryClientSettings, TemporalSettings, ServiceSettings):
+    """Read from `BACKBONE_*`."""
+
+    task_queues: tuple[TaskQueue, ...] = Field(
+        (), description="JSON list of the task queues served in each namespace."
+    )
+    serve_ticks: bool = Field(
+        default=True, description="Whether the ticks' own queue is served too."
+    )
+    connectors: Path | None = Field(None, description="The connectors file.")
+    build_id: str = Field(
+        importlib.metadata.version("orchestrator-worker"),
+        min_length=1,
+        max_length=255,
+        description="Tells one build of the worker from another; runs are pinned to it.",
+    )
+    deployment_name: str = Field("backbone-orchestrator-worker", min_length=1, max_length=255)
+    worker_versioning: bool = Field(
+        default=False,
+        description="Whether Temporal routes by build; needs a current version to be set.",
+    )
+    graceful_shutdown: timedelta = Field(
+        timedelta(seconds=10), description="How long a Temporal activity may go on after SIGTERM."
+    )
+    max_cached_workflows: int = Field(500, ge=0, le=100_000)
+    max_workflow_tasks: int = Field(100, ge=2, le=10_000)
+    max_activities: int = Field(100, ge=1, le=10_000)
+    max_local_activities: int = Field(100, ge=1, le=10_000)
+    workflow_pollers: int = Field(5, ge=2, le=100)
+    activity_pollers: int = Field(2, ge=1, le=100)
+    definition_cache: int = Field(
+        500, ge=1, le=100_000, description="How many definition versions are kept compiled."
+    )
+
+    @field_validator("task_queues")
+    @classmethod
+    def _not_the_ticks_queue(cls, queues: tuple[str, ...]) -> tuple[str, ...]:
+        if names.TICK_TASK_QUEUE in queues:
+            raise ValueError(f"{names.TICK_TASK_QUEUE} is served by BACKBONE_SERVE_TICKS")
+        if len(set(queues)) != len(queues):
+            raise ValueError("a task queue is listed twice")
+        return queues

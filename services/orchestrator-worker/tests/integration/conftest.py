@@ -1,0 +1,232 @@
+"""The worker on a real Temporal, with a ledger and a registry in memory behind real gRPC."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import grpc
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.client import Client
+
+from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
+from contracts import definitions as contract
+from contracts.runs import DueRun, RecordOutcome, RunFailure, RunInput, TaskFailure, TaskOutcome
+from contracts.triggers import Trigger
+from orchestrator_worker import app
+from orchestrator_worker.domain.connectors import Connectors
+from orchestrator_worker.errors import DefinitionNotFoundError
+from orchestrator_worker.settings import Settings
+from runtime import temporal
+from runtime.lifecycle import Component
+
+OUTCOMES = {
+    RecordOutcome.RECORDED: ledger_pb2.RECORD_OUTCOME_RECORDED,
+    RecordOutcome.REPEATED: ledger_pb2.RECORD_OUTCOME_REPEATED,
+    RecordOutcome.DUPLICATE: ledger_pb2.RECORD_OUTCOME_DUPLICATE,
+}
+
+
+class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
+    """Serves the ledger in memory, and what a test says is due."""
+
+    def __init__(self, ledger: Any) -> None:
+        self.ledger = ledger
+        self.due: list[DueRun] = []
+        self.woken_for: list[Timestamp | None] = []
+        self.acknowledged: list[str] = []
+
+    async def RecordRun(self, request: Any, _context: Any) -> Any:
+        run = RunInput(
+            namespace=request.namespace,
+            run_id=request.run_id,
+            definition_id=request.definition_id,
+            trigger=Trigger.model_validate_json(request.trigger),
+        )
+        outcome, standing = await self.ledger.record_run(
+            run,
+            workflow_run_id=request.workflow_run_id,
+            snapshot=request.snapshot,
+            decision=request.decision,
+        )
+        return ledger_pb2.RecordRunResponse(outcome=OUTCOMES[outcome], decision=standing)
+
+    async def RecordRunFailure(self, request: Any, _context: Any) -> Any:
+        run = RunInput(
+            namespace=request.namespace,
+            run_id=request.run_id,
+            definition_id=request.definition_id,
+            trigger=Trigger.model_validate_json(request.trigger),
+        )
+        outcome = await self.ledger.record_run_failure(
+            RunFailure(
+                run=run,
+                workflow_run_id=request.workflow_run_id,
+                failure=TaskFailure(type=request.failure.type, message=request.failure.message),
+            )
+        )
+        return ledger_pb2.RecordRunFailureResponse(outcome=OUTCOMES[outcome])
+
+    async def RecordTaskOutcome(self, request: Any, _context: Any) -> Any:
+        failure = None
+        if request.HasField("failure"):
+            failure = TaskFailure(type=request.failure.type, message=request.failure.message)
+        recorded = await self.ledger.record_task_outcome(
+            TaskOutcome(
+                namespace=request.namespace,
+                run_id=request.run_id,
+                task_id=UUID(request.task_id),
+                output=None if failure else json.loads(request.output),
+                failure=failure,
+            )
+        )
+        return ledger_pb2.RecordTaskOutcomeResponse(recorded=recorded)
+
+    async def AdvanceSchedule(self, request: Any, _context: Any) -> Any:
+        self.woken_for.append(request.woken_for if request.HasField("woken_for") else None)
+        return ledger_pb2.AdvanceScheduleResponse(
+            runs=[
+                ledger_pb2.DueRun(
+                    run_id=due.run.run_id,
+                    task_queue=due.task_queue,
+                    trigger=due.run.trigger.model_dump_json().encode(),
+                )
+                for due in self.due
+            ]
+        )
+
+    async def AcknowledgeRuns(self, request: Any, _context: Any) -> Any:
+        self.acknowledged.extend(request.run_ids)
+        return ledger_pb2.AcknowledgeRunsResponse()
+
+
+class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
+    """Serves definitions from memory."""
+
+    def __init__(self, definitions: Any) -> None:
+        self.definitions = definitions
+
+    async def GetDefinition(self, request: Any, context: Any) -> Any:
+        try:
+            found = await self.definitions.get(
+                request.namespace, request.definition_id, request.version
+            )
+        except DefinitionNotFoundError as exc:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(exc))
+        return registry_pb2.GetDefinitionResponse(
+            definition=registry_pb2.Definition(content=contract.content(found))
+        )
+
+
+class Neighbour:
+    """A gRPC server that can go away and come back at the same address."""
+
+    def __init__(self, add: Callable[[grpc.aio.Server], None]) -> None:
+        self._add = add
+        self._server: grpc.aio.Server | None = None
+        self.port = 0
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        self._server = grpc.aio.server()
+        self._add(self._server)
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        assert self.port, "the port was taken in the meantime"
+        await self._server.start()
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            await self._server.stop(None)
+            self._server = None
+
+
+@pytest.fixture
+async def ledger_service(ledger: Any) -> LedgerServicer:
+    return LedgerServicer(ledger)  # type: ignore[abstract]  # the rest is not called
+
+
+@pytest.fixture
+async def ledger_server(ledger_service: LedgerServicer) -> AsyncIterator[Neighbour]:
+    server = Neighbour(
+        lambda made: ledger_pb2_grpc.add_LedgerServiceServicer_to_server(ledger_service, made)
+    )
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def registry_server(definitions: Any) -> AsyncIterator[Neighbour]:
+    server = Neighbour(
+        lambda made: registry_pb2_grpc.add_RegistryServiceServicer_to_server(
+            RegistryServicer(definitions),  # type: ignore[abstract]  # the rest is not called
+            made,
+        )
+    )
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def client(temporal_address: str) -> Client:
+    return await temporal.connect(temporal_address, namespace="dev", identity="test")
+
+
+@pytest.fixture
+def task_queue(unique_name: str) -> str:
+    return f"{unique_name}-tq"
+
+
+@pytest.fixture
+def handlers_queue(unique_name: str) -> str:
+    return f"{unique_name}-handlers-tq"
+
+
+Serving = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture
+async def serving(
+    temporal_address: str,
+    ledger_server: Neighbour,
+    registry_server: Neighbour,
+    task_queue: str,
+) -> AsyncIterator[Settings]:
+    """The worker, serving `task_queue` and the ticks' queue, composed as in production."""
+    settings = Settings(
+        temporal_address=temporal_address,
+        ledger_address=ledger_server.address,
+        registry_address=registry_server.address,
+        namespaces=("dev",),
+        task_queues=(task_queue,),
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        for component in app.composed(settings, Connectors()):
+            await component.start()
+            stack.push_async_callback(_stopped, component)
+        yield settings
+
+
+async def _stopped(component: Component) -> None:
+    async with asyncio.timeout(30):
+        await component.stop()
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]:
+    """Wait until a condition holds, at most 30 s."""
+
+    async def wait(condition: Callable[[], Awaitable[bool]]) -> None:
+        async with asyncio.timeout(30):
+            while not await condition():  # noqa: ASYNC110 - it is in another process
+                await asyncio.sleep(0.05)
+
+    return wait

@@ -1,0 +1,144 @@
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from contracts.names import Workflow
+from contracts.runs import RunInput
+from orchestrator_worker import app
+from orchestrator_worker.adapters import connectors_file
+from orchestrator_worker.domain.connectors import Connectors
+from orchestrator_worker.settings import Settings
+
+
+def _command(word: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("BACKBONE_")
+    }
+    environment |= {f"BACKBONE_{name.upper()}": value for name, value in settings.items()}
+    return subprocess.run(
+        [sys.executable, "-m", "orchestrator_worker", word],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+async def test_check_says_what_answers_and_what_does_not(
+    temporal_address: str, ledger_server: Any
+) -> None:
+    done = await asyncio.to_thread(
+        _command,
+        "check",
+        temporal_address=temporal_address,
+        ledger_address=ledger_server.address,
+        registry_address="127.0.0.1:1",
+    )
+    assert f"ok   temporal dev: {temporal_address}" in done.stderr
+    assert f"ok   ledger at {ledger_server.address}: answers" in done.stderr
+    assert "FAIL registry at 127.0.0.1:1: no answer within 10 s" in done.stderr
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "says", "code"),
+    [
+        ({"task_queues": '["billing"]'}, "setting BACKBONE_TASK_QUEUES", 2),
+        ({"serve_ticks": "false"}, "nothing to serve", 1),
+        ({"connectors": "/nowhere.yaml"}, "connectors file /nowhere.yaml cannot be read", 1),
+    ],
+)
+def test_wrong_setting_is_one_sentence_and_an_exit_code(
+    settings: dict[str, str], says: str, code: int
+) -> None:
+    neighbours = {
+        "temporal_address": "127.0.0.1:1",
+        "ledger_address": "127.0.0.1:1",
+        "registry_address": "127.0.0.1:1",
+    }
+    done = _command("serve", **neighbours, **settings)
+    assert done.stderr.count("\n") == 1
+    assert says in done.stderr
+    assert done.returncode == code
+
+
+async def test_runs_are_pinned_to_their_build_where_temporal_routes_by_build(
+    client: Client,
+    serving: Settings,
+    unique_name: str,
+    definitions: Any,
+    *,
+    make_definition: Callable[..., Any],
+    make_run: Callable[..., RunInput],
+) -> None:
+    definitions.known["dev", "billing.overdue", 1] = make_definition(
+        rules=[{"name": "never", "when": "false", "task": _UNUSED_TASK}]
+    )
+    queue = f"{unique_name}-versioned-tq"
+    settings = serving.model_copy(
+        update={
+            "task_queues": (queue,),
+            "serve_ticks": False,
+            "worker_versioning": True,
+            "deployment_name": unique_name,
+            "build_id": "build-7",
+        }
+    )
+    components = app.composed(settings, Connectors())
+    for component in components:
+        await component.start()
+    try:
+        await _make_current(client, unique_name, "build-7")
+        run = make_run()
+        handle = await client.start_workflow(
+            Workflow.RUN_ACTIVITY.value, run, id=run.run_id, task_queue=queue
+        )
+        await handle.result()
+        described = await handle.describe()
+    finally:
+        for component in reversed(components):
+            await component.stop()
+    versioning = described.raw_description.workflow_execution_info.versioning_info
+    assert versioning.deployment_version.build_id == "build-7"
+    assert versioning.behavior == 1, "pinned"
+
+
+_UNUSED_TASK = {"type": "automated", "handler": "unused", "taskQueue": "unused-tq"}
+
+
+async def _make_current(client: Client, deployment: str, build_id: str) -> None:
+    request = SetWorkerDeploymentCurrentVersionRequest(
+        namespace="dev",
+        deployment_name=deployment,
+        build_id=build_id,
+        ignore_missing_task_queues=True,
+    )
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await client.workflow_service.set_worker_deployment_current_version(request)
+            except RPCError:
+                # The server learns of a deployment by its worker's first poll.
+                await asyncio.sleep(0.2)
+            else:
+                return
+
+
+def test_connectors_file_of_the_readme_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    file = tmp_path / "connectors.yaml"
+    file.write_text(readme.split("```yaml\n", 1)[1].split("```", 1)[0], encoding="utf-8")
+    monkeypatch.setenv("BILLING_DSN", "postgresql://localhost/billing")
+    assert "billing-db" in connectors_file.load(file).connectors

@@ -1,0 +1,331 @@
+"""Records the histories that history replay checks the workflows against.
+
+Run it against a Temporal server when a workflow gains a new shape; a shape that stands is recorded
+again only by `--rewrite`, because an old history is what a new build has to be able to replay:
+
+    temporal server start-dev --namespace dev
+    python tests/replay/record.py --address localhost:7233
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from temporalio import activity
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.common import WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import Worker
+
+from contracts.decisions import AutomatedInstance
+from contracts.definitions import Retry
+from contracts.names import TemporalActivity, Workflow
+from contracts.runs import (
+    Acknowledgement,
+    Advanced,
+    AdvanceInput,
+    Decided,
+    DecideInput,
+    DueRun,
+    RecordOutcome,
+    RunFailure,
+    RunInput,
+    TaskCall,
+    TaskOutcome,
+    TaskReport,
+    TickInput,
+)
+from contracts.triggers import Trigger, TriggerKind, Window
+from orchestrator_worker.adapters.temporal_worker import sandbox
+from orchestrator_worker.workflows.run_activity import RunActivity
+from orchestrator_worker.workflows.scheduled_tick import ScheduledTick
+from runtime import temporal
+
+HISTORIES = Path(__file__).parent / "histories"
+NAMESPACE = "dev"
+_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class Standin:
+    """Temporal activities that answer as a scenario says, without ledger or registry."""
+
+    tasks: list[AutomatedInstance] = field(default_factory=list)
+    outcome: RecordOutcome = RecordOutcome.RECORDED
+    undecidable: bool = False
+    away_locally: bool = False
+    due: list[DueRun] = field(default_factory=list)
+    handling: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @activity.defn(name=TemporalActivity.DECIDE.value)
+    async def decide(self, _question: DecideInput) -> Decided:
+        """Decide what the scenario says."""
+        self._refuse_locally()
+        if self.undecidable:
+            raise ApplicationError("rule remind: no such key: overdue", non_retryable=True)
+        return Decided(outcome=self.outcome, tasks=self.tasks)
+
+    @activity.defn(name=TemporalActivity.RECORD_RUN_FAILURE.value)
+    async def record_run_failure(self, _failure: RunFailure) -> RecordOutcome:
+        """Take it."""
+        return RecordOutcome.RECORDED
+
+    @activity.defn(name=TemporalActivity.RECORD_TASK_OUTCOME.value)
+    async def record_task_outcome(self, _outcome: TaskOutcome) -> bool:
+        """Take it."""
+        self._refuse_locally()
+        return True
+
+    @activity.defn(name=TemporalActivity.ADVANCE_SCHEDULE.value)
+    async def advance_schedule(self, _advance: AdvanceInput) -> Advanced:
+        """Return the due runs of the scenario."""
+        self._refuse_locally()
+        return Advanced(runs=self.due)
+
+    @activity.defn(name=TemporalActivity.ACKNOWLEDGE_RUNS.value)
+    async def acknowledge_runs(self, _acknowledgement: Acknowledgement) -> bool:
+        """Take it."""
+        return True
+
+    @activity.defn(name="records_itself")
+    async def records_itself(self, _call: TaskCall) -> TaskReport:
+        """Be a handler of ours."""
+        return TaskReport(recorded=True)
+
+    @activity.defn(name="foreign")
+    async def foreign(self, _call: TaskCall) -> dict[str, Any]:
+        """Be a handler that does not know our ledger."""
+        return {"sent": 1}
+
+    @activity.defn(name="fails")
+    async def fails(self, _call: TaskCall) -> TaskReport:
+        """Be a handler that fails for good."""
+        raise ApplicationError("no such customer", type="Permanent", non_retryable=True)
+
+    @activity.defn(name="waits")
+    async def waits(self, _call: TaskCall) -> TaskReport:
+        """Be a handler that ends only when it is cancelled."""
+        self.handling.set()
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(0.1)
+
+    def activities(self) -> list[Callable[..., Awaitable[Any]]]:
+        """Return all of them, to be registered."""
+        return [
+            self.decide,
+            self.record_run_failure,
+            self.record_task_outcome,
+            self.advance_schedule,
+            self.acknowledge_runs,
+            self.records_itself,
+            self.foreign,
+            self.fails,
+            self.waits,
+        ]
+
+    def _refuse_locally(self) -> None:
+        if self.away_locally and activity.info().is_local:
+            raise ApplicationError("the ledger is not available", type="NeighbourUnavailable")
+
+
+@dataclass
+class Recording:
+    """What a scenario has to start with: a client, a task queue that is served, the stand-in."""
+
+    client: Client
+    task_queue: str
+    standin: Standin
+
+    def task(self, handler: str, key: str = "one") -> AutomatedInstance:
+        """Return a task for a handler of the stand-in."""
+        return AutomatedInstance(
+            task_id=uuid.uuid4(),
+            rule="remind",
+            key=key,
+            handler=handler,
+            task_queue=self.task_queue,
+            input={"invoice": key},
+            timeout=timedelta(seconds=30),
+            retry=Retry(maximum_attempts=1),
+        )
+
+    def run_input(self, kind: TriggerKind = TriggerKind.MANUAL) -> RunInput:
+        """Return the input of a run that was never started before."""
+        if kind is TriggerKind.SCHEDULE:
+            due = _EPOCH + timedelta(seconds=uuid.uuid4().int % 10**9)
+            window = Window(start=due - timedelta(hours=1), end=due)
+            trigger = Trigger(
+                kind=kind, definition_version=1, scheduled_for=due, window=window, names=["hourly"]
+            )
+        else:
+            trigger = Trigger(kind=kind, definition_version=1, request_id=uuid.uuid4().hex)
+        return RunInput(
+            namespace=NAMESPACE,
+            run_id=f"replay.example:{trigger.key}",
+            definition_id="replay.example",
+            trigger=trigger,
+        )
+
+    async def start_run(self, run: RunInput | None = None) -> WorkflowHandle[Any, Any]:
+        """Start a run as the router does."""
+        run = run or self.run_input()
+        return await self.client.start_workflow(
+            Workflow.RUN_ACTIVITY.value,
+            run,
+            id=run.run_id,
+            task_queue=self.task_queue,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        )
+
+    async def start_tick(self) -> WorkflowHandle[Any, Any]:
+        """Start a tick as a schedule does."""
+        return await self.client.start_workflow(
+            Workflow.SCHEDULED_TICK.value,
+            TickInput(namespace=NAMESPACE, definition_id="replay.example"),
+            id=f"tick:replay.example-{uuid.uuid4().hex}",
+            task_queue=self.task_queue,
+        )
+
+
+Scenario = Callable[[Recording], Awaitable[WorkflowHandle[Any, Any]]]
+
+
+async def _zero_tasks(recording: Recording) -> WorkflowHandle[Any, Any]:
+    return await recording.start_run()
+
+
+async def _one_task(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.tasks = [recording.task("records_itself")]
+    return await recording.start_run()
+
+
+async def _ten_tasks(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.tasks = [recording.task("records_itself", str(n)) for n in range(10)]
+    return await recording.start_run()
+
+
+async def _mixed_tasks(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.tasks = [
+        recording.task("records_itself", "ours"),
+        recording.task("foreign", "theirs"),
+        recording.task("fails", "broken"),
+    ]
+    return await recording.start_run()
+
+
+async def _duplicate(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.outcome = RecordOutcome.DUPLICATE
+    return await recording.start_run()
+
+
+async def _undecidable(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.undecidable = True
+    return await recording.start_run()
+
+
+async def _ledger_away(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.away_locally = True
+    recording.standin.tasks = [recording.task("foreign")]
+    return await recording.start_run()
+
+
+async def _cancelled(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.tasks = [recording.task("waits"), recording.task("records_itself", "two")]
+    handle = await recording.start_run()
+    await recording.standin.handling.wait()
+    await handle.cancel()
+    return handle
+
+
+async def _tick_nothing_due(recording: Recording) -> WorkflowHandle[Any, Any]:
+    return await recording.start_tick()
+
+
+async def _tick_children(recording: Recording) -> WorkflowHandle[Any, Any]:
+    runs = [recording.run_input(TriggerKind.SCHEDULE) for _ in range(2)]
+    # The first was started by a tick that died before it could acknowledge it.
+    await (await recording.start_run(runs[0])).result()
+    recording.standin.due = [DueRun(task_queue=recording.task_queue, run=run) for run in runs]
+    return await recording.start_tick()
+
+
+async def _tick_ledger_away(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.away_locally = True
+    return await recording.start_tick()
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "run-zero-tasks": _zero_tasks,
+    "run-one-task": _one_task,
+    "run-ten-tasks": _ten_tasks,
+    "run-mixed-tasks": _mixed_tasks,
+    "run-duplicate": _duplicate,
+    "run-undecidable": _undecidable,
+    "run-ledger-away": _ledger_away,
+    "run-cancelled": _cancelled,
+    "tick-nothing-due": _tick_nothing_due,
+    "tick-children": _tick_children,
+    "tick-ledger-away": _tick_ledger_away,
+}
+
+
+async def record(address: str, name: str) -> str:
+    """Carry out a scenario on the server at `address`; return its history as JSON."""
+    client = await temporal.connect(address, namespace=NAMESPACE, identity="replay-recorder")
+    standin = Standin()
+    task_queue = f"replay-{uuid.uuid4().hex[:8]}-tq"
+    async with Worker(
+        client,
+        task_queue=task_queue,
+        workflows=[RunActivity, ScheduledTick],
+        activities=standin.activities(),
+        workflow_runner=sandbox(),
+        default_heartbeat_throttle_interval=timedelta(milliseconds=100),
+        max_heartbeat_throttle_interval=timedelta(milliseconds=100),
+    ):
+        handle = await SCENARIOS[name](
+            Recording(client=client, task_queue=task_queue, standin=standin)
+        )
+        try:
+            await handle.result()
+        except WorkflowFailureError:
+            if name != "run-cancelled":
+                raise
+        return _portable((await handle.fetch_history()).to_json())
+
+
+def _portable(history: str) -> str:
+    """Return a history without stack traces: they say where the recorder's files were."""
+
+    def without(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: without(value) for key, value in node.items() if key != "stackTrace"}
+        return [without(item) for item in node] if isinstance(node, list) else node
+
+    return json.dumps(without(json.loads(history)), indent=1)
+
+
+async def _main(address: str, *, rewrite: bool) -> None:
+    HISTORIES.mkdir(exist_ok=True)
+    for name in SCENARIOS:
+        path = HISTORIES / f"{name}.json"
+        if path.exists() and not rewrite:
+            continue
+        path.write_text(await record(address, name) + "\n", encoding="utf-8")
+        sys.stdout.write(f"recorded {path.name}\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--address", required=True, help="host:port of a Temporal server")
+    parser.add_argument("--rewrite", action="store_true", help="record again what stands")
+    arguments = parser.parse_args()
+    asyncio.run(_main(arguments.address, rewrite=arguments.rewrite))

@@ -1,0 +1,394 @@
+"""Backbone itself as supervised processes: servers, services and what a caller adds."""
+
+import contextlib
+import functools
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Self
+
+from contracts import names
+from devstack import supervision
+from devstack.errors import NotReadyError, UnknownProcessError
+from devstack.infrastructure import SERVERS, Endpoints, Server, ensure_topics, provide
+from devstack.infrastructure.providing import Provider
+from devstack.ports import Ports
+from devstack.state import StateFolder
+from devstack.supervision import Crash, Program, Status, Supervisor
+
+Service = Literal["ledger", "registry", "router", "orchestrator-worker", "outbox-relay"]
+SERVICES: tuple[Service, ...] = (
+    "ledger",
+    "registry",
+    "router",
+    "orchestrator-worker",
+    "outbox-relay",
+)
+DEFAULT_TOPICS = ("dev.events",)
+DEFAULT_TASK_QUEUES = ("billing-tq",)
+
+_WITH_SCHEMA: tuple[Service, ...] = ("ledger", "registry")
+_WITH_GRPC: tuple[Service, ...] = ("ledger", "registry", "router")
+_GRACE = 30.0  # seconds: longer than a service's own
+_READY = 120.0  # seconds
+_PARTITIONS = 4
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a service listens, as host:port."""
+
+    http: str
+    grpc: str | None = None
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A process of the caller's: a handler worker, a producer, a consumer."""
+
+    name: str
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    health: str | None = None  # a URL that answers 200 once it is ready
+
+
+class Suite:
+    """One whole stack in one state folder.
+
+    Args:
+        state_dir: Where data, logs, ports and passwords are kept; one stack per folder.
+        namespaces: The namespaces the services serve.
+        endpoints: Servers that are already up, which then are left alone; else it has its own.
+        services: Which of the services run.
+        extra: Further processes, started after the services are ready.
+        topics: The topics the router reads.
+        task_queues: The task queues the orchestrator-worker serves.
+        connectors: A YAML file that tells the orchestrator-worker its context connectors.
+        partitions: Of every topic made here.
+        env: Environment variables per process, over those of `environment`.
+        server_env: Environment variables per server.
+        durable: False lets PostgreSQL lose data when the machine (not a process) dies.
+        provider: Who runs the servers; chosen when None.
+        prepare: Called once the servers answer and before any service starts, which may then still
+            be given a variable in `env`: for what is the caller's on these servers.
+        tell: Called with a sentence on every event (a crash, a port that changed).
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        namespaces: Sequence[str] = ("dev",),
+        endpoints: Endpoints | None = None,
+        services: Sequence[Service] = SERVICES,
+        extra: Sequence[Extra] = (),
+        topics: Sequence[str] = DEFAULT_TOPICS,
+        task_queues: Sequence[str] = DEFAULT_TASK_QUEUES,
+        connectors: Path | None = None,
+        partitions: int = _PARTITIONS,
+        env: Mapping[str, Mapping[str, str]] | None = None,
+        server_env: Mapping[Server, Mapping[str, str]] | None = None,
+        durable: bool = True,
+        provider: Provider | None = None,
+        prepare: Callable[[Endpoints], None] | None = None,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        self._state = StateFolder(state_dir)
+        self._namespaces = tuple(namespaces)
+        self._services = tuple(services)
+        self._extra = tuple(extra)
+        self._topics = tuple(topics)
+        self._task_queues = tuple(task_queues)
+        self._connectors = connectors
+        self._partitions = partitions
+        self._env = env or {}
+        self._prepare = prepare
+        self._supervisor = Supervisor(self._state, tell=tell)
+        self._ports = Ports(self._state, self._supervisor.tell)
+        self._endpoints = endpoints
+        self._infrastructure = (
+            None
+            if endpoints is not None
+            else provide(
+                state_dir,
+                namespaces=namespaces,
+                durable=durable,
+                server_env=server_env,
+                provider=provider,
+                supervisor=self._supervisor,
+            )
+        )
+        self._addresses: dict[Service, Address] = {}
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """The servers' addresses.
+
+        Raises:
+            NotReadyError: They are not up yet.
+        """
+        if self._endpoints is None:
+            message = "the stack is not started"
+            raise NotReadyError(message)
+        return self._endpoints
+
+    @property
+    def addresses(self) -> Mapping[Service, Address]:
+        """Where each service listens."""
+        return self._addresses
+
+    def start(self) -> Self:
+        """Start everything and return once every service is ready.
+
+        Raises:
+            DevstackError: The folder is in use, a program is missing or a process does not start.
+        """
+        self._supervisor.open()
+        try:
+            if self._infrastructure is not None:
+                self._endpoints = self._infrastructure.start()
+            if self._prepare is not None:
+                self._prepare(self.endpoints)
+            ensure_topics(
+                self.endpoints.kafka_bootstrap_servers,
+                dict.fromkeys(self._all_topics(), self._partitions),
+            )
+            self._addresses = {
+                service: Address(
+                    http=f"127.0.0.1:{self._ports.port(f'{service}-http')}",
+                    grpc=(
+                        f"127.0.0.1:{self._ports.port(f'{service}-grpc')}"
+                        if service in _WITH_GRPC
+                        else None
+                    ),
+                )
+                # Also of those that do not run here: others may be told to call them.
+                for service in SERVICES
+            }
+            self._state.write_text("env", _lines(self.client_environment()))
+            for service in _WITH_SCHEMA:
+                if service in self._services:
+                    self._migrate(service)
+            for service in self._services:
+                self._supervisor.add(self._program(service))
+                self._supervisor.start(service)
+            self.wait_ready()
+            for extra in self._extra:
+                self._supervisor.add(self._extra_program(extra))
+                self._supervisor.start(extra.name)
+            self.wait_ready()
+        except BaseException:
+            self._supervisor.abandon()
+            self.stop()
+            raise
+        return self
+
+    def stop(self, name: str | None = None) -> None:
+        """Stop one process and leave it so; or everything, services before servers."""
+        if name is not None:
+            self._supervisor.stop(name)
+            return
+        if not self._supervisor.is_open:
+            return
+        for process in reversed([*self._services, *(extra.name for extra in self._extra)]):
+            # Those that were never started are not known.
+            with contextlib.suppress(UnknownProcessError):
+                self._supervisor.stop(process)
+        if self._infrastructure is not None:
+            self._infrastructure.stop()
+            self._endpoints = None
+        self._supervisor.close()
+        self._ports.release()
+
+    def start_process(self, name: str) -> None:
+        """Start a process that was stopped by name."""
+        self._supervisor.start(name)
+
+    def restart(self, name: str) -> None:
+        """Stop one process politely and start it again; see `wait_ready`."""
+        self._supervisor.restart(name)
+
+    def kill(self, name: str) -> None:
+        """End one process by SIGKILL; it is started again at once, see `wait_ready`."""
+        if name in SERVERS and self._infrastructure is not None:
+            self._infrastructure.kill(name)
+        else:
+            self._supervisor.kill(name)
+
+    def abandon(self) -> None:
+        """Have a `start` that is going on in this process give up."""
+        self._supervisor.abandon()
+
+    def wait_ready(self, name: str | None = None, *, timeout: float = _READY) -> None:
+        """Wait until one process, or everything, is ready.
+
+        Raises:
+            NotReadyError: It is not within `timeout` seconds, or it crashes on and on.
+        """
+        if self._infrastructure is not None:
+            if name is None:
+                self._infrastructure.wait_ready(timeout=timeout)
+            elif name in SERVERS:
+                self._infrastructure.wait_ready(name, timeout=timeout)
+        deadline = time.monotonic() + timeout
+        for status in self._supervisor.status():
+            if name not in {None, status.name} or status.state == "stopped":
+                continue
+            if status.health is not None:
+                self._supervisor.wait_until(
+                    status.name,
+                    functools.partial(answers_ok, status.health),
+                    timeout=max(0.0, deadline - time.monotonic()),
+                )
+
+    def status(self) -> list[Status]:
+        """Return how each process stands."""
+        return self._supervisor.status()
+
+    def crashes(self, name: str | None = None) -> list[Crash]:
+        """Return the crashes nobody asked for, of one process or of all, oldest first."""
+        return self._supervisor.crashes(name)
+
+    def log(self, name: str) -> Path:
+        """Return the log file of a process."""
+        return self._state.log(name)
+
+    def environment(self, service: Service) -> dict[str, str]:
+        """Return the environment in which `service` runs."""
+        postgres = self.endpoints.postgres
+        own: dict[str, str] = {"BACKBONE_HTTP_LISTEN": self._addresses[service].http}
+        if grpc := self._addresses[service].grpc:
+            own["BACKBONE_GRPC_LISTEN"] = grpc
+        if service in _WITH_SCHEMA:
+            own["BACKBONE_POSTGRES_DSN"] = postgres.dsn(service)
+        if service == "outbox-relay":
+            own["BACKBONE_OUTBOXES"] = json.dumps(
+                [
+                    {"name": schema, "dsn": postgres.dsn("relay"), "schema": schema}
+                    for schema in _WITH_SCHEMA
+                ]
+            )
+        if service == "router":
+            own["BACKBONE_TOPICS"] = json.dumps(self._topics)
+        if service == "orchestrator-worker":
+            own["BACKBONE_TASK_QUEUES"] = json.dumps(self._task_queues)
+            if self._connectors is not None:
+                own["BACKBONE_CONNECTORS"] = str(self._connectors.absolute())
+        return {
+            **_inherited(),
+            "BACKBONE_ENVIRONMENT": "local",
+            "BACKBONE_NAMESPACES": json.dumps(self._namespaces),
+            **self._shared(),
+            **own,
+            **self._env.get(service, {}),
+        }
+
+    def client_environment(self) -> dict[str, str]:
+        """Return the variables by which the command and handlers find this stack."""
+        return {
+            "BACKBONE_NAMESPACE": self._namespaces[0],
+            **self._shared(),
+            "BACKBONE_TOPICS": json.dumps(self._topics),
+        }
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _shared(self) -> dict[str, str]:
+        grpc = {service: self._addresses[service].grpc or "" for service in _WITH_GRPC}
+        return {
+            "BACKBONE_REGISTRY_ADDRESS": grpc["registry"],
+            "BACKBONE_LEDGER_ADDRESS": grpc["ledger"],
+            "BACKBONE_ROUTER_ADDRESS": grpc["router"],
+            "BACKBONE_KAFKA_BOOTSTRAP_SERVERS": self.endpoints.kafka_bootstrap_servers,
+            "BACKBONE_REDIS_URL": self.endpoints.redis_url,
+            "BACKBONE_TEMPORAL_ADDRESS": self.endpoints.temporal_address,
+        }
+
+    def _all_topics(self) -> list[str]:
+        own = [names.topic(namespace, t) for namespace in self._namespaces for t in names.Topic]
+        return [*self._topics, *own]
+
+    def _program(self, service: Service) -> Program:
+        address = self._addresses[service]
+        return Program(
+            name=service,
+            argv=(sys.executable, "-m", _package(service), "serve"),
+            env=self.environment(service),
+            address=address.grpc or address.http,
+            health=f"http://{address.http}/readyz",
+            grace=_GRACE,
+        )
+
+    def _extra_program(self, extra: Extra) -> Program:
+        env = {
+            **_inherited(),
+            **self.client_environment(),
+            **extra.env,
+            **self._env.get(extra.name, {}),
+        }
+        return Program(
+            name=extra.name, argv=tuple(extra.argv), env=env, health=extra.health, grace=_GRACE
+        )
+
+    def _migrate(self, service: Service) -> None:
+        """Bring the service's schema up to date, before any of its processes runs.
+
+        Raises:
+            NotReadyError: It failed; the message ends with the last lines it said.
+        """
+        name = f"{service}-migrate"
+        program = Program(
+            name=name,
+            argv=(sys.executable, "-m", _package(service), "migrate"),
+            env=self.environment(service),
+        )
+        log = self._state.log(name)
+        with log.open("ab") as file:
+            offset = file.tell()
+            code = subprocess.run(  # noqa: S603 - this package's own argument vector
+                supervision.wrapped(program),
+                env=dict(program.env),
+                cwd=self._state.path,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                check=False,
+            ).returncode
+        if code != 0:
+            said = "\n    ".join(supervision.tail(log, since=offset, lines=8))
+            message = f"{service} migrate failed with exit code {code}:\n    {said}"
+            raise NotReadyError(message)
+
+
+def answers_ok(url: str) -> bool:
+    """Return whether an HTTP GET of `url` answers 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=2.0) as response:  # noqa: S310 - a local http URL
+            return bool(response.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _package(service: Service) -> str:
+    return service.replace("-", "_")
+
+
+def _inherited() -> dict[str, str]:
+    """Return the caller's environment without settings meant for another stack."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BACKBONE_")}
+    return {**kept, "PYTHONUNBUFFERED": "1"}
+
+
+def _lines(variables: Mapping[str, str]) -> str:
+    return "".join(f"{name}={value}\n" for name, value in variables.items())

@@ -1,0 +1,8 @@
+"""The servers' programs: found on this machine, or installed into a cache outside the clone."""
+
+from devstack.tools.kafka import Kafka, find_kafka
+from devstack.tools.postgresql import Postgresql, find_postgresql
+from devstack.tools.redis import find_redis
+from devstack.tools.temporal import find_temporal
+
+__all__ = ["Kafka", "Postgresql", "find_kafka", "find_postgresql", "find_redis", "find_temporal"]
