@@ -62,7 +62,7 @@ class Holder:
                 say(failed=str(exc))
             self._suite.stop()
             return 1
-        self._state.write(PHASE, {"phase": "up"})
+        self._state.write(PHASE, {"phase": "up", "pid": os.getpid()})
         say(ready={"temporal_ui": self._suite.endpoints.temporal_ui_url})
         # With a timeout, since a plain wait would keep signals from this thread.
         while not self._ending.wait(1.0):

@@ -34,7 +34,7 @@ from registry.errors import MaterialisationError, NeighbourUnavailableError
 from rules.schedules import Span, WakeCalendar
 
 _CATCHUP_WINDOW = timedelta(days=365)
-_TICK_EXECUTION_TIMEOUT = timedelta(seconds=300)
+_TICK_EXECUTION_TIMEOUT = timedelta(hours=24)
 _TICK_TASK_TIMEOUT = timedelta(seconds=5)
 _RPC_TIMEOUT = timedelta(seconds=10)
 _REFUSALS = frozenset({RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION})

@@ -1,0 +1,1 @@
+"""From a record to a workflow start: which definitions does this event start?"""

@@ -1,0 +1,1 @@
+"""The edges: Kafka, Temporal, Redis, the registry and gRPC."""

@@ -1,0 +1,217 @@
+"""The active definitions of each namespace, kept current by the registry's stream of changes.
+
+No event waits for the registry: routing reads memory. While the registry is away the router goes
+on with what it knew last, and says so. The first snapshot is waited for, since an event that is
+held against nothing would be dropped.
+"""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import grpc
+
+from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
+from router.domain import routing
+from router.domain.routing import Active, Index
+from router.errors import (
+    DefinitionUnknownError,
+    DefinitionUnusableError,
+    RouterError,
+    TransientError,
+)
+from rules import expressions
+from runtime import logs
+
+SILENCE_S = 45.0
+"""The registry says something every 15 s; one that is silent for so long is taken for away."""
+RECONNECT_FIRST_S = 0.2
+RECONNECT_LONGEST_S = 10.0
+LATEST_TIMEOUT_S = 2.0
+
+_log = logs.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Watched:
+    """What is known of one namespace."""
+
+    index: Index = field(default_factory=Index)
+    snapshot: Index | None = None
+    revision: int = 0
+    complete: asyncio.Event = field(default_factory=asyncio.Event)
+    unusable: dict[str, str] = field(default_factory=dict)
+    problem: str | None = "no answer yet"
+
+    def target(self) -> Index:
+        return self.index if self.snapshot is None else self.snapshot
+
+
+class RegistryDefinitions:
+    """Watches the definitions of the namespaces, from `start` to `stop`."""
+
+    name = "definitions"
+
+    def __init__(self, channel: grpc.aio.Channel, *, namespaces: Sequence[str]) -> None:
+        # Its async form is told by the channel; the stubs' overloads need the annotation.
+        self._stub: registry_pb2_grpc.RegistryServiceAsyncStub = (
+            registry_pb2_grpc.RegistryServiceStub(channel)
+        )
+        self._watched = {namespace: _Watched() for namespace in namespaces}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin to watch; `complete` tells when a first snapshot is there."""
+        self._tasks = [
+            asyncio.create_task(self._watch(namespace, watched), name=f"definitions-{namespace}")
+            for namespace, watched in self._watched.items()
+        ]
+
+    async def stop(self) -> None:
+        """Stop watching; what is known stays known."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def index(self, namespace: str) -> Index:
+        """Return the definitions of a namespace. Raises KeyError for one that is not watched."""
+        return self._watched[namespace].index
+
+    async def complete(self, namespace: str) -> None:
+        """Wait for the first snapshot of a namespace."""
+        await self._watched[namespace].complete.wait()
+
+    async def ready(self) -> None:
+        """Return when events can be routed.
+
+        Raises:
+            RouterError: a namespace has no snapshot yet, or a definition cannot be read.
+        """
+        for namespace, watched in self._watched.items():
+            if not watched.complete.is_set():
+                raise RouterError(f"no definitions of {namespace!r} yet: {watched.problem}")
+            if watched.unusable:
+                raise RouterError(
+                    f"definitions of {namespace!r} that this release cannot read: "
+                    + ", ".join(sorted(watched.unusable))
+                )
+
+    async def latest(self, namespace: str, definition_id: str) -> Active:
+        """Ask the registry for the active version; what was known last when it is away.
+
+        Raises:
+            DefinitionUnknownError: there is none; the message names what is near.
+            DefinitionUnusableError: this release cannot read it.
+            TransientError: the registry is away, and nothing is known of the definition.
+        """
+        request = registry_pb2.GetDefinitionRequest(
+            namespace=namespace, definition_id=definition_id
+        )
+        try:
+            response = await self._stub.GetDefinition(request, timeout=LATEST_TIMEOUT_S)
+        except grpc.aio.AioRpcError as exc:
+            if exc.code() is grpc.StatusCode.NOT_FOUND:
+                known_ids = [active.definition_id for active in self._watched[namespace].index]
+                raise DefinitionUnknownError(
+                    expressions.did_you_mean(definition_id, known_ids, "definition")
+                ) from exc
+            known = self._watched[namespace].index.get(definition_id)
+            if known is None:
+                raise TransientError(f"the registry cannot be asked: {_told(exc)}") from exc
+            _log.warning(
+                "definition_maybe_stale", namespace=namespace, definition_id=definition_id,
+                version=known.version, error=_told(exc),
+            )  # fmt: skip
+            return known
+        return _compile(response.definition)
+
+    async def _watch(self, namespace: str, watched: _Watched) -> None:
+        failures = 0
+        while True:
+            try:
+                async for change in self._changes(namespace, watched.revision):
+                    if watched.problem is not None and watched.complete.is_set():
+                        _log.info("registry_back", namespace=namespace)
+                    failures, watched.problem = 0, None
+                    _apply(namespace, watched, change)
+                told = "the stream of changes ended"
+            except grpc.aio.AioRpcError as exc:
+                told = _told(exc)
+            except TimeoutError:
+                told = f"silent for {SILENCE_S:.0f} s"
+            # A snapshot that broke off is begun again; until then the earlier one is used.
+            watched.snapshot = None
+            watched.problem = told
+            failures += 1
+            _log.warning(
+                "registry_away",
+                namespace=namespace,
+                error=told,
+                known_definitions=len(watched.index),
+                as_of_revision=watched.revision,
+            )
+            pause = min(RECONNECT_LONGEST_S, RECONNECT_FIRST_S * 2.0 ** min(failures - 1, 10))
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+
+    async def _changes(self, namespace: str, after_revision: int):  # type: ignore[no-untyped-def]  # noqa: ANN202 - an iterator of WatchDefinitionsResponse
+        call = self._stub.WatchDefinitions(
+            registry_pb2.WatchDefinitionsRequest(namespace=namespace, after_revision=after_revision)
+        )
+        try:
+            while True:
+                async with asyncio.timeout(SILENCE_S):
+                    change = await call.read()
+                if change is grpc.aio.EOF:
+                    return
+                yield change
+        finally:
+            call.cancel()
+
+
+def _apply(
+    namespace: str, watched: _Watched, change: registry_pb2.WatchDefinitionsResponse
+) -> None:
+    kind = change.WhichOneof("change")
+    if kind == "snapshot_start":
+        # Built aside: routing goes on with the earlier definitions until this one is whole.
+        watched.snapshot = Index()
+        watched.unusable.clear()
+    elif kind == "active":
+        _put(namespace, watched, change.active)
+    elif kind == "bookmark":
+        # The only revision that is safe to resume after: all before it has been sent.
+        watched.revision = change.bookmark.revision
+        if watched.snapshot is not None:
+            watched.index, watched.snapshot = watched.snapshot, None
+        if not watched.complete.is_set():
+            _log.info("definitions_known", namespace=namespace, count=len(watched.index))
+            watched.complete.set()
+
+
+def _put(namespace: str, watched: _Watched, definition: registry_pb2.Definition) -> None:
+    try:
+        active = _compile(definition)
+    except DefinitionUnusableError as exc:
+        # The version before goes on: an old rule is nearer to what is wanted than none.
+        earlier = watched.index.get(definition.definition_id)
+        if earlier is not None:
+            watched.target().put(earlier)
+        watched.unusable[definition.definition_id] = str(exc)
+        _log.error(
+            "definition_unusable", namespace=namespace, definition_id=definition.definition_id,
+            version=definition.version, error=str(exc),
+        )  # fmt: skip
+        return
+    if watched.target().put(active):
+        watched.unusable.pop(active.definition_id, None)
+
+
+def _compile(definition: registry_pb2.Definition) -> Active:
+    return routing.compile_definition(
+        definition.content, version=definition.version, revision=definition.revision
+    )
+
+
+def _told(exc: grpc.aio.AioRpcError) -> str:
+    return f"{exc.code().name}: {exc.details()}"

@@ -1,0 +1,1 @@
+"""Pure decisions of the router: no I/O, no clock."""

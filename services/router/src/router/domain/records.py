@@ -1,0 +1,40 @@
+"""A record as it came: raw bytes and where it stood. Nothing in it is trusted."""
+
+import re
+from dataclasses import dataclass
+
+from contracts.names import Header
+
+RawHeaders = tuple[tuple[str, bytes | None], ...]
+
+_TRACEPARENT = re.compile(r"^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of a topic. `timestamp_ms` is Kafka's, milliseconds since 1970, None without one.
+
+    `headers` is None when the client could not read them.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: RawHeaders | None
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that the topic belongs to: what stands before its first dot."""
+        return self.topic.partition(".")[0]
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context of the first header of that name, when it is one."""
+        for name, value in self.headers or ():
+            if name == Header.TRACEPARENT:
+                text = (value or b"").decode("ascii", "replace")
+                return text if _TRACEPARENT.match(text) else None
+        return None

@@ -1,0 +1,109 @@
+"""The cache of definitions against a registry over real gRPC."""
+
+import pytest
+
+from router.adapters.registry_definitions import RegistryDefinitions
+from router.errors import (
+    DefinitionUnknownError,
+    DefinitionUnusableError,
+    RouterError,
+    TransientError,
+)
+from runtime import grpcclient
+
+
+@pytest.fixture
+async def definitions(registry):
+    channel = grpcclient.channel(registry.address, actor="router")
+    subject = RegistryDefinitions(channel, namespaces=["dev"])
+    await subject.start()
+    yield subject
+    await subject.stop()
+    await channel.close(None)
+
+
+@pytest.fixture
+def apply(registry, make):
+    def apply(definition_id, event_type="paid"):
+        registry.apply("dev", definition_id, make.definition(definition_id, {"type": event_type}))
+
+    return apply
+
+
+def version_of(definitions, definition_id):
+    active = definitions.index("dev").get(definition_id)
+    return active.version if active is not None else 0
+
+
+async def test_the_first_snapshot_is_whole_when_it_is_told_complete(registry, apply):
+    for number in range(20):
+        apply(f"d{number}")
+    channel = grpcclient.channel(registry.address, actor="router")
+    subject = RegistryDefinitions(channel, namespaces=["dev"])
+    with pytest.raises(RouterError, match="no definitions of 'dev' yet"):
+        await subject.ready()
+    await subject.start()
+    await subject.complete("dev")
+    assert len(subject.index("dev")) == 20
+    await subject.ready()
+    await subject.stop()
+    await channel.close(None)
+
+
+async def test_a_change_arrives_without_being_asked_for(definitions, apply, eventually):
+    await definitions.complete("dev")
+    apply("a")
+    await eventually(lambda: version_of(definitions, "a") == 1)
+    apply("a")
+    await eventually(lambda: version_of(definitions, "a") == 2)
+
+
+@pytest.mark.parametrize("resumable", [True, False])
+async def test_definitions_stay_known_while_the_registry_is_away_and_catch_up_afterwards(
+    definitions, registry, apply, eventually, resumable
+):
+    registry.resumable = resumable
+    apply("a")
+    apply("gone")
+    await eventually(lambda: version_of(definitions, "gone") == 1)
+    await registry.stop()
+    assert version_of(definitions, "a") == 1
+    apply("a")
+    if not resumable:
+        del registry.definitions["gone"]
+    await registry.start()
+    await eventually(lambda: version_of(definitions, "a") == 2)
+    assert registry.asked_after[-1] == 2
+    await eventually(lambda: version_of(definitions, "gone") == (1 if resumable else 0))
+
+
+async def test_a_definition_that_cannot_be_read_keeps_its_earlier_version_and_is_named(
+    definitions, registry, apply, eventually
+):
+    apply("a")
+    await eventually(lambda: version_of(definitions, "a") == 1)
+    registry.apply("dev", "a", b'{"kind": "FromTheFuture"}')
+    apply("b")
+    await eventually(lambda: version_of(definitions, "b") == 1)
+    assert version_of(definitions, "a") == 1
+    with pytest.raises(RouterError, match="cannot read: a"):
+        await definitions.ready()
+    with pytest.raises(DefinitionUnusableError):
+        await definitions.latest("dev", "a")
+    apply("a")
+    await eventually(lambda: version_of(definitions, "a") == 3)
+    await definitions.ready()
+
+
+async def test_latest_asks_the_registry_and_falls_back_on_what_is_known(
+    definitions, registry, apply, eventually
+):
+    apply("billing.overdue")
+    await eventually(lambda: version_of(definitions, "billing.overdue") == 1)
+    assert (await definitions.latest("dev", "billing.overdue")).version == 1
+    with pytest.raises(DefinitionUnknownError, match=r"did you mean 'billing\.overdue'"):
+        await definitions.latest("dev", "billing.overdeu")
+    await registry.stop()
+    assert (await definitions.latest("dev", "billing.overdue")).version == 1
+    with pytest.raises(TransientError, match="registry"):
+        await definitions.latest("dev", "other")

@@ -1,0 +1,228 @@
+"""The router as a process: check, readiness, starts by hand, a clean end, kills at fault points."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import urllib.error
+import urllib.request
+from typing import Any, NamedTuple
+
+import grpc
+import pytest
+
+from backbone.router.v1 import router_pb2, router_pb2_grpc
+from contracts.names import Header
+from devstack.infrastructure import ensure_topics
+from runtime import grpcclient
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def environment(kafka_bootstrap_servers, temporal_address, redis_url, registry, unique_name):
+    ensure_topics(kafka_bootstrap_servers, {"dev.backbone.dead-letters": 1})
+    return {
+        "PATH": os.environ["PATH"],
+        "BACKBONE_ENVIRONMENT": "local",
+        "BACKBONE_KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap_servers,
+        "BACKBONE_TEMPORAL_ADDRESS": temporal_address,
+        "BACKBONE_REDIS_URL": redis_url,
+        "BACKBONE_REGISTRY_ADDRESS": registry.address,
+        "BACKBONE_TOPICS": json.dumps([f"dev.{unique_name}"]),
+        "BACKBONE_HTTP_LISTEN": f"127.0.0.1:{free_port()}",
+        "BACKBONE_GRPC_LISTEN": f"127.0.0.1:{free_port()}",
+    }
+
+
+@pytest.fixture
+async def run(environment):
+    started = []
+
+    async def run(command, **changes):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "router", command, env=environment | changes,
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+        # Reading to the end lets the pipe close; what it says helps when a test fails.
+        print((await process.communicate())[1].decode())  # noqa: T201
+
+
+@pytest.fixture
+def ready(environment):
+    def look():
+        url = f"http://{environment['BACKBONE_HTTP_LISTEN']}/readyz"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as exc:
+            with exc:
+                return json.loads(exc.read())
+        except OSError:
+            return {"ready": False, "problems": {}}
+
+    async def ready():
+        return await asyncio.to_thread(look)
+
+    return ready
+
+
+@pytest.fixture
+def applied(registry, make, unique_name):
+    definition_id = f"p.{unique_name}"
+    registry.apply("dev", definition_id, make.definition(definition_id, {"type": "paid"}))
+    return definition_id
+
+
+class World(NamedTuple):
+    """The process's neighbours, and a definition that listens to `paid`."""
+
+    run: Any
+    ready: Any
+    kafka: Any
+    runs: Any
+    registry: Any
+    definition_id: str
+    event: Any
+    eventually: Any
+    topic: str
+    name: str
+
+
+@pytest.fixture
+def world(run, ready, kafka, runs, registry, applied, make, eventually, unique_name):  # noqa: PLR0917 - fixtures
+    topic = f"dev.{unique_name}"
+    return World(
+        run, ready, kafka, runs, registry, applied, make.event, eventually, topic, unique_name
+    )
+
+
+async def test_check_names_what_is_missing_and_passes_when_it_is_there(run, kafka, unique_name):
+    process = await run("check")
+    _, said = await process.communicate()
+    assert process.returncode == 1
+    assert f"missing topics, which have to be created: dev.{unique_name}" in said.decode()
+    kafka.create(f"dev.{unique_name}")
+    process = await run("check", BACKBONE_REDIS_URL="redis://127.0.0.1:1/0")
+    _, said = await process.communicate()
+    assert process.returncode == 0, said.decode()
+    assert "ok   redis: warning: away" in said.decode()
+
+
+async def test_a_process_is_ready_once_topics_and_registry_are_and_ends_cleanly(world):
+    await world.registry.stop()
+    process = await world.run("serve")
+
+    async def problems():
+        return (await world.ready())["problems"]
+
+    async def unready():
+        return {"definitions", "topics"} <= set(await problems())
+
+    await world.eventually(unready)
+    assert world.topic in (await problems())["topics"]
+    await world.registry.start()
+    world.kafka.create(world.topic)
+
+    async def is_ready():
+        return (await world.ready())["ready"]
+
+    await world.eventually(is_ready)
+    world.kafka.produce(world.event(world.name), topic=world.topic)
+    world.kafka.flush()
+    await world.eventually(lambda: world.runs.started(world.definition_id, world.name))
+    process.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(process.wait(), 30) == 0
+
+
+async def test_a_run_is_started_by_hand_once_for_each_request_id(world, environment):
+    world.kafka.create(world.topic)
+    await world.run("serve")
+
+    async def is_ready():
+        return (await world.ready())["ready"]
+
+    await world.eventually(is_ready)
+    channel = grpcclient.channel(environment["BACKBONE_GRPC_LISTEN"], actor="ada")
+    stub = router_pb2_grpc.RouterServiceStub(channel)
+    request = router_pb2.TriggerDefinitionRequest(
+        namespace="dev",
+        definition_id=world.definition_id,
+        request_id="r1",
+        input=b'{"x": 1}',
+        reason="test",
+    )
+    first = await stub.TriggerDefinition(request)
+    assert (first.run_id, first.definition_version, first.started) == (
+        f"{world.definition_id}:manual:r1",
+        1,
+        True,
+    )
+    again = await stub.TriggerDefinition(request)
+    assert (again.run_id, again.definition_version, again.started) == (first.run_id, 1, False)
+    history = await world.runs.client.get_workflow_handle(first.run_id).fetch_history()
+    (payload,) = history.events[0].workflow_execution_started_event_attributes.input.payloads
+    trigger = json.loads(payload.data)["trigger"]
+    assert (trigger["actor"], trigger["reason"]) == ("local/ada", "test")
+    for changes, code in [
+        ({"input": b'{"x": 2}'}, grpc.StatusCode.ALREADY_EXISTS),
+        ({"definition_id": world.definition_id[:-1]}, grpc.StatusCode.NOT_FOUND),
+        ({"request_id": ""}, grpc.StatusCode.INVALID_ARGUMENT),
+        ({"namespace": "mars"}, grpc.StatusCode.INVALID_ARGUMENT),
+    ]:
+        wrong = router_pb2.TriggerDefinitionRequest()
+        wrong.CopyFrom(request)
+        for name, value in changes.items():
+            setattr(wrong, name, value)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.TriggerDefinition(wrong)
+        assert raised.value.code() is code
+    await channel.close(None)
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "router.after_poll:1",
+        "router.before_start:3",
+        "router.after_start.before_commit:3",
+        "router.before_dead_letter:1",
+        "router.after_dead_letter.before_commit:1",
+        "router.before_commit:1",
+        "router.after_commit:1",
+    ],
+)
+async def test_a_router_killed_at_any_point_loses_nothing(world, point):
+    world.kafka.create(world.topic)
+    events = [f"{world.name}-{number}" for number in range(8)]
+    for event_id in events:
+        world.kafka.produce(world.event(event_id), topic=world.topic)
+    world.kafka.produce(b"{", topic=world.topic, key=world.name.encode())
+    world.kafka.flush()
+    killed = await world.run("serve", BACKBONE_FAULTPOINT=point)
+    assert await asyncio.wait_for(killed.wait(), 60) == -signal.SIGKILL
+    await world.run("serve")
+    await world.eventually(lambda: world.runs.all_started(world.definition_id, events), within_s=90)
+
+    async def parked():
+        world.kafka.dead_letter_topic = "dev.backbone.dead-letters"
+        letters = await world.kafka.dead_letters()
+        return [
+            m for m in letters if dict(m.headers())[Header.ORIGIN_TOPIC] == world.topic.encode()
+        ]
+
+    letters = await world.eventually(parked, within_s=90)
+    assert {(m.key(), m.value()) for m in letters} == {(world.name.encode(), b"{")}

@@ -1,0 +1,302 @@
+"""Records to workflow starts on a real Kafka, Redis and Temporal: nothing lost, nothing twice."""
+
+import asyncio
+import time
+from typing import Any, NamedTuple
+
+import pytest
+from redis.asyncio import Redis
+
+from contracts import identifiers
+from contracts.names import Header
+
+
+class World(NamedTuple):
+    """The parts of a test: the router's neighbours, and a definition that listens to `paid`."""
+
+    route: Any
+    kafka: Any
+    runs: Any
+    definition_id: str
+    event: Any
+    eventually: Any
+
+
+@pytest.fixture
+def world(route, kafka, runs, registry, make, eventually, unique_name):  # noqa: PLR0917 - fixtures
+    definition_id = f"d.{unique_name}"
+    registry.apply(kafka.namespace, definition_id, make.definition(definition_id, {"type": "paid"}))
+    return World(route, kafka, runs, definition_id, make.event, eventually)
+
+
+def all_committed(kafka):
+    async def all_committed():
+        committed = await kafka.committed()
+        ends = {
+            (kafka.topic, p): await asyncio.to_thread(kafka.end, kafka.topic, p) for p in (0, 1)
+        }
+        return all(committed.get(place, 0) >= end for place, end in ends.items())
+
+    return all_committed
+
+
+async def test_hostile_records_become_dead_letters_and_nothing_beside_them_is_lost(world):
+    good = [f"good-{number}" for number in range(24)]
+    hostile = [
+        ("empty", lambda: world.kafka.produce(None, key=b"k", partition=0)),
+        ("malformed_json", lambda: world.kafka.produce(b"{", partition=0)),
+        ("not_utf8", lambda: world.kafka.produce(b"\xff\xfe", partition=0)),
+        ("duplicate_key", lambda: world.kafka.produce(b'{"type":"a","type":"b"}', partition=0)),
+        ("oversize", lambda: world.kafka.produce(b'"' + b"x" * 300_000 + b'"', partition=0)),
+        ("oversize", lambda: world.kafka.produce(b'"' + b"x" * 1_048_400 + b'"', partition=0)),
+        ("too_deep", lambda: world.kafka.produce(b"[" * 5000, partition=0)),
+        (
+            "invalid_envelope",
+            lambda: world.kafka.produce(
+                b"[]",
+                partition=0,
+                headers=[("a", b"1"), ("a", b"2"), ("n", None), ("backbone-reason", b"forged")],
+            ),
+        ),
+        (
+            "malformed_json",
+            lambda: world.kafka.produce_with_header_name(b"\xff\xfe", b"{bad header"),
+        ),
+        (
+            "wrong_namespace",
+            lambda: world.kafka.produce(
+                world.event("elsewhere", namespace="elsewhere"), partition=0
+            ),
+        ),
+    ]
+    for number, event_id in enumerate(good):
+        world.kafka.produce(world.event(event_id), partition=number % 2)
+        if number < len(hostile):
+            world.kafka.flush()
+            hostile[number][1]()
+    world.kafka.produce_with_header_name(b"\xff", world.event("odd-header"))
+    world.kafka.flush()
+    await world.route(batch_records=7)
+    await world.eventually(
+        lambda: world.runs.all_started(world.definition_id, [*good, "odd-header"])
+    )
+    await world.eventually(all_committed(world.kafka))
+    letters = await world.kafka.dead_letters()
+    headers = [dict(letter.headers()) for letter in letters]
+    assert sorted(h[Header.REASON].decode() for h in headers) == sorted(r for r, _ in hostile)
+    assert {h[Header.ORIGIN_TOPIC] for h in headers} == {world.kafka.topic.encode()}
+    assert len({h[Header.ORIGIN_OFFSET] for h in headers}) == len(hostile)
+    by_value = {(letter.value() or b"")[:20]: letter for letter in letters}
+    assert by_value[b""].key() == b"k"
+    pairs = by_value[b"[]"].headers()
+    assert pairs[:4] == [
+        ("a", b"1"),
+        ("a", b"2"),
+        ("n", None),
+        ("sender-backbone-reason", b"forged"),
+    ]
+    assert dict(by_value[b"{bad header"].headers())[Header.HEADERS_UNREADABLE] == b"true"
+    cut = [h for h in headers if Header.VALUE_CUT_FROM in h]
+    assert [h[Header.VALUE_CUT_FROM] for h in cut] == [b"1048402"]
+
+
+async def test_a_temporal_that_is_away_holds_the_records_and_recovers_without_loss(
+    world, proxy, temporal_address
+):
+    between = await proxy(temporal_address)
+    between.cut()
+    held = []
+
+    def watch(settle):
+        async def watched(record, *, attempts):
+            if attempts > 1:
+                held.append(record.offset)
+            return await settle(record, attempts=attempts)
+
+        return watched
+
+    events = [f"e-{number}" for number in range(20)]
+    for event_id in events:
+        world.kafka.produce(world.event(event_id), partition=0)
+    for number in range(5):
+        world.kafka.produce(world.event(f"other-{number}", type="unheard"), partition=1)
+    world.kafka.flush()
+    await world.route(temporal_at=between.address, wrap=watch)
+    # The partition that needs no Temporal flows while the other one is held.
+    await world.eventually(lambda: _committed(world.kafka, 1, 5))
+    await world.eventually(lambda: len(held) >= 2)
+    assert not await _committed(world.kafka, 0, 1)
+    await between.mend()
+    await world.eventually(lambda: world.runs.all_started(world.definition_id, events))
+    await world.eventually(all_committed(world.kafka))
+    assert await world.kafka.dead_letters() == []
+
+
+async def _committed(kafka, partition, at_least):
+    return (await kafka.committed()).get((kafka.topic, partition), 0) >= at_least
+
+
+async def test_duplicates_start_one_workflow_even_after_it_ended_and_redis_forgot(world, redis_url):
+    await world.route()
+    for number in range(40):
+        world.kafka.produce(world.event("twin"), partition=number % 2)
+    world.kafka.flush()
+    await world.eventually(all_committed(world.kafka))
+    first = await world.runs.started(world.definition_id, "twin")
+    assert first is not None
+    key = identifiers.event_trigger_key("shop", "twin")
+    await world.runs.client.get_workflow_handle(
+        identifiers.run_id(world.definition_id, key)
+    ).terminate("test")
+    redis = Redis.from_url(redis_url)
+    await redis.flushdb()
+    await redis.aclose()
+    world.kafka.produce(world.event("twin"), partition=0)
+    world.kafka.flush()
+    await world.eventually(all_committed(world.kafka))
+    assert await world.runs.started(world.definition_id, "twin") == first
+    assert await world.kafka.dead_letters() == []
+
+
+async def test_other_bytes_under_a_settled_event_id_become_a_dead_letter(world):
+    await world.route()
+    world.kafka.produce(world.event("one", payload={"amount": 1}), partition=0)
+    world.kafka.flush()
+    await world.eventually(all_committed(world.kafka))
+    world.kafka.produce(world.event("one", payload={"amount": 2}), partition=0)
+    world.kafka.flush()
+    await world.eventually(all_committed(world.kafka))
+    (letter,) = await world.kafka.dead_letters()
+    assert dict(letter.headers())[Header.REASON] == b"id_conflict"
+    assert await world.runs.started(world.definition_id, "one") is not None
+
+
+@pytest.mark.parametrize("fault", ["cut", "hush"])
+async def test_a_redis_that_is_away_or_silent_stops_nothing(world, proxy, redis_url, fault):
+    between = await proxy(redis_url.removeprefix("redis://").partition("/")[0])
+    getattr(between, fault)()
+    routed = await world.route(redis_at=f"redis://{between.address}/0")
+    events = [f"e-{number}" for number in range(40)]
+    for event_id in events:
+        world.kafka.produce(world.event(event_id), partition=0)
+    world.kafka.flush()
+    await world.eventually(lambda: world.runs.all_started(world.definition_id, events))
+    await world.eventually(all_committed(world.kafka))
+    assert routed.misses
+    assert await world.kafka.dead_letters() == []
+
+
+async def test_a_topic_that_is_missing_at_the_start_is_read_as_soon_as_it_exists(world):
+    late = f"{world.kafka.namespace}.late"
+    await world.route(topics=(world.kafka.topic, late))
+    world.kafka.produce(world.event("early"), partition=0)
+    world.kafka.flush()
+    await world.eventually(lambda: world.runs.started(world.definition_id, "early"))
+    world.kafka.create(late)
+    world.kafka.produce(world.event("late"), topic=late)
+    world.kafka.flush()
+    await world.eventually(lambda: world.runs.started(world.definition_id, "late"))
+
+
+async def test_a_missing_dead_letter_topic_holds_the_record_until_it_exists(world):
+    world.kafka._admin.delete_topics([world.kafka.dead_letter_topic])[
+        world.kafka.dead_letter_topic
+    ].result()
+    await world.route()
+    world.kafka.produce(b"{", partition=0)
+    world.kafka.produce(world.event("behind"), partition=0)
+    world.kafka.produce(world.event("beside"), partition=1)
+    world.kafka.flush()
+    await world.eventually(lambda: world.runs.started(world.definition_id, "beside"))
+    assert not await _committed(world.kafka, 0, 1)
+    world.kafka.create(world.kafka.dead_letter_topic)
+    await world.eventually(lambda: _committed(world.kafka, 0, 2))
+    assert await world.runs.started(world.definition_id, "behind") is not None
+    assert [letter.value() for letter in await world.kafka.dead_letters()] == [b"{"]
+
+
+async def test_a_stop_in_the_middle_of_a_batch_commits_what_is_done_and_leaves_the_rest(world):
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    tried = []
+
+    def slow(settle):
+        async def slow(record, *, attempts):
+            tried.append(record.offset)
+            if record.offset == 3:
+                begun.set()
+                await go_on.wait()
+            return await settle(record, attempts=attempts)
+
+        return slow
+
+    events = [f"e-{number}" for number in range(10)]
+    for event_id in events:  # One key, so that they are settled one after another.
+        world.kafka.produce(world.event(event_id), key=b"k", partition=0)
+    world.kafka.flush()
+    first = await world.route(wrap=slow)
+    await begun.wait()
+    stopping = asyncio.create_task(first.consumer.stop())
+    await asyncio.sleep(0)
+    go_on.set()
+    await stopping
+    assert tried == [0, 1, 2, 3]
+    assert (await world.kafka.committed())[world.kafka.topic, 0] == 4
+    await world.route()
+    await world.eventually(lambda: world.runs.all_started(world.definition_id, events))
+
+
+async def test_a_fault_outside_of_the_records_sends_the_batch_back(world):
+    routed = await world.route()
+    whole, faults = routed.consumer._partition, []
+
+    async def faulty(*args):
+        if not faults:
+            faults.append(1)
+            raise RuntimeError("a fault of ours")
+        return await whole(*args)
+
+    routed.consumer._partition = faulty
+    events = [f"e-{number}" for number in range(6)]
+    for event_id in events:
+        world.kafka.produce(world.event(event_id), partition=0)
+    world.kafka.flush()
+    await world.eventually(lambda: world.runs.all_started(world.definition_id, events))
+    await world.eventually(all_committed(world.kafka))
+    assert faults
+
+
+async def test_two_routers_share_the_partitions_and_one_takes_over_from_the_other(world):
+    first = await world.route()
+    second = await world.route()
+    await world.eventually(lambda: len(first.consumer._owned) == len(second.consumer._owned) == 1)
+    events = [f"e-{number}" for number in range(60)]
+    for number, event_id in enumerate(events):
+        world.kafka.produce(world.event(event_id), partition=number % 2)
+        if number == 30:
+            world.kafka.flush()
+            await first.consumer.stop()
+    world.kafka.flush()
+    await world.eventually(lambda: world.runs.all_started(world.definition_id, events))
+    await world.eventually(all_committed(world.kafka))
+
+
+async def test_starting_is_waited_for_no_longer_than_it_may_take(world, proxy, temporal_address):
+    between = await proxy(temporal_address)
+    between.hush()
+    took = []
+
+    def timed(settle):
+        async def timed(record, *, attempts):
+            began = time.monotonic()
+            try:
+                return await settle(record, attempts=attempts)
+            finally:
+                took.append(time.monotonic() - began)
+
+        return timed
+
+    world.kafka.produce(world.event("slow"), partition=0)
+    world.kafka.flush()
+    await world.route(temporal_at=between.address, wrap=timed)
+    await world.eventually(lambda: took)
+    assert took[0] < 5.0
