@@ -252,7 +252,7 @@ class KafkaConsumer:
 
     async def _seek(self, place: Place, offset: int) -> bool:
         try:
-            pass
+            await self._call("seek", TopicPartition(*place, offset))
         except KafkaException as exc:
             _log.info("seek_refused", topic=place[0], partition=place[1], error=str(exc))
             return False

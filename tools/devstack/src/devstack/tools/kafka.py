@@ -8,6 +8,7 @@ import importlib.resources
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def _find_jars() -> Path:
             folder.mkdir()
         wheels.run(
             [sys.executable, "-c", _RESOLVE, str(libraries), *_PROJECTS],
-            env={"PYTHONPATH": str(resolver), "HOME": str(scratch)},
+            env={"PYTHONPATH": str(resolver), "HOME": str(scratch), **_certificates()},
             failure=f"Kafka {VERSION} cannot be fetched from Maven Central",
         )
         shutil.rmtree(scratch)
@@ -106,6 +107,15 @@ def _find_jars() -> Path:
         f"kafka-{VERSION}", fetch, what=f"installing Kafka {VERSION}", usual="10-60 s"
     )
     return entry / "libs"
+
+
+def _certificates() -> dict[str, str]:
+    """Return what makes the resolver trust whom the machine trusts: it looks for no SSL_CERT_FILE."""
+    paths = ssl.get_default_verify_paths()
+    trusted = paths.cafile or paths.capath
+    if trusted is None or "REQUESTS_CA_BUNDLE" in os.environ or "CURL_CA_BUNDLE" in os.environ:
+        return {}
+    return {"REQUESTS_CA_BUNDLE": trusted}
 
 
 def verify(libraries: Path) -> None:
