@@ -6,6 +6,7 @@ from datetime import timedelta
 from eventstore.store import EventStore
 from runtime import logs
 from runtime.errors import DatabaseUnavailableError
+from runtime.lifecycle import Background
 from runtime.postgres import Postgres
 
 MONTHS_AHEAD = 3
@@ -13,7 +14,7 @@ MONTHS_AHEAD = 3
 _log = logs.get_logger(__name__)
 
 
-class PartitionKeeper:
+class PartitionKeeper(Background):
     """A component of a process; every replica may run one.
 
     Months are made long before they are needed, and an append without its month falls into the
@@ -35,17 +36,6 @@ class PartitionKeeper:
         self._events = events
         self._namespace = namespace
         self._interval = interval.total_seconds()
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Begin to look."""
-        self._task = asyncio.create_task(self._run(), name=self.name)
-
-    async def stop(self) -> None:
-        """Stop looking."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:

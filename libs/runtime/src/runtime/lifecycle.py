@@ -4,6 +4,7 @@ The order of the end is what keeps promises: not ready first, then stop taking w
 in flight end, then close what it used.
 """
 
+import abc
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Sequence
@@ -115,6 +116,32 @@ async def _unless(ending: asyncio.Event, work: Awaitable[None]) -> bool:
     signalled.cancel()
     task.result()
     return True
+
+
+class Background(abc.ABC):
+    """A component whose work is one coroutine: begun by `start`, cancelled by `stop`."""
+
+    name: str
+    _task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin the work."""
+        self._task = asyncio.create_task(self._run(), name=self.name)
+
+    async def wait(self) -> None:
+        """Wait for the end of the work, which only a fault brings."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def stop(self) -> None:
+        """Cancel the work and wait until it has let go."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    @abc.abstractmethod
+    async def _run(self) -> None:
+        """Work until cancelled."""
 
 
 class Closing:

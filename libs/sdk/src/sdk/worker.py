@@ -1,13 +1,14 @@
 """Serves handlers on a task queue: a worker in a few lines."""
 
 import asyncio
-import contextlib
+import functools
 import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
+from temporalio.client import Client
 from temporalio.worker import PollerBehaviorSimpleMaximum, Worker
 
 from contracts import identifiers
@@ -15,7 +16,7 @@ from runtime import grpcclient, logs, telemetry, temporal
 from runtime.errors import RuntimeLibraryError
 from runtime.httpserver import Health, HttpServer
 from runtime.lifecycle import Closing, Component, Process
-from runtime.temporal import TemporalUnavailableError
+from runtime.temporalworker import QueueServer
 from runtime.tls import TlsFiles
 from sdk.carrying import temporal_activity
 from sdk.errors import HandlerDefinitionError
@@ -24,9 +25,6 @@ from sdk.outcomes import GrpcOutcomeRecorder, OutcomeRecorder
 from sdk.settings import WorkerSettings
 
 SERVICE = "task-worker"
-_RECONNECT_S = 2.0
-
-_log = logs.get_logger(__name__)
 
 
 class TaskWorker:
@@ -71,7 +69,7 @@ class TaskWorker:
             HttpServer(listen=settings.http_listen, health=health),
             Closing("ledger", channel.close),
             *(
-                QueueServer(
+                queue_server(
                     handlers=self._handlers,
                     task_queue=self._task_queue,
                     namespace=namespace,
@@ -87,64 +85,31 @@ class TaskWorker:
             provider.shutdown()
 
 
-class QueueServer:
-    """Serves handlers on a task queue of one namespace: a component of a process."""
+def queue_server(
+    *,
+    handlers: Sequence[Handler[Any]],
+    task_queue: str,
+    namespace: str,
+    settings: WorkerSettings,
+    recorder: OutcomeRecorder,
+) -> QueueServer:
+    """Return the component that serves handlers on a task queue of one namespace."""
+    activities = [temporal_activity(handler, recorder) for handler in handlers]
 
-    def __init__(
-        self,
-        *,
-        handlers: Sequence[Handler[Any]],
-        task_queue: str,
-        namespace: str,
-        settings: WorkerSettings,
-        recorder: OutcomeRecorder,
-    ) -> None:
-        self.name = f"task-worker:{namespace}:{task_queue}"
-        self._activities = [temporal_activity(handler, recorder) for handler in handlers]
-        self._task_queue = task_queue
-        self._namespace = namespace
-        self._settings = settings
-        self._worker: Worker | None = None
-        self._running: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Connect, however long the server is away, and begin to poll."""
-        while True:
-            try:
-                client = await temporal.connect(
-                    self._settings.temporal_address, namespace=self._namespace, identity=SERVICE
-                )
-                break
-            except TemporalUnavailableError as exc:
-                _log.warning("temporal_unavailable", worker=self.name, detail=str(exc))
-                await asyncio.sleep(_RECONNECT_S)
-        self._worker = Worker(
+    def worker(client: Client) -> Worker:
+        return Worker(
             client,
-            task_queue=self._task_queue,
-            activities=self._activities,
-            max_concurrent_activities=self._settings.max_activities,
-            activity_task_poller_behavior=PollerBehaviorSimpleMaximum(
-                self._settings.activity_pollers
-            ),
-            graceful_shutdown_timeout=self._settings.graceful_shutdown,
+            task_queue=task_queue,
+            activities=activities,
+            max_concurrent_activities=settings.max_activities,
+            activity_task_poller_behavior=PollerBehaviorSimpleMaximum(settings.activity_pollers),
+            graceful_shutdown_timeout=settings.graceful_shutdown,
         )
-        self._running = asyncio.create_task(self._worker.run(), name=self.name)
-        _log.info("serving_task_queue", namespace=self._namespace, task_queue=self._task_queue)
 
-    async def wait(self) -> None:
-        """Return or raise when the worker has ended by itself."""
-        if self._running is not None:
-            await asyncio.shield(self._running)
-
-    async def stop(self) -> None:
-        """Stop polling, let tasks in flight end, and end."""
-        if self._worker is None or self._running is None:
-            return
-        if not self._running.done():
-            await self._worker.shutdown()
-        # A failure was told by `wait`; here the rest of the process still has to stop.
-        with contextlib.suppress(Exception):
-            await self._running
+    connect = functools.partial(
+        temporal.connect, settings.temporal_address, namespace=namespace, identity=SERVICE
+    )
+    return QueueServer(task_queue=task_queue, connect=connect, worker=worker)
 
 
 def run_worker(*, handlers: Sequence[Handler[Any]], task_queue: str) -> None:

@@ -21,7 +21,7 @@ from contracts.definitions import Retry
 from contracts.runs import TaskCall, TaskReport
 from runtime import grpcclient, temporal
 from sdk.outcomes import GrpcOutcomeRecorder
-from sdk.worker import QueueServer
+from sdk.worker import queue_server
 
 
 class Reminder(BaseModel):
@@ -97,7 +97,7 @@ async def queue(
 
     task_queue = f"{unique_name}-tq"
     channel = grpcclient.channel(ledger_address, actor="test")
-    server = QueueServer(
+    server = queue_server(
         handlers=[send_reminder],
         task_queue=task_queue,
         namespace="dev",

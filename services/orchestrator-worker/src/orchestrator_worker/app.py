@@ -12,7 +12,7 @@ from orchestrator_worker.adapters import connectors_file
 from orchestrator_worker.adapters.grpc_ledger import GrpcLedger
 from orchestrator_worker.adapters.grpc_registry import GrpcDefinitionSource
 from orchestrator_worker.adapters.postgres_context import PostgresContextSource
-from orchestrator_worker.adapters.temporal_worker import Capacity, TemporalWorker
+from orchestrator_worker.adapters.temporal_worker import Capacity, queue_server
 from orchestrator_worker.domain.connectors import Connectors
 from orchestrator_worker.service import Decider, Recorder
 from orchestrator_worker.settings import Settings
@@ -22,6 +22,7 @@ from runtime import commands, grpcclient, logs, telemetry, temporal
 from runtime.errors import ConfigurationError
 from runtime.httpserver import Health, HttpServer
 from runtime.lifecycle import Closing, Component, Process
+from runtime.temporalworker import QueueServer
 from runtime.tls import TlsFiles
 
 SERVICE = "orchestrator-worker"
@@ -74,7 +75,7 @@ def composed(settings: Settings, connectors: Connectors) -> list[Component]:
 
 def _workers(
     settings: Settings, *, runs: RunActivities, ticks: TickActivities
-) -> list[TemporalWorker]:
+) -> list[QueueServer]:
     capacity = Capacity(
         max_cached_workflows=settings.max_cached_workflows,
         max_workflow_tasks=settings.max_workflow_tasks,
@@ -91,7 +92,7 @@ def _workers(
     for namespace in settings.namespaces:
         connect = _connector(settings.temporal_address, namespace, settings.build_id)
         made += [
-            TemporalWorker(
+            queue_server(
                 task_queue=queue,
                 connect=connect,
                 workflows=[RunActivity],
@@ -106,7 +107,7 @@ def _workers(
         ]
         if settings.serve_ticks:
             made.append(
-                TemporalWorker(
+                queue_server(
                     task_queue=names.TICK_TASK_QUEUE,
                     connect=connect,
                     workflows=[ScheduledTick],

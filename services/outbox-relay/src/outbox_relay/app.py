@@ -1,6 +1,5 @@
 """Puts the relay together: settings, adapters, use case, process."""
 
-import asyncio
 from collections.abc import Sequence
 
 from outbox_relay.adapters.kafka_publisher import KafkaRecordPublisher
@@ -10,12 +9,12 @@ from outbox_relay.service import OutboxRelay
 from outbox_relay.settings import OutboxSettings, Settings
 from runtime import commands, kafka, logs, telemetry
 from runtime.httpserver import Health, HttpServer
-from runtime.lifecycle import Component, Process
+from runtime.lifecycle import Background, Component, Process
 
 SERVICE = "outbox-relay"
 
 
-class _RelayComponent:
+class _RelayComponent(Background):
     """Runs one relay in the background and closes what it used."""
 
     def __init__(
@@ -25,19 +24,12 @@ class _RelayComponent:
         self._relay = relay
         self._store = store
         self._publisher = publisher
-        self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        self._task = asyncio.create_task(self._relay.run(), name=self.name)
-
-    async def wait(self) -> None:
-        if self._task is not None:
-            await asyncio.shield(self._task)
+    async def _run(self) -> None:
+        await self._relay.run()
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await super().stop()
         # What was sent and is not acknowledged stays in the outbox: a duplicate later, not a loss.
         await self._publisher.close()
         await self._store.close()

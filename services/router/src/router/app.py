@@ -22,13 +22,13 @@ from router.settings import Settings
 from runtime import commands, grpcclient, identity, kafka, logs, telemetry, temporal
 from runtime.grpcserver import GrpcServer
 from runtime.httpserver import Health, HttpServer
-from runtime.lifecycle import Closing, Component, Process
+from runtime.lifecycle import Background, Closing, Component, Process
 from runtime.tls import TlsFiles
 
 SERVICE = "router"
 
 
-class _Consumption:
+class _Consumption(Background):
     """Consumes one namespace as soon as its definitions are known."""
 
     def __init__(
@@ -38,24 +38,14 @@ class _Consumption:
         self._namespace = namespace
         self._definitions = definitions
         self._consumer = consumer
-        self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        self._task = asyncio.create_task(self._begin(), name=self.name)
-
-    async def _begin(self) -> None:
+    async def _run(self) -> None:
         await self._definitions.complete(self._namespace)
         await self._consumer.start()
-
-    async def wait(self) -> None:
-        if self._task is not None:
-            await asyncio.shield(self._task)
-            await asyncio.Event().wait()
+        await asyncio.Event().wait()
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await super().stop()
         await self._consumer.stop()
 
 

@@ -1,7 +1,5 @@
-"""A Temporal worker as a component of the process: one for each namespace and task queue."""
+"""The Temporal workers of this service: what they run, how much at once, which build they are."""
 
-import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,12 +14,7 @@ from temporalio.worker import (
 )
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from runtime import logs
-from runtime.temporal import TemporalUnavailableError
-
-_RECONNECT_S = 2.0
-
-_log = logs.get_logger(__name__)
+from runtime.temporalworker import QueueServer
 
 
 @dataclass(frozen=True)
@@ -66,37 +59,22 @@ def sandbox() -> SandboxedWorkflowRunner:
     )
 
 
-class TemporalWorker:
-    """Serves one task queue of one namespace with workflows and Temporal activities."""
+def queue_server(
+    *,
+    task_queue: str,
+    connect: Callable[[], Awaitable[Client]],
+    workflows: Sequence[type],
+    activities: Sequence[Callable[..., Any]],
+    capacity: Capacity,
+) -> QueueServer:
+    """Return the component that serves workflows and Temporal activities on a task queue."""
 
-    def __init__(
-        self,
-        *,
-        task_queue: str,
-        connect: Callable[[], Awaitable[Client]],
-        workflows: Sequence[type],
-        activities: Sequence[Callable[..., Any]],
-        capacity: Capacity,
-    ) -> None:
-        """Serve `task_queue` of the namespace that `connect` connects to."""
-        self.name = f"temporal-worker:{task_queue}"
-        self._task_queue = task_queue
-        self._connect = connect
-        self._workflows = workflows
-        self._activities = activities
-        self._capacity = capacity
-        self._worker: Worker | None = None
-        self._running: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Connect, however long the server is away, and begin to poll."""
-        client = await self._connected()
-        capacity = self._capacity
-        self._worker = Worker(
+    def worker(client: Client) -> Worker:
+        return Worker(
             client,
-            task_queue=self._task_queue,
-            workflows=self._workflows,
-            activities=self._activities,
+            task_queue=task_queue,
+            workflows=workflows,
+            activities=activities,
             workflow_runner=sandbox(),
             max_cached_workflows=capacity.max_cached_workflows,
             max_concurrent_workflow_tasks=capacity.max_workflow_tasks,
@@ -109,28 +87,5 @@ class TemporalWorker:
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=3),
             deployment_config=_deployment(capacity),
         )
-        self._running = asyncio.create_task(self._worker.run(), name=self.name)
-        _log.info("serving_task_queue", namespace=client.namespace, task_queue=self._task_queue)
 
-    async def _connected(self) -> Client:
-        while True:
-            try:
-                return await self._connect()
-            except TemporalUnavailableError as exc:
-                _log.warning("temporal_unavailable", worker=self.name, detail=str(exc))
-                await asyncio.sleep(_RECONNECT_S)
-
-    async def wait(self) -> None:
-        """Return or raise when the worker has ended by itself."""
-        if self._running is not None:
-            await asyncio.shield(self._running)
-
-    async def stop(self) -> None:
-        """Stop polling, let Temporal activities in flight end, and end."""
-        if self._worker is None or self._running is None:
-            return
-        if not self._running.done():
-            await self._worker.shutdown()
-        # A failure was told by `wait`; here the rest of the process still has to stop.
-        with contextlib.suppress(Exception):
-            await self._running
+    return QueueServer(task_queue=task_queue, connect=connect, worker=worker)

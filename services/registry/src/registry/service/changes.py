@@ -14,6 +14,7 @@ from datetime import timedelta
 from registry.ports import DefinitionStore
 from runtime import logs
 from runtime.errors import DatabaseUnavailableError
+from runtime.lifecycle import Background
 
 _log = logs.get_logger(__name__)
 
@@ -58,7 +59,7 @@ class Changes:
         self._news.pop(namespace, asyncio.Event()).set()
 
 
-class RevisionPoll:
+class RevisionPoll(Background):
     """Asks for the newest revisions and publishes them; ends the news when it stops."""
 
     name = "changes"
@@ -75,23 +76,11 @@ class RevisionPoll:
         self._changes = changes
         self._namespaces = namespaces
         self._interval = interval.total_seconds()
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Begin to ask."""
-        self._task = asyncio.create_task(self._run(), name=self.name)
-
-    async def wait(self) -> None:
-        """Wait for the end, which only a fault brings."""
-        if self._task is not None:
-            await asyncio.shield(self._task)
 
     async def stop(self) -> None:
         """Ask no more; everybody who waits for news is let go."""
         self._changes.close()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await super().stop()
 
     async def _run(self) -> None:
         away = False

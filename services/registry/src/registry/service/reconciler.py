@@ -28,6 +28,7 @@ from registry.service.changes import Changes
 from runtime import logs
 from runtime.errors import DatabaseUnavailableError
 from runtime.faultpoints import faultpoint
+from runtime.lifecycle import Background
 
 _READ_PAGE = 200
 _READ_BYTES = 8 * 1024 * 1024
@@ -54,7 +55,7 @@ class _Entry:
         return present.get(self.wanted.definition_id) == fingerprint
 
 
-class Reconciler:
+class Reconciler(Background):
     """Materialises the schedules of one namespace while this replica leads.
 
     A changed definition is handed on at once; every `interval` all are compared with what is there.
@@ -87,22 +88,6 @@ class Reconciler:
         self._seen = 0
         self._trouble: str | None = None
         self._log = _log.bind(namespace=namespace)
-        self._task: asyncio.Task[Never] | None = None
-
-    async def start(self) -> None:
-        """Begin to seek the lead."""
-        self._task = asyncio.create_task(self._run(), name=self.name)
-
-    async def wait(self) -> None:
-        """Wait for the end, which only a fault brings."""
-        if self._task is not None:
-            await asyncio.shield(self._task)
-
-    async def stop(self) -> None:
-        """Give up the lead; what is half done is done again by the next leader."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> Never:
         failures = 0

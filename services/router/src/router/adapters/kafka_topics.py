@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from router.errors import RouterError
 from runtime import kafka, logs
 from runtime.kafka import KafkaDeliveryError
+from runtime.lifecycle import Background
 
 LOOK_AGAIN_S = 3.0
 LOOK_AFTER_S = 30.0
@@ -16,7 +17,7 @@ LOOK_AFTER_S = 30.0
 _log = logs.get_logger(__name__)
 
 
-class KafkaTopics:
+class KafkaTopics(Background):
     """Looks at the topics from `start` to `stop`, sooner again while one is missing."""
 
     name = "topics"
@@ -25,25 +26,18 @@ class KafkaTopics:
         self._bootstrap_servers = bootstrap_servers
         self._topics = topics
         self._problem: str | None = "not looked at yet"
-        self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Look once, say what is missing, and go on looking."""
         await self._look()
-        self._task = asyncio.create_task(self._keep_looking(), name=self.name)
-
-    async def stop(self) -> None:
-        """Stop looking."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await super().start()
 
     async def ready(self) -> None:
         """Return when all topics were there at the last look. Raises RouterError."""
         if self._problem is not None:
             raise RouterError(self._problem)
 
-    async def _keep_looking(self) -> None:
+    async def _run(self) -> None:
         while True:
             await asyncio.sleep(LOOK_AGAIN_S if self._problem else LOOK_AFTER_S)
             await self._look()

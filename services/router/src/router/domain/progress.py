@@ -73,7 +73,8 @@ class Progress:
         commit = rewind = None
         for offset in offsets:
             if offset not in done and offset not in self._done_ahead:
-                commit = offset + 1
+                rewind = offset
+                break
             commit = offset + 1
         if rewind is None:
             last = offsets[-1]

@@ -110,7 +110,7 @@ def _find_jars() -> Path:
 
 
 def _certificates() -> dict[str, str]:
-    """Return what makes the resolver trust whom the machine trusts: it looks for no SSL_CERT_FILE."""
+    """Have the resolver trust whom the machine trusts: it looks for no SSL_CERT_FILE."""
     paths = ssl.get_default_verify_paths()
     trusted = paths.cafile or paths.capath
     if trusted is None or "REQUESTS_CA_BUNDLE" in os.environ or "CURL_CA_BUNDLE" in os.environ:
