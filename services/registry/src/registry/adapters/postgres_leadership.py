@@ -50,7 +50,7 @@ class PostgresTerm:
         """
         try:
             await self._connection.fetchval("SELECT 1", timeout=5.0)
-        except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError) as exc:
+        except (*postgres.UNAVAILABLE, asyncpg.PostgresError) as exc:
             raise LeadershipLostError(
                 f"the connection that held the lead is gone: {exc or type(exc).__name__}"
             ) from exc
