@@ -22,7 +22,8 @@ from contracts.rejections import EventRejectedError, Reason
 MAX_EVENT_BYTES = 256 * 1024
 MAX_HOPS = 16
 
-_Text = Annotated[str, Field(min_length=1, max_length=256)]
+# No control characters: PostgreSQL's text holds no NUL, and logs and terminals show these fields.
+_Text = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 def _not_null(value: JsonValue) -> JsonValue:

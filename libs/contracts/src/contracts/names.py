@@ -80,7 +80,6 @@ class Extension(StrEnum):
     """Envelope extensions that Backbone reads and writes."""
 
     TRACEPARENT = "traceparent"
-    TRACESTATE = "tracestate"
     HOPS = "hops"
 
 

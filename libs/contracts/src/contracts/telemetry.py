@@ -22,7 +22,6 @@ class Metric(StrEnum):
     LEDGER_DUE_TIMES = "backbone.ledger.due_times"
     REGISTRY_APPLIES = "backbone.registry.applies"
     RELAY_PUBLISHED = "backbone.relay.published"
-    RELAY_PENDING = "backbone.relay.pending"
     RELAY_BATCH_DURATION = "backbone.relay.batch.duration"
     RPC_SERVER_DURATION = "rpc.server.duration"
 
@@ -33,7 +32,6 @@ class Span(StrEnum):
     ROUTE = "backbone.route"
     DECIDE = "backbone.decide"
     HANDLE = "backbone.handle"
-    PUBLISH = "backbone.publish"
 
 
 class Attribute(StrEnum):

@@ -48,6 +48,8 @@ def test_an_envelope_is_read_and_its_extensions_are_kept():
         (b"[]", Reason.INVALID_ENVELOPE),
         (raw(event_id=...), Reason.INVALID_ENVELOPE),
         (raw(event_id=""), Reason.INVALID_ENVELOPE),
+        (raw(event_id="a\x00b"), Reason.INVALID_ENVELOPE),
+        (raw(source="a\nb"), Reason.INVALID_ENVELOPE),
         (raw(payload=None), Reason.INVALID_ENVELOPE),
         (raw(payload=...), Reason.INVALID_ENVELOPE),
         (raw(schema_version=0), Reason.INVALID_ENVELOPE),

@@ -2,14 +2,11 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from contracts.definitions import ActivityDefinition, AutomatedTask, HumanTask, Rule, Schedule
 from rules import cron, decisions, expressions, patterns, schedules
 from rules.errors import ExpressionError, PatternError, ScheduleError
-
-MIN_PERIOD = timedelta(seconds=1)
 
 _BOOL = frozenset({"BOOL", "DYN"})
 _TEXT = frozenset({"STRING", "DYN"})
@@ -144,8 +141,6 @@ def _schedule(schedule: Schedule, path: str) -> Iterator[Problem]:
         yield Problem(
             f"{path}.timezone", "every counts time that passes, in no zone; leave timezone out"
         )
-    if schedule.every is not None and schedule.every < MIN_PERIOD:
-        yield Problem(f"{path}.every", "the shortest period is 1s")
 
 
 def _pattern(pattern: Mapping[str, Any], path: str) -> Iterator[Problem]:

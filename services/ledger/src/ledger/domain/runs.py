@@ -1,7 +1,7 @@
 """Which events a run gives rise to: when it is decided, when its tasks close, when it ends."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
@@ -46,13 +46,7 @@ class Occasion:
         """What the run's events have as their cause: the trigger's event, or the run itself."""
         if not self.trigger.events:
             return Cause(correlation_id=self.run_id)
-        cause = Cause.of(self.trigger.events[0])
-        # PostgreSQL's text holds no NUL, and a producer's odd id is no reason to lose a run.
-        return replace(
-            cause,
-            correlation_id=cause.correlation_id.replace("\0", "\ufffd"),
-            causation_id=(cause.causation_id or "").replace("\0", "\ufffd"),
-        )
+        return Cause.of(self.trigger.events[0])
 
 
 @dataclass(frozen=True)
