@@ -4,7 +4,14 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from contracts.definitions import ActivityDefinition, AutomatedTask, HumanTask, Rule, Schedule
+from contracts.definitions import (
+    ActivityDefinition,
+    AutomatedTask,
+    HumanTask,
+    Overlap,
+    Rule,
+    Schedule,
+)
 from rules import cron, decisions, expressions, patterns, schedules
 from rules.errors import ExpressionError, PatternError, ScheduleError
 
@@ -140,6 +147,12 @@ def _schedule(schedule: Schedule, path: str) -> Iterator[Problem]:
     elif schedule.timezone != "UTC":
         yield Problem(
             f"{path}.timezone", "every counts time that passes, in no zone; leave timezone out"
+        )
+    if schedule.missed_runs.policy == "catchUp" and schedule.overlap is Overlap.SKIP:
+        yield Problem(
+            f"{path}.overlap",
+            "catchUp starts several runs at once, of which overlap: skip would let only the first "
+            "run; write overlap: allowAll",
         )
 
 

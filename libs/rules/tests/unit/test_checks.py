@@ -118,6 +118,8 @@ def test_a_definition_that_uses_all_of_the_language_has_no_problem() -> None:
          "spec.triggers[0].schedule.timezone: unknown time zone 'Europe/Berln'"),
         (scheduled(every="1m", timezone="Europe/Berlin"),
          "spec.triggers[0].schedule.timezone: every counts"),
+        (scheduled(every="1m", missedRuns={"policy": "catchUp", "window": "1h"}),
+         "spec.triggers[0].schedule.overlap: catchUp starts several runs at once"),
         (event(match={"payload": {"n": "x"}}), "spec.triggers[0].event.match.payload.n: expected"),
         (event(match={}), "spec.triggers[0].event.match: an empty object"),
         (event(when="event.n +"), "spec.triggers[0].event.when: column 10"),
