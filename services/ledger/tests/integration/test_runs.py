@@ -233,7 +233,9 @@ async def test_every_event_of_a_run_carries_its_cause(
 
 
 async def test_odd_ids_of_a_producer_do_not_lose_the_run(ledger: LedgerStub) -> None:
-    request = record_request(event_trigger("e\0", correlation_id="\0"), automated=1)
+    # Whatever an envelope takes: white space of all kinds, quotes, text outside of the BMP.
+    odd = "\u2028 \u00a0'\"\\{}%s\U0001f4a5"
+    request = record_request(event_trigger(odd, correlation_id=odd, subject=odd), automated=1)
     assert (await ledger.RecordRun(request)).outcome == pb.RECORD_OUTCOME_RECORDED
 
 
