@@ -5,8 +5,9 @@ never a traceback.
 """
 
 import asyncio
+import contextlib
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Never, TypeVar
 
@@ -40,6 +41,21 @@ async def probe(name: str, question: Callable[[], Awaitable[str]]) -> Check:
         return Check(name, ok=False, detail=str(exc) or type(exc).__name__)
 
 
+@contextlib.contextmanager
+def errors_told(service: str) -> Iterator[None]:
+    """Tell a wrong setting or an absent neighbour in one sentence, and exit with 2 or 1."""
+    try:
+        yield
+    except ValidationError as exc:
+        for error in exc.errors(include_url=False, include_input=False):
+            name = "_".join(str(part) for part in error["loc"][:1]).upper() or "SETTINGS"
+            _say(f"{service}: setting BACKBONE_{name}: {error['msg']}")
+        sys.exit(_MISUSED)
+    except RuntimeLibraryError as exc:
+        _say(f"{service}: {exc}")
+        sys.exit(_FAILED)
+
+
 def run(
     service: str,
     *,
@@ -55,24 +71,17 @@ def run(
         _say(f"usage: python -m {service.replace('-', '_')} {' | '.join(known)}")
         sys.exit(_MISUSED)
     try:
-        if words[0] == "migrate" and migrate is not None:
-            applied = migrate()
-            _say("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
-        elif words[0] == "check":
-            checks = asyncio.run(_gather(check))
-            for item in checks:
-                _say(f"{'ok  ' if item.ok else 'FAIL'} {item.name}: {item.detail}")
-            sys.exit(0 if all(item.ok for item in checks) else _FAILED)
-        else:
-            asyncio.run(_gather(serve))
-    except ValidationError as exc:
-        for error in exc.errors(include_url=False, include_input=False):
-            name = "_".join(str(part) for part in error["loc"][:1]).upper() or "SETTINGS"
-            _say(f"{service}: setting BACKBONE_{name}: {error['msg']}")
-        sys.exit(_MISUSED)
-    except RuntimeLibraryError as exc:
-        _say(f"{service}: {exc}")
-        sys.exit(_FAILED)
+        with errors_told(service):
+            if words[0] == "migrate" and migrate is not None:
+                applied = migrate()
+                _say("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
+            elif words[0] == "check":
+                checks = asyncio.run(_gather(check))
+                for item in checks:
+                    _say(f"{'ok  ' if item.ok else 'FAIL'} {item.name}: {item.detail}")
+                sys.exit(0 if all(item.ok for item in checks) else _FAILED)
+            else:
+                asyncio.run(_gather(serve))
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)

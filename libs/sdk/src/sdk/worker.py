@@ -3,17 +3,14 @@
 import asyncio
 import functools
 import re
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import ValidationError
 from temporalio.client import Client
 from temporalio.worker import PollerBehaviorSimpleMaximum, Worker
 
 from contracts import identifiers
-from runtime import grpcclient, logs, telemetry, temporal
-from runtime.errors import RuntimeLibraryError
+from runtime import commands, grpcclient, logs, telemetry, temporal
 from runtime.httpserver import Health, HttpServer
 from runtime.lifecycle import Closing, Component, Process
 from runtime.temporalworker import QueueServer
@@ -117,13 +114,5 @@ def run_worker(*, handlers: Sequence[Handler[Any]], task_queue: str) -> None:
 
     A missing setting or a taken address is one sentence on standard error and exit code 1 or 2.
     """
-    try:
+    with commands.errors_told(SERVICE):
         asyncio.run(TaskWorker(handlers=handlers, task_queue=task_queue).run())
-    except ValidationError as exc:
-        for error in exc.errors(include_url=False, include_input=False):
-            name = "_".join(str(part) for part in error["loc"][:1]).upper() or "SETTINGS"
-            sys.stderr.write(f"{SERVICE}: setting BACKBONE_{name}: {error['msg']}\n")
-        sys.exit(2)
-    except RuntimeLibraryError as exc:
-        sys.stderr.write(f"{SERVICE}: {exc}\n")
-        sys.exit(1)
