@@ -8,11 +8,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := $(wildcard libs/* services/* tools/*)
 INSTALLED := $(VENV)/.installed
+RELEASED := tests/contract/released
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .PHONY: help
 help: ## Print this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- set-up -------------------------------------------------------------------------------------
 
@@ -87,8 +88,12 @@ generated: setup ## Check that generating stubs and schemas changes nothing
 	after=$$(git hash-object $$(git ls-files libs/contracts) | git hash-object --stdin); \
 	test "$$before" = "$$after" || { echo "generated: the checked-in stubs or schemas are not what the sources give; commit them"; git --no-pager diff --stat -- libs/contracts; exit 1; }
 
+.PHONY: breaking
+breaking: setup ## Check that the protos still fit what was released
+	@cd proto && $(CURDIR)/$(BIN)/buf breaking --against ../tests/contract/released/proto
+
 .PHONY: check
-check: lint types imports generated ## All static checks
+check: lint types imports generated breaking ## All static checks
 
 .PHONY: format
 format: setup ## Format the code
@@ -108,6 +113,18 @@ protos: setup ## Write the stubs from proto/
 .PHONY: schemas
 schemas: setup ## Write the published JSON Schemas from the models
 	@$(RUN) python -m contracts.jsonschemas
+
+.PHONY: asyncapi
+asyncapi: setup ## Write docs/asyncapi.yaml from the models
+	@$(RUN) backbone contract asyncapi > docs/asyncapi.yaml.new && mv docs/asyncapi.yaml.new docs/asyncapi.yaml
+
+.PHONY: release-contracts
+release-contracts: breaking ## When a release is cut: keep its schemas and protos to compare with
+	@$(RUN) python -m pytest --quiet tests/contract/test_released.py
+	@rm -rf $(RELEASED)/schemas $(RELEASED)/proto
+	@mkdir -p $(RELEASED)/proto
+	@cp -R libs/contracts/src/contracts/schemas $(RELEASED)/schemas
+	@cp -R proto/buf.yaml proto/backbone $(RELEASED)/proto/
 
 .PHONY: lock
 lock: ## Write requirements/lock.txt (UPGRADE=1 takes the newest versions); needs uv

@@ -3,9 +3,9 @@
 import asyncio
 import sys
 
-from benchmarks import first_run, report
+from benchmarks import first_run, registry, report
 
-BENCHMARKS = {"first-run": first_run.main}
+BENCHMARKS = {"first-run": first_run.main, "registry": registry.main}
 
 
 def main() -> None:

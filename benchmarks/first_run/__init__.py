@@ -170,7 +170,7 @@ async def _measure(suite: Suite, floor_consumer: Sequence[str], chosen: argparse
     ensure_topics(bootstrap, {FLOOR: 4})
     await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "cli", "apply", "-f", str(HERE / "definition.yaml")],
+        [sys.executable, "-m", "cli", "apply", "-f", str(HERE)],
         env=suite.client_environment(),
         check=True,
         stdout=sys.stderr,

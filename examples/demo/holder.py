@@ -42,7 +42,7 @@ class Holder:
         self._worker_env: dict[str, str] = {}
         self._suite = Suite(
             self._state.path,
-            connectors=EXAMPLES / "connectors.yaml",
+            catalogue=EXAMPLES / "catalogue.yaml",
             extra=[_handlers()],
             env={"orchestrator-worker": self._worker_env},
             prepare=self._prepare_billing,

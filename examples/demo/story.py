@@ -15,9 +15,11 @@ from screen import Screen
 from stack import Stack
 
 from backbone.ledger.v1 import ledger_pb2
-from cli import documents, kafka, starts
+from cli import documents, kafka, sources, starts
 from cli.clients import Clients, TaskKind
-from cli.errors import CliError, InvalidDefinitionError, NotFoundError, UnavailableError
+from cli.errors import CliError, InvalidDocumentsError, NotFoundError, UnavailableError
+from cli.kinds import Kind
+from cli.registry import Change
 from cli.settings import Settings
 from contracts import identifiers
 from contracts.decisions import RunStatus, TaskStatus
@@ -92,21 +94,32 @@ class Story:
         return [event_run, due_run]
 
     async def _apply(self) -> None:
-        self._screen.step("Two definitions are applied")
-        for path in sorted((EXAMPLES / "definitions").glob("*.yaml")):
-            document = path.read_bytes()
-
-            async def work(document: bytes = document) -> Any:
-                return await self._clients.apply(document, validate_only=False, reason="the demo")
-
-            answer = await self._until(f"{path.name} to be applied", "registry", work)
-            content = documents.definition(answer.definition)["content"]
-            triggers = [_trigger(one) for one in content["spec"]["triggers"]]
-            self._screen.line(
-                "applied" if answer.changed else "unchanged",
-                f"{answer.definition.definition_id} version {answer.definition.version}: "
-                f"starts {', '.join(triggers)}",
-            )
+        self._screen.step("Two definitions are applied, with their event type and its producer")
+        registry = self._clients.registry
+        change = Change(sources.load([str(EXAMPLES / "definitions")]))
+        request_id = str(uuid.uuid4())
+        answer = await self._until(
+            "the definitions to be applied",
+            "registry",
+            lambda: registry.apply(
+                change, plan_sha256="", request_id=request_id, reason="the demo"
+            ),
+        )
+        for result in map(documents.apply_result, answer.results):
+            kind, resource_id = Kind(result["kind"]), result["resource_id"]
+            said = f"{resource_id} version {result['version']}"
+            if kind is Kind.DEFINITION:
+                stored = await self._until(
+                    f"{resource_id} to be read back",
+                    "registry",
+                    lambda resource_id=resource_id: registry.resource(Kind.DEFINITION, resource_id),  # type: ignore[misc]
+                )
+                triggers = documents.resource(stored)["content"]["spec"]["triggers"]
+                said += f": starts {', '.join(map(_trigger, triggers))}"
+            else:
+                said += f" ({kind})"
+            changed = result["action"] != "unchanged"
+            self._screen.line("applied" if changed else "unchanged", said)
 
     async def _end_what_earlier_demos_left(self) -> None:
         """Answer open tasks of earlier demos: a run that waits keeps its schedule waiting."""
@@ -283,8 +296,10 @@ class Story:
                 self._show_arrived()
                 if found is not None and found is not False:
                     return found
-            except InvalidDefinitionError as exc:
-                problems = "; ".join(f"{one.path}: {one.message}" for one in exc.problems)
+            except InvalidDocumentsError as exc:
+                problems = "; ".join(
+                    f"{one.document}: {one.path}: {one.message}" for one in exc.problems
+                )
                 raise CliError(f"{exc}: {problems}") from exc
             except (UnavailableError, NotFoundError) as exc:
                 detail = f" ({exc})"

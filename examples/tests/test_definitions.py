@@ -1,3 +1,5 @@
+import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -5,11 +7,15 @@ from typing import Any
 import pytest
 import yaml
 
+from contracts import kinds
+from contracts.catalogue import Catalogue
 from contracts.decisions import HumanInstance
 from contracts.definitions import ActivityDefinition
 from contracts.envelope import Envelope
+from contracts.eventtypes import EventType
+from contracts.producers import Producer
 from contracts.triggers import Trigger, TriggerKind, Window
-from rules import checks, decisions, expressions, patterns
+from rules import checks, decisions, expressions, jsonschemas, patterns
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -49,9 +55,39 @@ def due() -> Trigger:
     )
 
 
-@pytest.mark.parametrize("name", ["overdue-invoices.yaml", "large-payment.yaml"])
-def test_example_definition_has_no_problems(examples: Path, name: str) -> None:
-    assert checks.problems(definition(examples, name)) == []
+def test_nothing_is_wrong_with_what_is_applied(
+    resources: Mapping[str, kinds.Resource], catalogue: Catalogue
+) -> None:
+    event_types = [one for one in resources.values() if isinstance(one, EventType)]
+    surroundings = checks.Surroundings(
+        event_types={
+            one.metadata.id: {schema.version: schema.schema_ for schema in one.spec.schemas}
+            for one in event_types
+        },
+        catalogue=catalogue,
+    )
+    problems = {
+        name: checks.problems(one, surroundings)
+        for name, one in resources.items()
+        if isinstance(one, ActivityDefinition)
+    }
+    assert problems == {"overdue-invoices.yaml": [], "large-payment.yaml": []}
+    (producer,) = (one for one in resources.values() if isinstance(one, Producer))
+    assert checks.producer_problems(producer, surroundings) == []
+    assert [checks.event_type_problems(one) for one in event_types] == [[]]
+
+
+def test_payment_is_one_that_its_type_describes_and_its_producer_may_emit(
+    examples: Path, resources: Mapping[str, kinds.Resource]
+) -> None:
+    event = json.loads((examples / "payment.json").read_text(encoding="utf-8"))
+    event_type, producer = resources["payment-received.yaml"], resources["billing-service.yaml"]
+    assert isinstance(event_type, EventType)
+    assert isinstance(producer, Producer)
+    assert event["type"] == event_type.metadata.id
+    (schema,) = event_type.spec.schemas
+    assert jsonschemas.validate(schema.schema_, event["payload"]) == []
+    assert producer.may_emit(source=event["source"], event_type=event["type"])
 
 
 def test_overdue_invoices_are_reminded_and_the_large_one_is_called_about(examples: Path) -> None:
@@ -132,13 +168,12 @@ def test_very_large_payment_is_reviewed_by_a_person(
     assert [task.rule for task in decision.tasks] == rules
 
 
-def test_connectors_file_has_the_statements_that_definitions_name(examples: Path) -> None:
-    text = (examples / "connectors.yaml").read_text(encoding="utf-8")
-    connectors = yaml.safe_load(text)["connectors"]
-    for path in (examples / "definitions").glob("*.yaml"):
-        for entry in definition(examples, path.name).spec.context:
-            statement = connectors[entry.query.connector]["postgres"]["statements"][
-                entry.query.statement
-            ]
-            declared = [parameter["name"] for parameter in statement["parameters"]]
-            assert declared == list(entry.query.parameters)
+def test_catalogue_has_the_statements_that_definitions_name(
+    resources: Mapping[str, kinds.Resource], catalogue: Catalogue
+) -> None:
+    for one in resources.values():
+        for entry in one.spec.context if isinstance(one, ActivityDefinition) else ():
+            assert entry.query is not None
+            connector = catalogue.connectors[entry.query.connector].postgres
+            declared = connector.statements[entry.query.statement].parameters
+            assert [parameter.name for parameter in declared] == list(entry.query.parameters)

@@ -1,10 +1,7 @@
-from pathlib import Path
-
 import pytest
-import yaml
 from handlers import TASK_QUEUE, send_payment_confirmation, send_reminder
 
-from contracts.definitions import ActivityDefinition, AutomatedTask
+from contracts.catalogue import Catalogue
 from sdk import InvalidInputError, PermanentError, testing
 
 REMINDER = {
@@ -39,11 +36,14 @@ async def test_reminder_refuses_an_input_it_does_not_know() -> None:
         await testing.invoke(send_reminder, {"email": "a@example.com"})
 
 
-def test_worker_has_every_handler_that_the_examples_name(examples: Path) -> None:
+def test_worker_has_every_handler_that_the_catalogue_lists_and_takes_what_it_says(
+    catalogue: Catalogue,
+) -> None:
     known = {handler.name: handler for handler in (send_reminder, send_payment_confirmation)}
-    for path in (examples / "definitions").glob("*.yaml"):
-        definition = ActivityDefinition.model_validate(yaml.safe_load(path.read_text()))
-        for rule in definition.spec.rules:
-            if isinstance(rule.task, AutomatedTask):
-                assert rule.task.task_queue == TASK_QUEUE
-                assert set(rule.task.input) == set(known[rule.task.handler].input_type.model_fields)
+    assert catalogue.handlers is not None
+    assert set(catalogue.handlers) == set(known)
+    for name, handler in catalogue.handlers.items():
+        assert handler.task_queue == TASK_QUEUE
+        assert handler.input is not None
+        assert set(handler.input["required"]) == set(handler.input["properties"])
+        assert set(handler.input["required"]) == set(known[name].input_type.model_fields)

@@ -10,7 +10,12 @@ import typer
 import yaml
 
 from cli.__main__ import app
+from contracts.catalogue import Catalogue
 from contracts.definitions import ActivityDefinition
+from contracts.eventtypes import EventType
+from contracts.kinds import ResourceDocument
+from contracts.producers import Producer
+from contracts.resources import ResourceKind
 from rules import checks
 
 ROOT = Path(__file__).parents[2]
@@ -126,17 +131,51 @@ def test_commands_of_the_cli_exist(path):
         assert {word for word in words if re.match(r"--[a-z]", word)} <= options, line
 
 
-@pytest.mark.parametrize(
-    "path", [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))], ids=lambda path: path.name
-)
-def test_definitions_shown_can_be_applied(path):
-    shown = re.findall(r"^```yaml\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
-    definitions = [text for text in shown if "kind: ActivityDefinition" in text]
-    if path.name == "README.md" and path.parent == ROOT:
-        assert definitions
-    for text in definitions:
-        definition = ActivityDefinition.model_validate(yaml.safe_load(text))
-        assert not list(checks.problems(definition))
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+EXAMPLES = sorted((ROOT / "examples" / "definitions").glob("*.yaml"))
+
+
+def _resources(text):
+    """Return the resources that YAML holds; other documents are left out."""
+    return [
+        ResourceDocument.model_validate(document).root
+        for document in yaml.safe_load_all(text)
+        if isinstance(document, dict) and document.get("kind") in set(ResourceKind)
+    ]
+
+
+def _shown(path):
+    blocks = re.findall(r"^```yaml\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
+    return [resource for block in blocks for resource in _resources(block)]
+
+
+def _problems(resource, surroundings):
+    if isinstance(resource, EventType):
+        return checks.event_type_problems(resource)
+    if isinstance(resource, Producer):
+        return checks.producer_problems(resource, surroundings)
+    return checks.problems(resource, surroundings)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_resources_shown_can_be_applied_beside_the_examples(path):
+    shown = _shown(path)
+    if path == ROOT / "README.md":
+        assert any(isinstance(resource, ActivityDefinition) for resource in shown)
+    beside = [resource for example in EXAMPLES for resource in _resources(example.read_text())]
+    surroundings = checks.Surroundings(
+        event_types={
+            one.metadata.id: {schema.version: schema.schema_ for schema in one.spec.schemas}
+            for one in [*beside, *shown]
+            if isinstance(one, EventType)
+        },
+        catalogue=Catalogue.model_validate(
+            yaml.safe_load((ROOT / "examples" / "catalogue.yaml").read_text())
+        ),
+    )
+    assert {
+        one.metadata.id: [str(problem) for problem in _problems(one, surroundings)] for one in shown
+    } == {one.metadata.id: [] for one in shown}
 
 
 def test_every_record_is_in_the_index_and_has_its_parts():

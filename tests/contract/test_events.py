@@ -1,96 +1,22 @@
 """Every event Backbone emits fits its published JSON Schema and is read back as it was written."""
 
 import json
-from datetime import UTC, datetime
-from uuid import UUID
 
 import jsonschema_rs
 import pytest
 
+from cli import contract_examples
 from contracts import envelope as envelopes
-from contracts import events, identifiers, jsonschemas, names
-from contracts.decisions import RunStatus
-from contracts.definitions import Assignees
+from contracts import jsonschemas, names
 from contracts.events import PAYLOAD_OF
-from contracts.names import EventType
-from contracts.runs import TaskFailure
+from contracts.names import EventType, Topic
+from contracts.rejections import EventRejectedError
 from eventstore import events as stored
+from eventstore import store
 from eventstore.events import Cause, Fact
 
-NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
-SHA256 = "0" * 64
-RUN_ID = identifiers.run_id("billing.example", identifiers.schedule_trigger_key(NOW))
-TASK_ID = UUID("6b7f5f9c-1f0e-5d0a-9d52-0c5b8f1b6a02")
-RUN = {"run_id": RUN_ID, "definition_id": "billing.example", "definition_version": 3}
-TRIGGER = {
-    "trigger_kind": "schedule",
-    "trigger_key": identifiers.instant(NOW),
-    "trigger_names": ["hourly"],
-    "trigger_sha256": SHA256,
-    "workflow_run_id": "0193a1c0-0000-7000-8000-000000000000",
-}
-TASK = {
-    "task_id": TASK_ID,
-    "run_id": RUN_ID,
-    "definition_id": "billing.example",
-    "rule": "remind",
-    "key": "INV-0001",
-    "type": "automated",
-}
-FAILURE = TaskFailure(type="Timeout", message="no attempt ended in time")
-
-EXAMPLES = {
-    EventType.DEFINITION_APPLIED: [
-        events.DefinitionApplied(
-            definition_id="billing.example",
-            version=3,
-            revision=17,
-            content_sha256=SHA256,
-            content={"apiVersion": "backbone/v1"},
-            actor="local/ana",
-            reason="grün: first try",
-        )
-    ],
-    EventType.RUN_DECIDED: [
-        events.RunDecided(
-            **RUN,
-            **TRIGGER,
-            snapshot_sha256=SHA256,
-            decision_sha256=SHA256,
-            tasks=2,
-            human_tasks=1,
-            status=RunStatus.RUNNING,
-            scheduled_for=NOW,
-        )
-    ],
-    EventType.RUN_FAILED: [events.RunFailed(**RUN, **TRIGGER, failure=FAILURE)],
-    EventType.RUN_COMPLETED: [events.RunCompleted(**RUN)],
-    EventType.TASK_CREATED: [
-        events.TaskCreated(
-            **TASK,
-            definition_version=3,
-            input={"invoice": "INV-0001", "amount": 97.5, "nested": {"list": [1, None, True]}},
-            handler="send_reminder",
-            task_queue="notifications-tq",
-        ),
-        events.TaskCreated(
-            **(TASK | {"type": "human"}),
-            definition_version=3,
-            input={},
-            title="Call the customer",
-            assignees=Assignees(groups=["collections"]),
-            due_at=NOW,
-            form={"type": "object", "additionalProperties": False},
-        ),
-    ],
-    EventType.TASK_COMPLETED: [
-        events.TaskCompleted(**TASK, output={"message_id": "m-1"}),
-        events.TaskCompleted(
-            **(TASK | {"type": "human"}), output=[1, "two"], actor="local/ana", reason="called"
-        ),
-    ],
-    EventType.TASK_FAILED: [events.TaskFailed(**TASK, failure=FAILURE)],
-}
+NOW = contract_examples.NOW
+EXAMPLES = contract_examples.PAYLOADS
 CASES = [
     pytest.param(event_type, payload, id=f"{event_type.name}-{number}")
     for event_type, payloads in EXAMPLES.items()
@@ -103,21 +29,24 @@ def _validator(name):
     return jsonschema_rs.validator_for(schema, validate_formats=True)
 
 
-def _rendered(payload, cause=None):
+def _rendered(payload, cause=None, version=1, namespace="dev"):
+    fields = dict(payload)
+    if "resource_id" in fields:
+        service, key = "registry", fields["resource_id"]
+        stream = store.resource_stream(fields["kind"], key)
+    else:
+        service, key = "ledger", fields["run_id"]
+        stream = store.run_stream(key)
     return stored.render(
-        Fact(payload=payload, key=payload_key(payload)),
-        source=names.source("ledger"),
-        namespace="dev",
-        stream=f"run:{RUN_ID}",
-        version=1,
+        Fact(payload=payload, key=key, subject=str(fields.get("task_id", key))),
+        source=names.source(service),
+        namespace=namespace,
+        stream=stream,
+        version=version,
         previous_hash=stored.GENESIS,
         occurred_at=NOW,
-        cause=cause or Cause(correlation_id="c-1"),
+        cause=cause or Cause(correlation_id="order-1"),
     )
-
-
-def payload_key(payload):
-    return getattr(payload, "run_id", payload.definition_id)
 
 
 def test_every_event_type_has_an_example():
@@ -159,7 +88,7 @@ def test_payload_with_a_field_of_a_later_release_is_still_read(event_type, paylo
 @pytest.mark.parametrize("event_type", EventType, ids=lambda event_type: event_type.name)
 def test_schema_refuses_a_payload_without_a_required_field(event_type):
     document = json.loads(_rendered(EXAMPLES[event_type][0]).body)["payload"]
-    del document["definition_id"]
+    del document["resource_id" if "resource_id" in document else "definition_id"]
     with pytest.raises(jsonschema_rs.ValidationError):
         _validator(f"events/{event_type}").validate(document)
 
@@ -167,5 +96,55 @@ def test_schema_refuses_a_payload_without_a_required_field(event_type):
 def test_event_caused_by_another_goes_on_with_its_chain():
     parent = envelopes.parse(_rendered(EXAMPLES[EventType.RUN_COMPLETED][0]).body)
     child = _rendered(EXAMPLES[EventType.TASK_FAILED][0], cause=Cause.of(parent)).envelope
-    assert (child.correlation_id, child.causation_id) == ("c-1", parent.event_id)
+    assert (child.correlation_id, child.causation_id) == ("order-1", parent.event_id)
     assert child.hops == parent.hops + 1
+
+
+CAUSE = Cause(
+    correlation_id="order-1",
+    causation_id="payment-1",
+    traceparent=contract_examples.TRACEPARENT,
+)
+PUBLISHED = [
+    example
+    for topic in Topic
+    if topic is not Topic.DEAD_LETTERS
+    for example in contract_examples.of_topic(topic, namespace="dev")
+]
+
+
+@pytest.mark.parametrize("example", PUBLISHED, ids=lambda example: example.name)
+def test_example_for_consumers_is_what_the_event_store_publishes(example):
+    event = envelopes.parse(example.value)
+    if "later" in example.name:
+        assert (event.model_extra or {})["added_later"] == "kept"
+        assert "added_later" in event.payload
+        return
+    payload = PAYLOAD_OF[EventType(event.type)].model_validate(event.payload)
+    version = int(example.headers[names.Header.STREAM_VERSION])
+    rendered = _rendered(payload, cause=CAUSE if event.causation_id else None, version=version)
+    assert example.value == rendered.body
+    assert (example.topic, example.key) == (rendered.topic, rendered.key)
+    assert list(example.headers.items()) == rendered.headers
+
+
+@pytest.mark.parametrize("example", PUBLISHED, ids=lambda example: example.name)
+def test_example_for_consumers_fits_the_published_schemas(example):
+    document = json.loads(example.value)
+    _validator("envelope").validate(document)
+    _validator(f"events/{document['type']}").validate(document["payload"])
+
+
+def test_no_two_different_examples_are_the_same_event():
+    values = {}
+    for example in PUBLISHED:
+        event = envelopes.parse(example.value)
+        assert values.setdefault((event.source, event.event_id), example.value) == example.value
+    # Each type has one event that comes twice.
+    assert len(PUBLISHED) - len(values) == len(EventType)
+
+
+@pytest.mark.parametrize("example", contract_examples.garbage(Topic.RUN_EVENTS, namespace="dev"))
+def test_garbage_is_no_event(example):
+    with pytest.raises(EventRejectedError):
+        envelopes.parse(example.value)

@@ -107,3 +107,20 @@ def test_lists_are_paged(name):
         if method.name.startswith("List"):
             assert {"page_size", "page_token"} <= set(method.input_type.fields_by_name)
             assert "next_page_token" in method.output_type.fields_by_name
+
+
+@pytest.mark.parametrize("name", sorted(DECLARED))
+def test_every_request_names_its_namespace(name):
+    # Who belongs to a namespace is held to it by this field: see runtime.authorisation.
+    for method in DECLARED[name].methods:
+        assert "namespace" in method.input_type.fields_by_name, method.full_name
+
+
+MUTATING = ("Apply", "Activate", "Enable", "Disable", "Retire", "Complete", "Trigger")
+
+
+@pytest.mark.parametrize("name", sorted(DECLARED))
+def test_what_people_change_carries_a_reason_and_a_request_id(name):
+    for method in DECLARED[name].methods:
+        if method.name.startswith(MUTATING):
+            assert {"reason", "request_id"} <= set(method.input_type.fields_by_name), method.name

@@ -62,6 +62,7 @@ class FoundRun:
     event_id: str
     tasks: tuple[str, ...]  # "rule/key" of each task row
     task_ids: tuple[str, ...]
+    version: int = 1  # of the definition
 
 
 @dataclass

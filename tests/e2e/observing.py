@@ -17,6 +17,7 @@ from temporalio.client import Client
 INPUT = "dev.orders"
 OUT = ("dev.backbone.task-events", "dev.backbone.run-events")
 DEAD = "dev.backbone.dead-letters"
+DEFINITIONS = "dev.backbone.definition-events"
 GROUP = "dev.backbone.router"
 
 Offsets = dict[tuple[str, int], int]
@@ -29,17 +30,17 @@ def _partitions(consumer: Consumer, topic: str) -> Iterator[tuple[int, int]]:
         yield partition, end
 
 
-def ends(bootstrap: str) -> Offsets:
-    """Return where the out-topics end now."""
+def ends(bootstrap: str, topics: tuple[str, ...] = (*OUT, DEAD)) -> Offsets:
+    """Return where the topics end now, by default those of a run."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "e2e-observer"})
     try:
-        return {(t, p): end for t in (*OUT, DEAD) for p, end in _partitions(consumer, t)}
+        return {(t, p): end for t in topics for p, end in _partitions(consumer, t)}
     finally:
         consumer.close()
 
 
 def read_from(bootstrap: str, start: Offsets) -> list[Record]:
-    """Return every record of the out-topics from `start` to where they end now."""
+    """Return every record from `start` to where the topics of `start` end now."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -49,7 +50,8 @@ def read_from(bootstrap: str, start: Offsets) -> list[Record]:
         }
     )
     try:
-        stop = {(t, p): end for t in (*OUT, DEAD) for p, end in _partitions(consumer, t)}
+        topics = {topic for topic, _ in start}
+        stop = {(t, p): end for t in topics for p, end in _partitions(consumer, t)}
         open_ = {at for at, end in stop.items() if end > start[at]}
         consumer.assign([TopicPartition(t, p, start[t, p]) for t, p in open_])
         found = []
@@ -91,7 +93,7 @@ def uncommitted(bootstrap: str) -> int:
 async def runs_of(connection: "asyncpg.Connection[asyncpg.Record]", source: str) -> list[FoundRun]:
     """Return the runs whose trigger is an event of `source`."""
     rows = await connection.fetch(
-        "SELECT r.run_id, r.status, d.body FROM ledger.runs r"
+        "SELECT r.run_id, r.status, r.definition_version, d.body FROM ledger.runs r"
         " JOIN ledger.documents d ON d.namespace = r.namespace AND d.sha256 = r.trigger_sha256"
         " WHERE r.trigger_kind = 'event'"
     )
@@ -111,6 +113,7 @@ async def runs_of(connection: "asyncpg.Connection[asyncpg.Record]", source: str)
                     event_id=event["event_id"],
                     tasks=tuple(f"{task['rule']}/{task['key']}" for task in own),
                     task_ids=tuple(str(task["task_id"]) for task in own),
+                    version=row["definition_version"],
                 )
             )
     return found

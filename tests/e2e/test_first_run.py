@@ -26,7 +26,8 @@ KILL_AFTER = 70  # records of 210: before half of what any service carries is th
 
 @pytest.fixture(scope="module", autouse=True)
 def definition(backbone):
-    backbone("apply", "-f", "tests/e2e/definitions/orders.yaml", "--reason", "end-to-end test")
+    files = [f"tests/e2e/definitions/{name}.yaml" for name in ("orders", "order-placed")]
+    backbone("apply", "-f", files[0], "-f", files[1], "--reason", "end-to-end test")
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ async def test_each_due_time_has_one_run(suite, backbone, tmp_path):
 
     # A version without the schedule ends it: no due time comes after.
     definition = yaml.safe_load(HEARTBEAT.read_text())  # noqa: ASYNC240 - a small file
-    definition["spec"]["triggers"] = [{"name": "placed", "event": {"type": "e2e.never"}}]
+    definition["spec"]["triggers"] = [{"name": "by-hand", "manual": {}}]
     stopped = tmp_path / "stopped.yaml"
     stopped.write_text(yaml.safe_dump(definition))
     backbone("apply", "-f", str(stopped), "--reason", "end of the test")

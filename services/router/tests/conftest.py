@@ -18,9 +18,12 @@ from router.errors import DefinitionUnknownError, StartRefusedError, TransientEr
 
 
 def definition_content(
-    definition_id: str, *triggers: dict[str, Any], queue: str = "test-tq"
+    definition_id: str,
+    *triggers: dict[str, Any],
+    manual: dict[str, dict[str, Any]] | None = None,
+    queue: str = "test-tq",
 ) -> bytes:
-    """Return a definition as the registry serves it."""
+    """Return a definition as the registry serves it; `manual` has its manual triggers by name."""
     definition = definition_language.ActivityDefinition.model_validate(
         {
             "apiVersion": "backbone/v1",
@@ -29,7 +32,8 @@ def definition_content(
             "spec": {
                 "taskQueue": queue,
                 "triggers": [
-                    {"name": f"t{number}", "event": event} for number, event in enumerate(triggers)
+                    *({"name": f"t{n}", "event": event} for n, event in enumerate(triggers)),
+                    *({"name": name, "manual": start} for name, start in (manual or {}).items()),
                 ],
                 "rules": [
                     {
@@ -74,9 +78,19 @@ class FakeDefinitions:
     def __init__(self) -> None:
         self.indexes = {"dev": Index()}
 
-    def put(self, definition_id: str, *triggers: dict[str, Any], version: int = 1) -> Active:
+    def put(
+        self,
+        definition_id: str,
+        *triggers: dict[str, Any],
+        manual: dict[str, dict[str, Any]] | None = None,
+        version: int = 1,
+        disabled: bool = False,
+    ) -> Active:
         active = routing.compile_definition(
-            definition_content(definition_id, *triggers), version=version, revision=version
+            definition_content(definition_id, *triggers, manual=manual),
+            version=version,
+            revision=version,
+            disabled=disabled,
         )
         self.indexes["dev"].put(active)
         return active

@@ -9,8 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from contracts.definitions import Assignees, Retry
 from contracts.durations import Duration
 
-MAX_TASKS_PER_RUN = 500
-
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

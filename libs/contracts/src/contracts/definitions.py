@@ -1,53 +1,42 @@
 """The definition language: what people write to say when a definition runs and what it decides.
 
-A definition holds no URL, no credential and no SQL: it names connectors and statements that belong
-to the operator's configuration. Texts in fields called `when`, `key`, `in`, `title`, `input` and
-`parameters` are CEL expressions.
+A definition holds no URL, no credential and no SQL: it names connectors, statements and handlers
+that belong to the operator's catalogue. Texts in fields called `when`, `correlate`, `key`, `in`,
+`title`, `input` and `parameters` are CEL expressions.
 """
 
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, model_validator
 
-from contracts import canonical, identifiers
+from contracts import identifiers, resources
+from contracts.catalogue import TaskQueue
 from contracts.durations import Duration
+from contracts.resources import Instant, JsonSchema, Model, Name
 
-API_VERSION = "backbone/v1"
+MAX_TASKS_PER_RUN = 500
+"""More than this no run decides, whatever its definition's own limit."""
 
-Name = Annotated[str, Field(pattern=identifiers.NAME_PATTERN, max_length=63)]
 Expression = Annotated[str, Field(min_length=1, max_length=2000, description="A CEL expression.")]
-TaskQueue = Annotated[str, Field(pattern=identifiers.TASK_QUEUE_PATTERN, max_length=63)]
-Namespace = Annotated[str, Field(pattern=identifiers.NAMESPACE_PATTERN, max_length=63)]
 DefinitionId = Annotated[str, Field(pattern=identifiers.DEFINITION_ID_PATTERN, max_length=128)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
-    )
-
-
-class Metadata(_Model):
-    """Who the definition is and whose."""
+class Metadata(resources.Metadata):
+    """What the definition is called and whose it is."""
 
     id: DefinitionId = Field(description="Unique in the namespace: billing.overdue-invoices.")
-    namespace: Namespace = Field(description="Where it lives: dev, stage, prod or a tenant.")
-    owner: Name = Field(description="The team that answers for it.")
-    description: Annotated[str, Field(max_length=1000)] | None = None
-    labels: dict[Name, Annotated[str, Field(max_length=63)]] = Field(default_factory=dict)
 
 
-class SkipMissed(_Model):
+class SkipMissed(Model):
     """A due time that is later than `tolerance` when it is looked at does not run."""
 
     policy: Literal["skip"]
     tolerance: Duration
 
 
-class CatchUpMissed(_Model):
+class CatchUpMissed(Model):
     """Every missed due time runs, oldest first, bounded by age and by count."""
 
     policy: Literal["catchUp"]
@@ -55,7 +44,7 @@ class CatchUpMissed(_Model):
     limit: int = Field(100, ge=1, le=1000, description="At most this many at once, the newest.")
 
 
-class CompressMissed(_Model):
+class CompressMissed(Model):
     """One run, for the newest missed due time, whose window covers all of them."""
 
     policy: Literal["compress"]
@@ -69,11 +58,37 @@ class Overlap(StrEnum):
     """What happens when a due time comes while a run of the definition is open."""
 
     SKIP = "skip"
+    BUFFER_ONE = "bufferOne"
+    BUFFER_ALL = "bufferAll"
     ALLOW_ALL = "allowAll"
+    CANCEL_OTHER = "cancelOther"
 
 
-class Schedule(_Model):
-    """Due times, as cron or as a fixed period, and what to do with missed ones."""
+CalendarField = Annotated[
+    str, Field(min_length=1, max_length=100, description="As a field of cron: *, 9-17, */2, mon.")
+]
+
+
+class Calendar(Model):
+    """Times of a calendar, field by field as cron has them: midnight of every day, if left out."""
+
+    minute: CalendarField = "0"
+    hour: CalendarField = "0"
+    day_of_month: CalendarField = "*"
+    month: CalendarField = "*"
+    day_of_week: CalendarField = "*"
+    year: CalendarField = "*"
+
+
+class Exclusion(Calendar):
+    """Times of a calendar that are not due: every minute of every day, if left out."""
+
+    minute: CalendarField = "*"
+    hour: CalendarField = "*"
+
+
+class Schedule(Model):
+    """Due times, as cron, as a fixed period or as calendars, and what to do with missed ones."""
 
     cron: Annotated[str, Field(min_length=9, max_length=200)] | None = Field(
         None, description="Five fields: minute, hour, day of month, month, day of week."
@@ -81,20 +96,44 @@ class Schedule(_Model):
     every: Duration | None = Field(
         None, description="A period counted from 1970-01-01T00:00:00Z: 15m is :00, :15, :30, :45."
     )
+    calendars: Annotated[list[Calendar], Field(min_length=1, max_length=20)] | None = Field(
+        None, description="Due is what any of them holds."
+    )
+    exclusions: list[Exclusion] = Field(
+        default_factory=list, max_length=50, description="What any of them holds is not due."
+    )
+    start: Instant | None = Field(None, description="Nothing is due before this time.")
+    end: Instant | None = Field(None, description="Nothing is due after this time.")
+    jitter: Duration | None = Field(
+        None, description="Each due time is delayed by up to this, always by the same."
+    )
     timezone: Annotated[str, Field(min_length=1, max_length=64)] = Field(
         "UTC", description="IANA name that cron is read in: Europe/Berlin."
     )
-    missed_runs: MissedRuns = Field(description="Required: there is no silent default.")
-    overlap: Overlap = Overlap.SKIP
+    missed_runs: MissedRuns = Field(
+        description="What becomes of late due times. Required: there is no silent default."
+    )
+    overlap: Overlap = Field(
+        Overlap.SKIP, description="What a due time does while a run of the definition is open."
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.cron is None) == (self.every is None):
-            raise ValueError("a schedule has either cron or every")
+        if [self.cron, self.every, self.calendars].count(None) != 2:
+            raise ValueError("a schedule has exactly one of cron, every and calendars")
+        if self.start is not None and self.end is not None and self.start >= self.end:
+            raise ValueError("start is earlier than end")
         return self
 
 
-class EventMatch(_Model):
+class Batch(Model):
+    """Many events of one key become one run, whose trigger lists them all."""
+
+    max_events: int = Field(ge=2, le=1000, description="A batch this full is closed at once.")
+    max_wait: Duration = Field(description="A batch is closed this long after its first event.")
+
+
+class EventMatch(Model):
     """Which events start the definition."""
 
     type: Annotated[str, Field(min_length=1, max_length=256)] = Field(
@@ -106,23 +145,36 @@ class EventMatch(_Model):
     when: Expression | None = Field(
         None, description="CEL over `event`, evaluated where the pattern matches."
     )
+    correlate: Expression | None = Field(
+        None, description="CEL over `event` that gives the key of the instance or of the batch."
+    )
+    batch: Batch | None = None
 
 
-class Trigger(_Model):
+class ManualStart(Model):
+    """What a person gives with a start by hand."""
+
+    input: JsonSchema | None = Field(
+        None, description="JSON Schema of the input, which rules see as `trigger.input`."
+    )
+
+
+class Trigger(Model):
     """One reason to run, by a name that the run's record carries."""
 
     name: Name
     schedule: Schedule | None = None
     event: EventMatch | None = None
+    manual: ManualStart | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        if (self.schedule is None) == (self.event is None):
-            raise ValueError("a trigger has either schedule or event")
+        if [self.schedule, self.event, self.manual].count(None) != 2:
+            raise ValueError("a trigger has exactly one of schedule, event and manual")
         return self
 
 
-class StatementQuery(_Model):
+class StatementQuery(Model):
     """A named statement of a database connector."""
 
     connector: Name
@@ -130,21 +182,39 @@ class StatementQuery(_Model):
     parameters: dict[Name, Expression] = Field(default_factory=dict)
 
 
-class ContextEntry(_Model):
+class HttpQuery(Model):
+    """A resource of an HTTP connector, which knows the host and the credentials."""
+
+    connector: Name
+    path: Annotated[
+        str,
+        Field(min_length=1, max_length=500, pattern=r"^/[A-Za-z0-9._~!$&'()+,;=:@%{}/-]*$"),
+    ] = Field(description="A path with its parameters in braces: /customers/{id}.")
+    parameters: dict[Name, Expression] = Field(default_factory=dict)
+
+
+class ContextEntry(Model):
     """One thing a run looks at before it decides; rules see it as `context.<name>`."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
-    query: StatementQuery
+    query: StatementQuery | None = None
+    http: HttpQuery | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.query is None) == (self.http is None):
+            raise ValueError("a context entry has either query or http")
+        return self
 
 
-class ForEach(_Model):
+class ForEach(Model):
     """One task for each item of a list."""
 
     item: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
     in_: Expression = Field(alias="in")
 
 
-class Retry(_Model):
+class Retry(Model):
     """How often and how fast an automated task is tried again."""
 
     maximum_attempts: int = Field(5, ge=1, le=1000)
@@ -153,7 +223,7 @@ class Retry(_Model):
     maximum_interval: Duration = timedelta(minutes=1)
 
 
-class AutomatedTask(_Model):
+class AutomatedTask(Model):
     """A task that a handler carries out."""
 
     type: Literal["automated"]
@@ -167,7 +237,7 @@ class AutomatedTask(_Model):
     retry: Retry = Retry()
 
 
-class Assignees(_Model):
+class Assignees(Model):
     """Who may do a human task."""
 
     users: list[Annotated[str, Field(min_length=1, max_length=128)]] = Field(default_factory=list)
@@ -180,7 +250,7 @@ class Assignees(_Model):
         return self
 
 
-class HumanTask(_Model):
+class HumanTask(Model):
     """A task that waits in the inbox for a person."""
 
     type: Literal["human"]
@@ -197,7 +267,7 @@ class HumanTask(_Model):
 Task = Annotated[AutomatedTask | HumanTask, Field(discriminator="type")]
 
 
-class Rule(_Model):
+class Rule(Model):
     """When `when` is true, one task, or one for each item of a list."""
 
     name: Name
@@ -212,14 +282,70 @@ class Rule(_Model):
         return self
 
 
-class Spec(_Model):
+class Mode(StrEnum):
+    """How many runs there are."""
+
+    PER_TRIGGER = "per-trigger"
+    STATEFUL = "stateful"
+
+
+class WhileDisabled(StrEnum):
+    """What happens to events while the definition is disabled."""
+
+    DROP = "drop"
+    HOLD = "hold"
+
+
+class OnFailure(Model):
+    """Who is told when a run or one of its tasks fails for good."""
+
+    handler: Name = Field(description="The handler's name, as the worker of the queue knows it.")
+    task_queue: TaskQueue | None = Field(
+        None, description="The queue that the handler's worker serves; the catalogue's if left out."
+    )
+
+
+class RunRate(Model):
+    """At most `count` runs in any `window` of time."""
+
+    count: int = Field(ge=1, le=1_000_000)
+    window: Duration
+
+
+class Limits(Model):
+    """How much a definition may do."""
+
+    max_tasks_per_run: int = Field(
+        MAX_TASKS_PER_RUN,
+        ge=1,
+        le=MAX_TASKS_PER_RUN,
+        description="A run that decides more fails, and none of them is carried out.",
+    )
+    max_runs: RunRate | None = None
+
+
+class Spec(Model):
     """What the definition does."""
 
     task_queue: TaskQueue = Field(description="The queue that the definition's runs are served on.")
-    mode: Literal["per-trigger"] = "per-trigger"
-    triggers: list[Trigger] = Field(default_factory=list, max_length=50)
-    context: list[ContextEntry] = Field(default_factory=list, max_length=50)
-    rules: list[Rule] = Field(min_length=1, max_length=200)
+    mode: Mode = Field(
+        Mode.PER_TRIGGER,
+        description="One run for each trigger, or one long-lived instance for each key.",
+    )
+    triggers: list[Trigger] = Field(
+        default_factory=list, max_length=50, description="What starts it, besides a person."
+    )
+    while_disabled: WhileDisabled = Field(
+        WhileDisabled.DROP, description="What happens to events while it is disabled."
+    )
+    on_failure: OnFailure | None = None
+    limits: Limits = Limits()
+    context: list[ContextEntry] = Field(
+        default_factory=list, max_length=50, description="What a run looks at before it decides."
+    )
+    rules: list[Rule] = Field(
+        min_length=1, max_length=200, description="What it decides: each rule gives 0..N tasks."
+    )
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
@@ -235,10 +361,10 @@ class Spec(_Model):
         return self
 
 
-class ActivityDefinition(_Model):
+class ActivityDefinition(Model):
     """A versioned description of when to run, what to look at, what to decide and what follows."""
 
-    api_version: Literal["backbone/v1"]
+    api_version: Literal["backbone/v1"] = Field(description="The version of this language.")
     kind: Literal["ActivityDefinition"]
     metadata: Metadata
     spec: Spec
@@ -253,10 +379,15 @@ class ActivityDefinition(_Model):
         """The event triggers by name."""
         return {t.name: t.event for t in self.spec.triggers if t.event is not None}
 
+    @property
+    def manual_starts(self) -> dict[str, ManualStart]:
+        """The manual triggers by name."""
+        return {t.name: t.manual for t in self.spec.triggers if t.manual is not None}
+
 
 def content(definition: ActivityDefinition) -> bytes:
     """Return the canonical bytes of a definition: what is stored, served and hashed."""
-    return canonical.render(definition)
+    return resources.content(definition)
 
 
 def load(content_bytes: bytes | str) -> ActivityDefinition:

@@ -55,7 +55,8 @@ class Envelope(BaseModel):
     )
     schema_version: int = Field(1, ge=1, le=2**31 - 1, description="Version of the payload schema.")
     payload: Annotated[JsonValue, AfterValidator(_not_null)] = Field(
-        description="The facts: any JSON value but null; an event without facts has {}."
+        description="The facts: any JSON value but null; an event without facts has {}.",
+        json_schema_extra={"not": {"type": "null"}},
     )
     namespace: Annotated[str, Field(pattern=identifiers.NAMESPACE_PATTERN)] | None = Field(
         None, description="Where the event belongs; the topic decides when it is left out."

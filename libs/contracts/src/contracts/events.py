@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 from contracts.decisions import RunStatus
 from contracts.definitions import Assignees
 from contracts.names import EventType
+from contracts.resources import ResourceKind, ResourceState
 from contracts.runs import TaskFailure
 
 
@@ -15,16 +16,37 @@ class _Payload(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class DefinitionApplied(_Payload):
-    """A version of a definition was stored and is active from now on."""
-
-    definition_id: str
-    version: int
-    revision: int = Field(description="Rises with every change of a definition in the namespace.")
-    content_sha256: str
-    content: dict[str, Any]
+class _ResourceChange(_Payload):
+    kind: ResourceKind
+    resource_id: str
+    version: int = Field(description="The version that is the current one after the change.")
+    revision: int = Field(description="Rises with every change of a resource in the namespace.")
+    state: ResourceState = Field(description="The resource's state after the change.")
     actor: str
     reason: str
+
+
+class ResourceApplied(_ResourceChange):
+    """A version of a resource was stored and is the current one from now on."""
+
+    content_sha256: str
+    content: dict[str, Any]
+
+
+class ResourceActivated(_ResourceChange):
+    """An earlier version of a resource is the current one again."""
+
+
+class ResourceEnabled(_ResourceChange):
+    """A disabled definition starts runs again."""
+
+
+class ResourceDisabled(_ResourceChange):
+    """A definition starts no runs until it is enabled; what runs goes on."""
+
+
+class ResourceRetired(_ResourceChange):
+    """A resource is no longer in use; its history stays, and applying it brings it back."""
 
 
 class RunDecided(_Payload):
@@ -117,7 +139,11 @@ class TaskFailed(_Payload):
 
 
 PAYLOAD_OF: dict[EventType, type[BaseModel]] = {
-    EventType.DEFINITION_APPLIED: DefinitionApplied,
+    EventType.RESOURCE_APPLIED: ResourceApplied,
+    EventType.RESOURCE_ACTIVATED: ResourceActivated,
+    EventType.RESOURCE_ENABLED: ResourceEnabled,
+    EventType.RESOURCE_DISABLED: ResourceDisabled,
+    EventType.RESOURCE_RETIRED: ResourceRetired,
     EventType.RUN_DECIDED: RunDecided,
     EventType.RUN_FAILED: RunFailed,
     EventType.RUN_COMPLETED: RunCompleted,

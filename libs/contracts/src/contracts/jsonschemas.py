@@ -6,10 +6,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from contracts.catalogue import Catalogue
 from contracts.decisions import Decision
 from contracts.definitions import ActivityDefinition
 from contracts.envelope import Envelope
 from contracts.events import PAYLOAD_OF
+from contracts.eventtypes import EventType
+from contracts.kinds import ResourceDocument
+from contracts.producers import Producer
 from contracts.runs import RunInput, TaskCall, TaskReport
 from contracts.triggers import Trigger
 
@@ -20,7 +24,11 @@ DIRECTORY = Path(__file__).parent / "schemas"
 def published() -> dict[str, str]:
     """Return the text of each schema file by its name."""
     models: dict[str, type[BaseModel]] = {
+        "resource": ResourceDocument,
         "definition": ActivityDefinition,
+        "event-type": EventType,
+        "producer": Producer,
+        "catalogue": Catalogue,
         "envelope": Envelope,
         "trigger": Trigger,
         "decision": Decision,

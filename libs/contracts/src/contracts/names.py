@@ -22,10 +22,18 @@ def router_group(namespace: str) -> str:
     return f"{namespace}.backbone.router"
 
 
+RESERVED_PREFIX = "backbone."
+"""Begins the types of Backbone's own events, and only theirs."""
+
+
 class EventType(StrEnum):
     """The types of the events Backbone emits: facts, in the past tense."""
 
-    DEFINITION_APPLIED = "backbone.DefinitionApplied"
+    RESOURCE_APPLIED = "backbone.ResourceApplied"
+    RESOURCE_ACTIVATED = "backbone.ResourceActivated"
+    RESOURCE_ENABLED = "backbone.ResourceEnabled"
+    RESOURCE_DISABLED = "backbone.ResourceDisabled"
+    RESOURCE_RETIRED = "backbone.ResourceRetired"
     RUN_DECIDED = "backbone.RunDecided"
     RUN_FAILED = "backbone.RunFailed"
     RUN_COMPLETED = "backbone.RunCompleted"
@@ -35,7 +43,11 @@ class EventType(StrEnum):
 
 
 TOPIC_OF: dict[EventType, Topic] = {
-    EventType.DEFINITION_APPLIED: Topic.DEFINITION_EVENTS,
+    EventType.RESOURCE_APPLIED: Topic.DEFINITION_EVENTS,
+    EventType.RESOURCE_ACTIVATED: Topic.DEFINITION_EVENTS,
+    EventType.RESOURCE_ENABLED: Topic.DEFINITION_EVENTS,
+    EventType.RESOURCE_DISABLED: Topic.DEFINITION_EVENTS,
+    EventType.RESOURCE_RETIRED: Topic.DEFINITION_EVENTS,
     EventType.RUN_DECIDED: Topic.RUN_EVENTS,
     EventType.RUN_FAILED: Topic.RUN_EVENTS,
     EventType.RUN_COMPLETED: Topic.RUN_EVENTS,

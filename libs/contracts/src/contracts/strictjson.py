@@ -13,12 +13,12 @@ MAX_DEPTH = 64
 _INT64 = 2**63
 
 
-def parse(raw: bytes) -> Any:
+def parse(raw: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     """Return the JSON document in `raw`.
 
     Raises:
         EventRejectedError: not UTF-8, not JSON, a key twice, a number that a signed 64-bit integer
-            or a double cannot hold, a lone surrogate, or nested deeper than `MAX_DEPTH`.
+            or a double cannot hold, a lone surrogate, or nested deeper than `max_depth`.
     """
     try:
         text = raw.decode()
@@ -26,7 +26,7 @@ def parse(raw: bytes) -> Any:
         raise EventRejectedError(
             Reason.NOT_UTF8, f"byte {exc.start} of the record is not UTF-8"
         ) from exc
-    _refuse_depth(text)
+    _refuse_depth(text, max_depth)
     try:
         document = json.loads(
             text,
@@ -44,10 +44,10 @@ def parse(raw: bytes) -> Any:
     return document
 
 
-def _refuse_depth(text: str) -> None:
+def _refuse_depth(text: str, max_depth: int) -> None:
     # Brackets inside strings count too: an upper bound is enough to keep the reader's stack small,
     # and only text that exceeds it is looked at more closely.
-    if text.count("[") + text.count("{") <= MAX_DEPTH:
+    if text.count("[") + text.count("{") <= max_depth:
         return
     depth = 0
     inside = escaped = False
@@ -63,8 +63,8 @@ def _refuse_depth(text: str) -> None:
             inside = True
         elif character in "[{":
             depth += 1
-            if depth > MAX_DEPTH:
-                raise EventRejectedError(Reason.TOO_DEEP, f"nested deeper than {MAX_DEPTH} levels")
+            if depth > max_depth:
+                raise EventRejectedError(Reason.TOO_DEEP, f"nested deeper than {max_depth} levels")
         elif character in "]}":
             depth -= 1
 

@@ -81,7 +81,7 @@ def with_two_rules_of_one_name(spec):
     ("spoil", "where"),
     [
         (without_missed_runs, "missedRuns"),
-        (with_both_cron_and_every, "either cron or every"),
+        (with_both_cron_and_every, "exactly one of cron, every and calendars"),
         (with_unknown_field, "ruls"),
         (with_for_each_without_key, "task.key"),
         (with_two_rules_of_one_name, "remind"),

@@ -16,9 +16,17 @@ def test_both_spellings_are_read(text, seconds):
     assert durations.parse(text) == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("text", ["", "15", "m", "P", "PT", "1.5h", "-1s", "1m1h", "15 m"])
+@pytest.mark.parametrize(
+    "text", ["", "15", "m", "P", "PT", "1.5h", "-1s", "1m1h", "15 m", "\u0663s"]
+)
 def test_anything_else_is_refused_with_an_example(text):
     with pytest.raises(ValueError, match="15m"):
+        durations.parse(text)
+
+
+@pytest.mark.parametrize("text", ["P999999999W", "999999999d999999999h"])
+def test_what_no_calendar_holds_is_refused(text):
+    with pytest.raises(ValueError, match="longer than any calendar"):
         durations.parse(text)
 
 

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from contracts import envelope as envelopes
 from contracts import names
+from contracts.resources import ResourceKind
 from eventstore import events as rendering
 from eventstore.errors import ConcurrencyError
 from eventstore.events import GENESIS, Cause, Event, Fact, Rendered
@@ -29,6 +30,11 @@ ANY: Final = "any"
 Expected = int | Literal["any"]
 
 _REBUILD_BATCH = 500
+_STREAM_OF = {
+    ResourceKind.ACTIVITY_DEFINITION: "definition",
+    ResourceKind.EVENT_TYPE: "event-type",
+    ResourceKind.PRODUCER: "producer",
+}
 
 
 def run_stream(run_id: str) -> str:
@@ -36,9 +42,9 @@ def run_stream(run_id: str) -> str:
     return f"run:{run_id}"
 
 
-def definition_stream(definition_id: str) -> str:
-    """Return the stream of a definition."""
-    return f"definition:{definition_id}"
+def resource_stream(kind: ResourceKind, resource_id: str) -> str:
+    """Return the stream of a resource: `definition:`, `event-type:` or `producer:` and its id."""
+    return f"{_STREAM_OF[kind]}:{resource_id}"
 
 
 def migrations() -> Traversable:

@@ -11,14 +11,19 @@ from typing import Any
 
 from contracts import canonical, identifiers
 from contracts.decisions import (
-    MAX_TASKS_PER_RUN,
     AutomatedInstance,
     Decision,
     HumanInstance,
     RuleTrace,
     TaskInstance,
 )
-from contracts.definitions import ActivityDefinition, AutomatedTask, Rule
+from contracts.definitions import (
+    MAX_TASKS_PER_RUN,
+    ActivityDefinition,
+    AutomatedTask,
+    ContextEntry,
+    Rule,
+)
 from contracts.identifiers import RunId, TaskId
 from contracts.triggers import Trigger
 from rules import expressions, kinds
@@ -147,8 +152,9 @@ class Program:
         values = _inputs({**trigger_inputs(trigger), "context": dict(snapshot)})
         tasks: list[TaskInstance] = []
         traces: list[RuleTrace] = []
+        limit = self.definition.spec.limits.max_tasks_per_run
         for compiled in self._rules:
-            trace = _apply(compiled, values, namespace, RunId(run_id), tasks)
+            trace = _apply(compiled, values, namespace, RunId(run_id), tasks, limit=limit)
             traces.append(trace)
         return Decision(
             definition_id=self.definition.metadata.id,
@@ -173,7 +179,7 @@ def compile_definition(definition: ActivityDefinition) -> Program:
                 name: _compile(
                     text, TRIGGER_VARIABLES, None, f"context.{entry.name}.parameters.{name}"
                 )
-                for name, text in entry.query.parameters.items()
+                for name, text in parameters(entry).items()
             }
             for entry in definition.spec.context
         },
@@ -197,6 +203,12 @@ def decide(
         trigger=trigger,
         snapshot=snapshot,
     )
+
+
+def parameters(entry: ContextEntry) -> Mapping[str, str]:
+    """Return the expressions of a context entry's parameters, by name."""
+    source = entry.query or entry.http
+    return {} if source is None else source.parameters
 
 
 def rule_variables(rule: Rule) -> tuple[str, ...]:
@@ -231,6 +243,8 @@ def _apply(
     namespace: str,
     run_id: RunId,
     tasks: list[TaskInstance],
+    *,
+    limit: int,
 ) -> RuleTrace:
     """Append the tasks of one rule to `tasks` and return what the rule saw."""
     rule = compiled.rule
@@ -249,10 +263,13 @@ def _apply(
         if key in keys:
             raise DecisionError(rule.name, "task.key" + at, f"the key {key!r} comes a second time")
         keys.add(key)
-        if len(tasks) == MAX_TASKS_PER_RUN:
-            raise DecisionError(
-                rule.name, "task", f"a run decides at most {MAX_TASKS_PER_RUN} tasks"
+        if len(tasks) == limit:
+            whose = (
+                "the most that any definition may"
+                if limit == MAX_TASKS_PER_RUN
+                else "by this definition's spec.limits.maxTasksPerRun"
             )
+            raise DecisionError(rule.name, "task", f"a run decides at most {limit} tasks, {whose}")
         task = _task(
             compiled, scope, key, at, task_id=identifiers.task_id(namespace, run_id, rule.name, key)
         )

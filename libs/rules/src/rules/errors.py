@@ -22,6 +22,10 @@ class ScheduleError(RulesError):
     """A schedule's cron expression or time zone cannot be read, or is never due."""
 
 
+class SchemaError(RulesError):
+    """A JSON Schema cannot be used."""
+
+
 class DecisionError(RulesError):
     """A run cannot decide. `rule` is None when the fault is not in a rule; `path` names the field.
 

@@ -34,7 +34,13 @@ MAX_RESULT_TEXT = 1024 * 1024
 """Characters in a result."""
 
 _INT64 = 2**63
-_UNDECLARED = re.compile(r"(?P<column>\d+): undeclared reference to '(?P<name>[^']+)'")
+_EXPLAINED = 20_000
+"""Characters of a compiler's answer that are looked at."""
+_NAMED = 20
+"""Names that a message lists."""
+_COMPARED = 300
+"""Names that a name is compared with."""
+_UNDECLARED = re.compile(r"(?<!\d)(?P<column>\d+): undeclared reference to '(?P<name>[^']+)'")
 _COMPILE_ERROR = re.compile(r"ERROR: <input>:(?P<line>-?\d+):(?P<column>-?\d+): (?P<what>[^\n]*)")
 _STATUS = re.compile(r"^[A-Z_]+: ")
 
@@ -52,17 +58,8 @@ class Expression:
         self.text = text
         # The names of types (`int`) are identifiers too.
         self.variables = frozenset(_free(tree, frozenset())) & frozenset(variables)
+        self.tree = tree
         self._compiled = compiled
-        self._tree = tree
-
-    @property
-    def returns(self) -> str:
-        """The static type as CEL writes it: BOOL, INT, STRING, `LIST<DYN>`, DYN when unknown."""
-        return str(self._compiled.return_type().name())
-
-    def fields(self, variable: str) -> frozenset[str]:
-        """Return the names that are read directly from `variable`: `context.x`, `context["x"]`."""
-        return frozenset(_fields(self._tree, variable))
 
     def evaluate(self, values: Mapping[str, Any]) -> Any:
         """Return the expression's value as JSON-able Python: times as RFC 3339, durations as `90s`.
@@ -129,7 +126,9 @@ def compile(text: str, *, variables: Collection[str]) -> Expression:  # noqa: A0
     try:
         compiled = _environment(frozenset(variables)).compile(text)
     except RuntimeError as exc:
-        raise ExpressionError(_explain(str(exc), text, variables)) from exc
+        # Each error comes with the line it is in: what is said of the first is enough.
+        said = str(exc)[:_EXPLAINED]
+        raise ExpressionError(_explain(said, text, variables)) from exc
     tree = syntax.read(compiled.serialize())
     _refuse_excess(tree)
     return Expression(text, compiled, tree, variables)
@@ -192,19 +191,6 @@ def _free(node: syntax.Node, bound: frozenset[str]) -> Iterator[str]:
         yield from _free(child, bound)
 
 
-def _fields(node: syntax.Node, variable: str) -> Iterator[str]:
-    if node.kind == "loop" and variable in node.bound:
-        yield from _fields(node.children[0], variable)
-        return
-    if node.children and node.children[0] == syntax.Node("identifier", name=variable):
-        if node.kind == "select":
-            yield node.name
-        elif node.kind == "call" and node.name == "_[_]" and node.children[1].text is not None:
-            yield node.children[1].text
-    for child in node.children:
-        yield from _fields(child, variable)
-
-
 def _explain(message: str, text: str, variables: Collection[str]) -> str:
     if "recursion" in message:
         return "nested deeper, or longer a chain of operators, than the 32 levels that are taken"
@@ -232,10 +218,21 @@ def _explain(message: str, text: str, variables: Collection[str]) -> str:
 
 def did_you_mean(name: str, known: Collection[str], kind: str) -> str:
     """Return one sentence that says `name` is unknown, what is near it and what there is."""
-    near = difflib.get_close_matches(name, sorted(known), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    there = ", ".join(sorted(known)) or "none"
-    return f"unknown {kind} {name!r}{hint or f'; there is: {there}'}"
+    names = sorted(known)
+    near = difflib.get_close_matches(name, _candidates(name, names), n=1)
+    if near:
+        return f"unknown {kind} {name!r}; did you mean {near[0]!r}?"
+    there = ", ".join(names[:_NAMED]) or "none"
+    if len(names) > _NAMED:
+        there += f" and {len(names) - _NAMED} more"
+    return f"unknown {kind} {name!r}; there is: {there}"
+
+
+def _candidates(name: str, names: list[str]) -> list[str]:
+    # Likeness is dear to find: among many names only those of about the same length are looked at.
+    if len(names) <= _COMPARED:
+        return names
+    return [known for known in names if abs(len(known) - len(name)) <= 2][:_COMPARED]
 
 
 def _refuse_error(result: Any) -> None:

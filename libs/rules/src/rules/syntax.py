@@ -4,8 +4,11 @@ The tree is `cel.expr.CheckedExpr` (github.com/google/cel-spec, proto/cel/expr):
 its Python classes, and the few fields needed here are read from the wire.
 """
 
+import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,12 @@ class Node:
     overloads: tuple[str, ...] = ()
     text: str | None = None
     bound: tuple[str, ...] = ()
+    returns: str = field(default="", compare=False)
+    """The static type in CEL's words: BOOL, INT, STRING; empty when only the data tells."""
+    only_tests: bool = False
+    """Whether a selection is `has()`, which asks for a field and does not read it."""
+    literal: str = ""
+    """A constant as it is written, when it is a number, true, false or null."""
 
     def walk(self) -> Iterator["Node"]:
         """Yield this node and all below it."""
@@ -52,67 +61,125 @@ def read(serialized: bytes) -> Node:
         ValueError: it is something else.
     """
     checked = _message(_message(serialized).blob(2))
-    overloads: dict[int, tuple[str, ...]] = {}
+    notes = _Notes()
     for entry in map(_message, checked.blobs(2)):
-        reference = _message(entry.blob(2))
-        overloads[entry.number(1)] = tuple(blob.decode() for blob in reference.blobs(3))
+        notes.overloads[entry.number(1)] = _overloads(entry.blob(2))
+    for entry in map(_message, checked.blobs(3)):
+        notes.types[entry.number(1)] = _type(entry.blob(2))
     if 4 not in checked.fields:
         raise ValueError("not a checked CEL expression")
-    return _node(checked.blob(4), overloads)
+    return _node(checked.blob(4), notes)
 
 
-_Overloads = dict[int, tuple[str, ...]]
+@dataclass
+class _Notes:
+    """What the checker noted beside the tree, by the number of a node."""
+
+    overloads: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    types: dict[int, str] = field(default_factory=dict)
 
 
-def _node(raw: bytes, overloads: _Overloads) -> Node:
+_PRIMITIVES = {1: "BOOL", 2: "INT", 3: "UINT", 4: "DOUBLE", 5: "STRING", 6: "BYTES"}
+_WELL_KNOWN = {2: "TIMESTAMP", 3: "DURATION"}
+
+
+# The same few come again and again, and reading them is most of the work.
+@lru_cache(maxsize=4096)
+def _overloads(raw: bytes) -> tuple[str, ...]:
+    return tuple(blob.decode() for blob in _message(raw).blobs(3))
+
+
+@lru_cache(maxsize=4096)
+def _type(raw: bytes) -> str:
+    kind = _message(raw)
+    if 3 in kind.fields:
+        return _PRIMITIVES.get(kind.number(3), "")
+    if 5 in kind.fields:
+        return _WELL_KNOWN.get(kind.number(5), "")
+    return next((name for tag, name in _TYPES.items() if tag in kind.fields), "")
+
+
+_TYPES = {2: "NULL", 6: "LIST", 7: "MAP", 11: "TYPE"}
+
+
+def _node(raw: bytes, notes: _Notes) -> Node:
     expr = _message(raw)
     for tag, read_kind in _KINDS.items():
         if tag in expr.fields:
-            node = read_kind(_message(expr.blob(tag)), overloads)
-            return replace(node, overloads=overloads.get(expr.number(2), ()))
+            number = expr.number(2)
+            return Node(
+                **read_kind(_message(expr.blob(tag)), notes),
+                overloads=notes.overloads.get(number, ()),
+                returns=notes.types.get(number, ""),
+            )
     raise ValueError("a node of a kind that is not known")
 
 
-def _children(message: _Message, overloads: _Overloads, *tags: int) -> tuple[Node, ...]:
-    return tuple(_node(blob, overloads) for tag in tags for blob in message.blobs(tag))
+def _children(message: _Message, notes: _Notes, *tags: int) -> tuple[Node, ...]:
+    return tuple(_node(blob, notes) for tag in tags for blob in message.blobs(tag))
 
 
-def _constant(constant: _Message, _: _Overloads) -> Node:
-    return Node("constant", text=constant.text(6) if 6 in constant.fields else None)
+_Fields = dict[str, Any]
 
 
-def _identifier(identifier: _Message, _: _Overloads) -> Node:
-    return Node("identifier", name=identifier.text(1))
+def _fields(kind: str, **others: Any) -> _Fields:
+    return {"kind": kind, **others}
 
 
-def _select(select: _Message, overloads: _Overloads) -> Node:
-    return Node("select", name=select.text(2), children=_children(select, overloads, 1))
+def _constant(constant: _Message, _: _Notes) -> _Fields:
+    if 6 in constant.fields:
+        return _fields("constant", text=constant.text(6))
+    literal = ""
+    if 1 in constant.fields:
+        literal = "null"
+    elif 2 in constant.fields:
+        literal = "true" if constant.number(2) else "false"
+    elif 3 in constant.fields:
+        number = constant.number(3)
+        literal = str(number - 2**64 if number >= 2**63 else number)
+    elif 4 in constant.fields:
+        literal = f"{constant.number(4)}u"
+    elif 5 in constant.fields and len(constant.blob(5)) == 8:
+        literal = repr(struct.unpack("<d", constant.blob(5))[0])
+    return _fields("constant", literal=literal)
 
 
-def _call(call: _Message, overloads: _Overloads) -> Node:
-    return Node("call", name=call.text(2), children=_children(call, overloads, 1, 3))
+def _identifier(identifier: _Message, _: _Notes) -> _Fields:
+    return _fields("identifier", name=identifier.text(1))
 
 
-def _list(elements: _Message, overloads: _Overloads) -> Node:
-    return Node("list", children=_children(elements, overloads, 1))
+def _select(select: _Message, notes: _Notes) -> _Fields:
+    return _fields(
+        "select",
+        name=select.text(2),
+        children=_children(select, notes, 1),
+        only_tests=bool(select.number(3)),
+    )
 
 
-def _struct(struct: _Message, overloads: _Overloads) -> Node:
+def _call(call: _Message, notes: _Notes) -> _Fields:
+    return _fields("call", name=call.text(2), children=_children(call, notes, 1, 3))
+
+
+def _list(elements: _Message, notes: _Notes) -> _Fields:
+    return _fields("list", children=_children(elements, notes, 1))
+
+
+def _struct(struct: _Message, notes: _Notes) -> _Fields:
     entries = map(_message, struct.blobs(2))
-    parts = tuple(child for entry in entries for child in _children(entry, overloads, 3, 4))
-    return Node("struct", name=struct.text(1), children=parts)
+    parts = tuple(child for entry in entries for child in _children(entry, notes, 3, 4))
+    return _fields("struct", name=struct.text(1), children=parts)
 
 
-def _loop(loop: _Message, overloads: _Overloads) -> Node:
-    return Node(
-        "loop",
-        # What it runs over, the start of the result, the condition, the step, the result.
-        children=_children(loop, overloads, 2, 4, 5, 6, 7),
+def _loop(loop: _Message, notes: _Notes) -> _Fields:
+    return _fields(
+        "loop",  # What it runs over, the start of the result, the condition, the step, the result.
+        children=_children(loop, notes, 2, 4, 5, 6, 7),
         bound=tuple(filter(None, (loop.text(1), loop.text(8), loop.text(3)))),
     )
 
 
-_KINDS: dict[int, Callable[[_Message, _Overloads], Node]] = {
+_KINDS: dict[int, Callable[[_Message, _Notes], _Fields]] = {
     3: _constant,
     4: _identifier,
     5: _select,
@@ -124,27 +191,37 @@ _KINDS: dict[int, Callable[[_Message, _Overloads], Node]] = {
 
 
 def _message(raw: bytes) -> _Message:
-    message = _Message()
-    position = 0
-    while position < len(raw):
-        key, position = _varint(raw, position)
+    fields: dict[int, list[int | bytes]] = {}
+    position, end = 0, len(raw)
+    while position < end:
+        # Nearly every number is below 128, in one byte.
+        key = raw[position]
+        position += 1
+        if key & 0x80:
+            key, position = _varint(raw, position - 1)
+        wire = key & 7
         value: int | bytes
-        match key & 7:
-            case 0:
-                value, position = _varint(raw, position)
-            case 1:
-                value, position = raw[position : position + 8], position + 8
-            case 2:
-                length, position = _varint(raw, position)
-                value, position = raw[position : position + length], position + length
-            case 5:
-                value, position = raw[position : position + 4], position + 4
-            case wire:
-                raise ValueError(f"wire type {wire} is not in use")
-        if position > len(raw):
+        if wire == 2:
+            length, position = _varint(raw, position)
+            value = raw[position : position + length]
+            position += length
+        elif wire == 0:
+            value, position = _varint(raw, position)
+        elif wire in _FIXED:
+            value = raw[position : position + _FIXED[wire]]
+            position += _FIXED[wire]
+        else:
+            raise ValueError(f"wire type {wire} is not in use")
+        if position > end:
             raise ValueError("the message is cut short")
-        message.fields.setdefault(key >> 3, []).append(value)
-    return message
+        if (tag := key >> 3) in fields:
+            fields[tag].append(value)
+        else:
+            fields[tag] = [value]
+    return _Message(fields)
+
+
+_FIXED = {1: 8, 5: 4}
 
 
 def _varint(raw: bytes, position: int) -> tuple[int, int]:
@@ -154,7 +231,7 @@ def _varint(raw: bytes, position: int) -> tuple[int, int]:
             raise ValueError("the message is cut short")
         byte = raw[position]
         position += 1
-        value |= (byte & 0x7F) << shift
         if not byte & 0x80:
-            return value, position
+            return value | byte << shift, position
+        value |= (byte & 0x7F) << shift
         shift += 7

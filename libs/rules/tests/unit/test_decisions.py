@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from contracts import canonical, identifiers
-from contracts.decisions import MAX_TASKS_PER_RUN, AutomatedInstance, Decision, HumanInstance
-from contracts.definitions import ActivityDefinition
+from contracts.decisions import AutomatedInstance, Decision, HumanInstance
+from contracts.definitions import MAX_TASKS_PER_RUN, ActivityDefinition
 from contracts.envelope import Envelope
 from contracts.identifiers import RunId
 from contracts.triggers import Trigger, TriggerKind, Window
@@ -287,9 +287,23 @@ def test_a_run_has_a_bounded_number_of_tasks() -> None:
     rule = {"forEach": {"item": "i", "in": "context.overdue"}, "task": automated(key="i")}
     full = definition(rule, context=overdue())
     assert len(decide(full, overdue=list(range(MAX_TASKS_PER_RUN))).tasks) == MAX_TASKS_PER_RUN
-    with pytest.raises(DecisionError, match="at most 500 tasks"):
+    with pytest.raises(DecisionError, match="at most 500 tasks, the most that any definition may"):
         decide(definition(rule, {"task": automated()}, context=overdue()),
                overdue=list(range(MAX_TASKS_PER_RUN)))  # fmt: skip
+
+
+def test_a_definition_has_a_limit_of_its_own_and_its_error_says_so() -> None:
+    rule = {"forEach": {"item": "i", "in": "context.overdue"}, "task": automated(key="i")}
+    spec = definition(rule, context=overdue()).model_dump(by_alias=True, mode="json")
+    spec["spec"]["limits"] = {"maxTasksPerRun": 3}
+    limited = ActivityDefinition.model_validate(spec)
+    assert len(decide(limited, overdue=[1, 2, 3]).tasks) == 3
+    with pytest.raises(DecisionError) as caught:
+        decide(limited, overdue=[1, 2, 3, 4])
+    assert caught.value.message == (
+        "a run decides at most 3 tasks, by this definition's spec.limits.maxTasksPerRun"
+    )
+    assert (caught.value.rule, caught.value.path) == ("r0", "task")
 
 
 def test_context_that_is_missing_or_not_json_is_refused() -> None:

@@ -1,4 +1,7 @@
-"""Who may call what: a table from full method name to roles. What is not in the table is denied."""
+"""Who may call what: a table from full method name to roles. What is not in the table is denied.
+
+An identity that belongs to some namespaces may name only those in its requests.
+"""
 
 from collections.abc import Iterable, Mapping
 
@@ -19,3 +22,13 @@ def policy(service: str, methods: Mapping[str, Iterable[Role]]) -> dict[str, fro
 def allows(table: Policy, method: str, identity: Identity) -> bool:
     """Say whether `identity` may call `method` (its full name, with slashes)."""
     return bool(table.get(method, frozenset()) & identity.roles)
+
+
+def allows_namespace(identity: Identity, request: object) -> bool:
+    """Say whether `identity` may ask for what `request` names by its field `namespace`.
+
+    Who belongs to some namespaces is denied every request that does not name one of them.
+    """
+    if identity.namespaces is None:
+        return True
+    return getattr(request, "namespace", "") in identity.namespaces

@@ -1,4 +1,6 @@
-"""`python -m <package> serve | migrate | check`: the same three for every service.
+"""`python -m <package> serve | check | migrate`: the same three for every service.
+
+A service may have commands of its own beside them, which say in lines what they did.
 
 A wrong setting or an absent neighbour is one sentence on standard error and exit code 1 or 2,
 never a traceback.
@@ -7,7 +9,7 @@ never a traceback.
 import asyncio
 import contextlib
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Never, TypeVar
 
@@ -62,11 +64,13 @@ def run(
     serve: Callable[[], Awaitable[None]],
     check: Callable[[], Awaitable[Sequence[Check]]],
     migrate: Callable[[], Sequence[str]] | None = None,
+    extra: Mapping[str, Callable[[], Awaitable[Sequence[str]]]] | None = None,
     arguments: Sequence[str] | None = None,
 ) -> Never:
     """Do what the command line asks and exit."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    known = ["serve", "check"] + (["migrate"] if migrate is not None else [])
+    own = extra or {}
+    known = ["serve", "check", *(["migrate"] if migrate is not None else []), *own]
     if len(words) != 1 or words[0] not in known:
         _say(f"usage: python -m {service.replace('-', '_')} {' | '.join(known)}")
         sys.exit(_MISUSED)
@@ -80,6 +84,8 @@ def run(
                 for item in checks:
                     _say(f"{'ok  ' if item.ok else 'FAIL'} {item.name}: {item.detail}")
                 sys.exit(0 if all(item.ok for item in checks) else _FAILED)
+            elif words[0] in own:
+                _say("\n".join(asyncio.run(_gather(own[words[0]]))) or "nothing to do")
             else:
                 asyncio.run(_gather(serve))
     except KeyboardInterrupt:

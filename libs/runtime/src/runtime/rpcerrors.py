@@ -1,9 +1,10 @@
 """Errors as RPCs tell them: each has a gRPC status code; the message is for people.
 
-A service raises these at its gRPC edge; the server turns them into statuses, with a typed detail
-(`google.rpc.Status` in the trailing metadata) when there is one.
+A service raises these at its gRPC edge; the server turns them into statuses, with typed details
+(`google.rpc.Status` in the trailing metadata): always an ErrorInfo, whose reason is for programs.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import grpc
@@ -13,17 +14,33 @@ from google.rpc import error_details_pb2, status_pb2
 from runtime.errors import RuntimeLibraryError
 
 DETAILS_KEY = "grpc-status-details-bin"
+ERROR_DOMAIN = "backbone"
+MAX_DETAILS_BYTES = 4000
+"""What all details of an error may have: clients take 8 KiB of metadata, base64 and message too."""
 
 
 class RpcError(RuntimeLibraryError):
-    """The RPC failed for a reason that the caller should know."""
+    """The RPC failed for a reason that the caller should know.
+
+    `reason` is a stable code (UPPER_SNAKE_CASE; the status code's name without one), `metadata` the
+    ids that belong to it.
+    """
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
 
-    def __init__(self, message: str, *, detail: Message | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = "",
+        metadata: Mapping[str, str] | None = None,
+        details: Sequence[Message] = (),
+    ) -> None:
         super().__init__(message)
         self.message = message
-        self.detail = detail
+        self.reason = reason or self.code.name
+        self.metadata = dict(metadata or {})
+        self.details = tuple(details)
 
 
 class InvalidArgumentError(RpcError):
@@ -80,16 +97,24 @@ class UnavailableError(RpcError):
     code = grpc.StatusCode.UNAVAILABLE
 
 
-def status_details(error: RpcError) -> bytes | None:
-    """Return the serialised `google.rpc.Status` of an error, None when it has no detail."""
-    detail = error.detail
-    if detail is None and isinstance(error, UnavailableError):
-        detail = error_details_pb2.RetryInfo()
-        detail.retry_delay.FromMilliseconds(1000)
-    if detail is None:
-        return None
+def status_details(error: RpcError) -> bytes:
+    """Return the serialised `google.rpc.Status` of an error; details that do not fit are left out.
+
+    Who is told that something is away is also told when to try again.
+    """
+    info = error_details_pb2.ErrorInfo(
+        reason=error.reason, domain=ERROR_DOMAIN, metadata=error.metadata
+    )
+    details: list[Message] = [info, *error.details]
+    if isinstance(error, UnavailableError):
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(1000)
+        details.append(retry)
     status = status_pb2.Status(code=error.code.value[0], message=error.message)
-    status.details.add().Pack(detail)
+    for detail in details:
+        status.details.add().Pack(detail)
+        if status.ByteSize() > MAX_DETAILS_BYTES:
+            del status.details[-1]
     serialised: bytes = status.SerializeToString()
     return serialised
 

@@ -84,3 +84,9 @@ class RegistryClientSettings(TlsSettings):
     """Where the registry answers."""
 
     registry_address: str
+
+
+class CatalogueSettings(BaseSettings):
+    """The operator's catalogue: connectors, statements and handlers."""
+
+    catalogue: Path | None = Field(None, description="The catalogue file.")

@@ -8,7 +8,7 @@ from runtime.commands import Check
 from runtime.errors import ConfigurationError
 
 
-def run(*words, serve=None, check=None, migrate=None):
+def run(*words, serve=None, check=None, migrate=None, extra=None):
     async def nothing():
         return []
 
@@ -18,6 +18,7 @@ def run(*words, serve=None, check=None, migrate=None):
             serve=serve or nothing,
             check=check or nothing,
             migrate=migrate,
+            extra=extra,
             arguments=words,
         )
     return caught.value.code
@@ -71,3 +72,27 @@ async def test_a_probe_that_raises_is_a_failed_check():
 def test_migrate_says_what_it_applied(capsys):
     assert run("migrate", migrate=lambda: ["0001_pre_x"]) == 0
     assert "applied 0001_pre_x" in capsys.readouterr().err
+
+
+def test_a_command_of_the_services_own_says_what_it_did(capsys):
+    async def rebuild():
+        return ["dev: 3 resources", "stage: 1 resource"]
+
+    assert run("rebuild", extra={"rebuild": rebuild}) == 0
+    assert capsys.readouterr().err == "dev: 3 resources\nstage: 1 resource\n"
+
+
+def test_a_command_of_the_services_own_fails_in_one_sentence(capsys):
+    async def rebuild():
+        raise ConfigurationError("migrations are missing")
+
+    assert run("rebuild", extra={"rebuild": rebuild}) == 1
+    assert capsys.readouterr().err == "outbox-relay: migrations are missing\n"
+
+
+def test_the_usage_names_the_services_own_commands(capsys):
+    async def rebuild():
+        return []
+
+    assert run("fly", extra={"rebuild": rebuild}) == 2
+    assert "serve | check | rebuild" in capsys.readouterr().err

@@ -5,54 +5,122 @@ from collections.abc import AsyncIterator, Callable
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from opentelemetry import trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from backbone.registry.v1 import registry_pb2
+from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
 from backbone.router.v1 import router_pb2, router_pb2_grpc
 from contracts.roles import Role
-from runtime import authorisation, grpcclient, identity, rpcerrors
+from contracts.telemetry import Metric
+from runtime import authorisation, grpcclient, grpcserver, identity, rpcerrors, telemetry
 from runtime.errors import ConfigurationError, DatabaseUnavailableError
 from runtime.grpcserver import GrpcServer, Service
 
 SERVICE = "backbone.router.v1.RouterService"
+WATCHED = "backbone.registry.v1.RegistryService"
+METHOD = f"/{SERVICE}/TriggerDefinition"
 
 
 class Servicer(router_pb2_grpc.RouterServiceServicer):
     def __init__(self, behaviour: Callable[[], str]) -> None:
         self.behaviour = behaviour
+        self.reached = asyncio.Event()
+        self.cancelled = asyncio.Event()
 
     async def TriggerDefinition(self, request, context):
         outcome = self.behaviour()
+        self.reached.set()
         if outcome == "hang":
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                raise
         return router_pb2.TriggerDefinitionResponse(run_id=outcome)
+
+
+class Watched(registry_pb2_grpc.RegistryServiceServicer):
+    def __init__(self, behaviour: Callable[[], str]) -> None:
+        self.behaviour = behaviour
+
+    async def WatchResources(self, request, context):
+        yield registry_pb2.WatchResourcesResponse(
+            resource=registry_pb2.Resource(resource_id=identity.current_identity().subject)
+        )
+        yield registry_pb2.WatchResourcesResponse(
+            resource=registry_pb2.Resource(resource_id=self.behaviour())
+        )
 
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Callable]:
     running = []
 
-    async def start(behaviour, *, roles=frozenset(Role), allowed=(Role.OPERATOR,)):
+    async def start(
+        behaviour, *, roles=frozenset(Role), allowed=(Role.OPERATOR,), authenticator=None
+    ):
         methods = {"TriggerDefinition": allowed} if allowed else {}
+        watched = {"WatchResources": allowed} if allowed else {}
+        servicer = Servicer(behaviour)
         server = GrpcServer(
             listen="127.0.0.1:0",
             services=[
                 Service(
                     name=SERVICE,
                     add=router_pb2_grpc.add_RouterServiceServicer_to_server,
-                    servicer=Servicer(behaviour),
+                    servicer=servicer,
                     policy=authorisation.policy(SERVICE, methods),
-                )
+                ),
+                Service(
+                    name=WATCHED,
+                    add=registry_pb2_grpc.add_RegistryServiceServicer_to_server,
+                    servicer=Watched(behaviour),
+                    policy=authorisation.policy(WATCHED, watched),
+                ),
             ],
-            authenticator=identity.LocalAuthenticator(roles),
+            authenticator=authenticator or identity.LocalAuthenticator(roles),
         )
         await server.start()
         channel = grpcclient.channel(f"127.0.0.1:{server.port}", actor="alice")
         running.extend([channel.close, server.stop])
-        return router_pb2_grpc.RouterServiceStub(channel)
+        stub = router_pb2_grpc.RouterServiceStub(channel)
+        stub.servicer, stub.channel, stub.server = servicer, channel, server
+        return stub
 
     yield start
     for end in running:
         await end()
+
+
+@pytest.fixture
+def calls_by_code(monkeypatch) -> Callable[[], dict[str, int]]:
+    """How many calls of METHOD were measured, by the code they ended with."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider(metric_readers=[reader], shutdown_on_exit=False)
+    monkeypatch.setattr(telemetry, "meter", provider.get_meter)
+
+    def counted() -> dict[str, int]:
+        data = reader.get_metrics_data()
+        return {
+            point.attributes["rpc.grpc.status_code"]: point.count
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == Metric.RPC_SERVER_DURATION
+            for point in metric.data.data_points
+            if point.attributes["rpc.method"] == METHOD
+        }
+
+    return counted
+
+
+async def until(expected, actual) -> None:
+    """Wait until `actual()` is `expected`: an answer arrives before its call's end is noted."""
+    async with asyncio.timeout(5):
+        while actual() != expected:  # noqa: ASYNC110 - nobody tells of a figure
+            await asyncio.sleep(0.01)
 
 
 async def call(stub, **kwargs):
@@ -76,6 +144,33 @@ async def test_a_method_missing_from_the_policy_is_denied(serve):
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call(stub)
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+class Members:
+    def authenticate(self, context, metadata):
+        return identity.Identity("dev/alice", frozenset(Role), frozenset({"dev"}))
+
+
+class Strangers:
+    def authenticate(self, context, metadata):
+        return None
+
+
+@pytest.mark.parametrize("namespace", ["prod", ""])
+async def test_a_member_of_a_namespace_is_denied_others(serve, namespace):
+    stub = await serve(lambda: "reached", authenticator=Members())
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.TriggerDefinition(router_pb2.TriggerDefinitionRequest(namespace=namespace))
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    allowed = await stub.TriggerDefinition(router_pb2.TriggerDefinitionRequest(namespace="dev"))
+    assert allowed.run_id == "reached"
+
+
+async def test_a_caller_whom_nobody_knows_is_unauthenticated(serve):
+    stub = await serve(lambda: "reached", authenticator=Strangers())
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(stub)
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 def raising(exc: Exception) -> Callable[[], str]:
@@ -117,13 +212,13 @@ async def test_a_lost_database_is_unavailable_after_retries(serve):
 
 
 async def test_a_detail_reaches_the_caller(serve):
-    detail = registry_pb2.InvalidDefinition(
+    detail = registry_pb2.InvalidDocuments(
         problems=[registry_pb2.Problem(path="spec", message="wrong")]
     )
-    stub = await serve(raising(rpcerrors.InvalidArgumentError("bad", detail=detail)))
+    stub = await serve(raising(rpcerrors.InvalidArgumentError("bad", details=[detail])))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call(stub)
-    received = registry_pb2.InvalidDefinition()
+    received = registry_pb2.InvalidDocuments()
     assert rpcerrors.detail_of(caught.value, received)
     assert received == detail
 
@@ -133,6 +228,110 @@ async def test_a_call_ends_at_its_deadline(serve):
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call(stub, timeout=0.2)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_a_call_is_cancelled_at_its_deadline(serve, calls_by_code):
+    stub = await serve(lambda: "hang")
+    with pytest.raises(grpc.aio.AioRpcError):
+        await call(stub, timeout=0.2)
+    await asyncio.wait_for(stub.servicer.cancelled.wait(), 5)
+    await until({"DEADLINE_EXCEEDED": 1}, calls_by_code)
+
+
+async def test_a_call_with_a_distant_deadline_ends_at_the_servers_own(
+    serve, monkeypatch, calls_by_code
+):
+    monkeypatch.setattr(grpcserver, "MAX_UNARY_SECONDS", 0.2)
+    stub = await serve(lambda: "hang")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(stub, timeout=30)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert stub.servicer.cancelled.is_set()
+    await until({"DEADLINE_EXCEEDED": 1}, calls_by_code)
+
+
+async def test_a_call_that_its_caller_gives_up_is_cancelled(serve, calls_by_code):
+    stub = await serve(lambda: "hang")
+    task = asyncio.create_task(call(stub))
+    await asyncio.wait_for(stub.servicer.reached.wait(), 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until({"CANCELLED": 1}, calls_by_code)
+
+
+async def test_calls_are_measured_by_how_they_ended(serve, calls_by_code):
+    outcomes = iter(["done", "done", "absent"])
+
+    def behaviour() -> str:
+        if (outcome := next(outcomes)) == "absent":
+            raise rpcerrors.NotFoundError("no run x")
+        return outcome
+
+    stub = await serve(behaviour)
+    await call(stub)
+    await call(stub)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await call(stub)
+    await until({"OK": 2, "NOT_FOUND": 1}, calls_by_code)
+
+
+async def test_no_call_is_missing_from_the_figures_once_the_server_has_stopped(
+    serve, calls_by_code
+):
+    stub = await serve(lambda: "done")
+    for _ in range(100):
+        await call(stub)
+    await stub.server.stop()
+    assert calls_by_code() == {"OK": 100}
+
+
+@pytest.mark.parametrize("deadline", [5, 100])
+async def test_the_callers_trace_goes_on_inside_the_call(serve, deadline):
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    stub = await serve(lambda: f"{trace.get_current_span().get_span_context().trace_id:032x}")
+    metadata = (("traceparent", f"00-{trace_id}-b7ad6b7169203331-01"),)
+    assert (await call(stub, timeout=deadline, metadata=metadata)).run_id == trace_id
+    assert (await call(stub, timeout=deadline)).run_id == "0" * 32
+
+
+async def watched(stub) -> list[str]:
+    registry = registry_pb2_grpc.RegistryServiceStub(stub.channel)
+    return [
+        response.resource.resource_id
+        async for response in registry.WatchResources(registry_pb2.WatchResourcesRequest())
+    ]
+
+
+async def test_a_stream_knows_its_caller(serve):
+    assert await watched(await serve(lambda: "end")) == ["local/alice", "end"]
+
+
+async def test_a_stream_is_denied_without_the_role(serve):
+    stub = await serve(lambda: "reached", roles=frozenset({Role.VIEWER}))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await watched(stub)
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_an_error_in_a_stream_becomes_its_status(serve):
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await watched(await serve(raising(rpcerrors.NotFoundError("no namespace x"))))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_method_that_does_not_exist_is_unimplemented(serve):
+    stub = await serve(lambda: "reached")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.channel.unary_unary(f"/{SERVICE}/Absent")(b"")
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_health_is_open_to_callers_without_a_role(serve):
+    stub = await serve(lambda: "reached", roles=frozenset())
+    health = health_pb2_grpc.HealthStub(stub.channel)
+    answer = await health.Check(health_pb2.HealthCheckRequest(service=SERVICE))
+    assert answer.status is health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_two_servers_do_not_share_a_port(serve):

@@ -9,7 +9,6 @@ from eventstore import store as eventstore
 from eventstore.partitions import PartitionKeeper
 from eventstore.store import EventStore
 from ledger.adapters import grpc_ledger, grpc_tasks
-from ledger.adapters.forms import JsonSchemaForms
 from ledger.adapters.grpc_ledger import LedgerServicer
 from ledger.adapters.grpc_tasks import TaskServicer
 from ledger.adapters.postgres_runs import PostgresRunStore
@@ -85,7 +84,6 @@ def grpc_services(
         events=events,
         runs=PostgresRunStore(),
         schedules=schedules,
-        forms=JsonSchemaForms(),
     )
     reader = RequestReader(namespaces)
     return [

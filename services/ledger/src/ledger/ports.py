@@ -256,15 +256,3 @@ class ScheduleStore(Protocol):
     ) -> list[DueTimeRow]:
         """Return due times, newest first, from before an instant."""
         ...
-
-
-class FormChecker(Protocol):
-    """Knows JSON Schema."""
-
-    def problems(self, form: bytes, answer: bytes) -> list[str]:
-        """Return what is wrong with an answer, one sentence each; empty when it fits.
-
-        Raises:
-            PreconditionError: the form itself cannot be used.
-        """
-        ...

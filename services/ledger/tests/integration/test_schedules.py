@@ -238,6 +238,18 @@ async def test_edit_leaves_earlier_due_times_to_the_schedules_of_their_time(
     assert triggers[-1].window.start == before[-1]
 
 
+async def test_earlier_version_that_is_in_force_again_runs_from_then_on(ledger: LedgerStub) -> None:
+    first, second, back = hours_ago(9), hours_ago(6), hours_ago(3)
+    await ledger.PutSchedule(put_request(first, version=1))
+    await ledger.PutSchedule(put_request(second, version=2))
+    assert (await ledger.PutSchedule(put_request(back, version=1))).changed
+    assert not (await ledger.PutSchedule(put_request(back, version=1))).changed
+    triggers = (await advance(ledger)).values()
+    assert [(t.definition_version, t.scheduled_for) for t in triggers] == [
+        (2 if second < at <= back else 1, at) for at in whole_hours(after=first)
+    ]
+
+
 async def test_same_schedules_again_change_nothing(ledger: LedgerStub) -> None:
     start = hours_ago(2)
     assert (await ledger.PutSchedule(put_request(start))).changed

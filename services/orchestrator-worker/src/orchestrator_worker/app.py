@@ -6,19 +6,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from temporalio.client import Client
 
 from contracts import names
+from contracts.catalogue import Catalogue
 from orchestrator_worker.activities.runs import RunActivities
 from orchestrator_worker.activities.ticks import TickActivities
-from orchestrator_worker.adapters import connectors_file
+from orchestrator_worker.adapters import connector_secrets
 from orchestrator_worker.adapters.grpc_ledger import GrpcLedger
 from orchestrator_worker.adapters.grpc_registry import GrpcDefinitionSource
 from orchestrator_worker.adapters.postgres_context import PostgresContextSource
 from orchestrator_worker.adapters.temporal_worker import Capacity, queue_server
-from orchestrator_worker.domain.connectors import Connectors
 from orchestrator_worker.service import Decider, Recorder
 from orchestrator_worker.settings import Settings
 from orchestrator_worker.workflows.run_activity import RunActivity
 from orchestrator_worker.workflows.scheduled_tick import ScheduledTick
-from runtime import commands, grpcclient, logs, telemetry, temporal
+from runtime import catalogue, commands, grpcclient, logs, telemetry, temporal
 from runtime.errors import ConfigurationError
 from runtime.httpserver import Health, HttpServer
 from runtime.lifecycle import Closing, Component, Process
@@ -35,13 +35,13 @@ async def serve() -> None:
         raise ConfigurationError(
             "nothing to serve: list task queues in BACKBONE_TASK_QUEUES or set BACKBONE_SERVE_TICKS"
         )
-    connectors = connectors_file.load(settings.connectors)
+    known = _catalogue(settings)
     logs.setup(service=SERVICE, level=settings.log_level)
     provider = telemetry.Telemetry(service=SERVICE, otlp_endpoint=settings.otlp_endpoint)
     health = Health()
     components: list[Component] = [
         HttpServer(listen=settings.http_listen, health=health),
-        *composed(settings, connectors),
+        *composed(settings, known),
     ]
     try:
         await Process(components, health=health, grace=settings.shutdown_grace).run()
@@ -49,13 +49,19 @@ async def serve() -> None:
         provider.shutdown()
 
 
-def composed(settings: Settings, connectors: Connectors) -> list[Component]:
+def _catalogue(settings: Settings) -> Catalogue:
+    known = catalogue.load(settings.catalogue)
+    connector_secrets.check(known)
+    return known
+
+
+def composed(settings: Settings, known: Catalogue) -> list[Component]:
     """Return what works, in the order it starts: neighbours and context, then the workers."""
     tls = TlsFiles.of(settings)
     ledger_channel = grpcclient.channel(settings.ledger_address, actor=SERVICE, tls=tls)
     registry_channel = grpcclient.channel(settings.registry_address, actor=SERVICE, tls=tls)
     ledger = GrpcLedger(ledger_channel)
-    context = PostgresContextSource(connectors, dsn=connectors_file.dsn)
+    context = PostgresContextSource(known, dsn=connector_secrets.dsn)
     runs = RunActivities(
         decider=Decider(
             definitions=GrpcDefinitionSource(registry_channel),
@@ -131,8 +137,8 @@ async def check() -> Sequence[commands.Check]:
     """Look at the configuration, Temporal, the ledger, the registry and every connector."""
     settings = Settings()
     logs.setup(service=SERVICE, level=settings.log_level)
-    connectors = connectors_file.load(settings.connectors)
-    context = PostgresContextSource(connectors, dsn=connectors_file.dsn)
+    known = _catalogue(settings)
+    context = PostgresContextSource(known, dsn=connector_secrets.dsn)
     tls = TlsFiles.of(settings)
     neighbours = {"ledger": settings.ledger_address, "registry": settings.registry_address}
     found = await asyncio.gather(
@@ -146,7 +152,7 @@ async def check() -> Sequence[commands.Check]:
         ),
         *(
             commands.probe(f"connector {name}", _prepared(context, name))
-            for name in connectors.connectors
+            for name in known.connectors
         ),
     )
     await context.close()

@@ -2,23 +2,27 @@
 
 import importlib.metadata
 from datetime import timedelta
-from pathlib import Path
-from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from contracts import identifiers, names
+from contracts import names
+from contracts.catalogue import TaskQueue
 from runtime.settings import (
+    CatalogueSettings,
     LedgerClientSettings,
     RegistryClientSettings,
     ServiceSettings,
     TemporalSettings,
 )
 
-TaskQueue = Annotated[str, Field(pattern=identifiers.TASK_QUEUE_PATTERN, max_length=63)]
 
-
-class Settings(LedgerClientSettings, RegistryClientSettings, TemporalSettings, ServiceSettings):
+class Settings(
+    CatalogueSettings,
+    LedgerClientSettings,
+    RegistryClientSettings,
+    TemporalSettings,
+    ServiceSettings,
+):
     """Read from `BACKBONE_*`."""
 
     task_queues: tuple[TaskQueue, ...] = Field(
@@ -27,7 +31,6 @@ class Settings(LedgerClientSettings, RegistryClientSettings, TemporalSettings, S
     serve_ticks: bool = Field(
         default=True, description="Whether the ticks' own queue is served too."
     )
-    connectors: Path | None = Field(None, description="The connectors file.")
     build_id: str = Field(
         importlib.metadata.version("orchestrator-worker"),
         min_length=1,

@@ -15,10 +15,10 @@ from temporalio.client import Client
 from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
 from contracts import definitions as contract
+from contracts.catalogue import Catalogue
 from contracts.runs import DueRun, RecordOutcome, RunFailure, RunInput, TaskFailure, TaskOutcome
 from contracts.triggers import Trigger
 from orchestrator_worker import app
-from orchestrator_worker.domain.connectors import Connectors
 from orchestrator_worker.errors import DefinitionNotFoundError
 from orchestrator_worker.settings import Settings
 from runtime import temporal
@@ -110,15 +110,16 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
     def __init__(self, definitions: Any) -> None:
         self.definitions = definitions
 
-    async def GetDefinition(self, request: Any, context: Any) -> Any:
+    async def GetResource(self, request: Any, context: Any) -> Any:
+        assert request.kind == registry_pb2.RESOURCE_KIND_ACTIVITY_DEFINITION
         try:
             found = await self.definitions.get(
-                request.namespace, request.definition_id, request.version
+                request.namespace, request.resource_id, request.version
             )
         except DefinitionNotFoundError as exc:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(exc))
-        return registry_pb2.GetDefinitionResponse(
-            definition=registry_pb2.Definition(content=contract.content(found))
+        return registry_pb2.GetResourceResponse(
+            resource=registry_pb2.Resource(content=contract.content(found))
         )
 
 
@@ -209,7 +210,7 @@ async def serving(
         task_queues=(task_queue,),
     )
     async with contextlib.AsyncExitStack() as stack:
-        for component in app.composed(settings, Connectors()):
+        for component in app.composed(settings, Catalogue()):
             await component.start()
             stack.push_async_callback(_stopped, component)
         yield settings

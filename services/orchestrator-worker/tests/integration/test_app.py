@@ -11,12 +11,12 @@ from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionR
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from contracts.catalogue import Catalogue
 from contracts.names import Workflow
 from contracts.runs import RunInput
 from orchestrator_worker import app
-from orchestrator_worker.adapters import connectors_file
-from orchestrator_worker.domain.connectors import Connectors
 from orchestrator_worker.settings import Settings
+from runtime import catalogue
 
 
 def _command(word: str, **settings: str) -> "subprocess.CompletedProcess[str]":
@@ -55,7 +55,7 @@ async def test_check_says_what_answers_and_what_does_not(
     [
         ({"task_queues": '["billing"]'}, "setting BACKBONE_TASK_QUEUES", 2),
         ({"serve_ticks": "false"}, "nothing to serve", 1),
-        ({"connectors": "/nowhere.yaml"}, "connectors file /nowhere.yaml cannot be read", 1),
+        ({"catalogue": "/nowhere.yaml"}, "catalogue /nowhere.yaml cannot be read", 1),
     ],
 )
 def test_wrong_setting_is_one_sentence_and_an_exit_code(
@@ -94,7 +94,7 @@ async def test_runs_are_pinned_to_their_build_where_temporal_routes_by_build(
             "build_id": "build-7",
         }
     )
-    components = app.composed(settings, Connectors())
+    components = app.composed(settings, Catalogue())
     for component in components:
         await component.start()
     try:
@@ -134,11 +134,8 @@ async def _make_current(client: Client, deployment: str, build_id: str) -> None:
                 return
 
 
-def test_connectors_file_of_the_readme_is_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_catalogue_of_the_readme_is_one(tmp_path: Path) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    file = tmp_path / "connectors.yaml"
+    file = tmp_path / "catalogue.yaml"
     file.write_text(readme.split("```yaml\n", 1)[1].split("```", 1)[0], encoding="utf-8")
-    monkeypatch.setenv("BILLING_DSN", "postgresql://localhost/billing")
-    assert "billing-db" in connectors_file.load(file).connectors
+    assert "billing-db" in catalogue.load(file).connectors

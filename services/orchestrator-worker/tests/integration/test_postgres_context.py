@@ -4,9 +4,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from contracts.catalogue import Catalogue
 from contracts.definitions import ContextEntry
 from orchestrator_worker.adapters.postgres_context import PostgresContextSource
-from orchestrator_worker.domain.connectors import Connectors
 from orchestrator_worker.errors import ConnectorError, ContextUnavailableError, StatementError
 
 STATEMENTS: dict[str, Any] = {
@@ -53,8 +53,8 @@ STATEMENTS: dict[str, Any] = {
 }
 
 
-def _connectors(statements: dict[str, Any]) -> Connectors:
-    return Connectors.model_validate(
+def _catalogue(statements: dict[str, Any]) -> Catalogue:
+    return Catalogue.model_validate(
         {
             "connectors": {
                 "billing-db": {
@@ -81,7 +81,7 @@ async def source(postgres_dsn: str) -> AsyncIterator[PostgresContextSource]:
     )
     await connection.close()
     source = PostgresContextSource(
-        _connectors(STATEMENTS), dsn=lambda _name, _connector: postgres_dsn
+        _catalogue(STATEMENTS), dsn=lambda _name, _connector: postgres_dsn
     )
     yield source
     await source.close()
@@ -190,6 +190,16 @@ async def test_what_the_operator_has_not_configured_is_final(
         await source.query(entry(statement, connector=connector), parameters)
 
 
+async def test_an_entry_of_a_kind_that_this_worker_does_not_know_is_final(
+    source: PostgresContextSource,
+) -> None:
+    entry = ContextEntry.model_validate(
+        {"name": "customer", "http": {"connector": "crm", "path": "/customers"}}
+    )
+    with pytest.raises(ConnectorError, match="only knows statements"):
+        await source.query(entry, {})
+
+
 async def test_slow_statement_is_ended_and_may_be_tried_again(
     source: PostgresContextSource, entry: Callable[..., ContextEntry]
 ) -> None:
@@ -201,7 +211,7 @@ async def test_database_that_is_away_may_be_tried_again(
     entry: Callable[..., ContextEntry],
 ) -> None:
     source = PostgresContextSource(
-        _connectors(STATEMENTS), dsn=lambda _name, _connector: "postgresql://127.0.0.1:1/nowhere"
+        _catalogue(STATEMENTS), dsn=lambda _name, _connector: "postgresql://127.0.0.1:1/nowhere"
     )
     with pytest.raises(ContextUnavailableError, match="does not answer"):
         await source.query(entry("kinds"), {})
@@ -210,12 +220,12 @@ async def test_database_that_is_away_may_be_tried_again(
 
 async def test_check_prepares_every_statement(postgres_dsn: str) -> None:
     good = PostgresContextSource(
-        _connectors({"one": {"sql": "SELECT 1 AS a"}}), dsn=lambda _n, _c: postgres_dsn
+        _catalogue({"one": {"sql": "SELECT 1 AS a"}}), dsn=lambda _n, _c: postgres_dsn
     )
     assert await good.check("billing-db") == "1 statements prepared"
     await good.close()
     bad = PostgresContextSource(
-        _connectors({"one": {"sql": "SELECT $1::int AS a"}}), dsn=lambda _n, _c: postgres_dsn
+        _catalogue({"one": {"sql": "SELECT $1::int AS a"}}), dsn=lambda _n, _c: postgres_dsn
     )
     with pytest.raises(ConnectorError, match="1 parameters, 0 are declared"):
         await bad.check("billing-db")

@@ -5,22 +5,32 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 
+from contracts.catalogue import Catalogue
 from eventstore import store as eventstore
 from eventstore.partitions import PartitionKeeper
 from eventstore.store import EventStore
-from registry.adapters import grpc_registry
+from registry.adapters import grpc_registry, postgres_projections
 from registry.adapters.grpc_ledger import GrpcScheduleLedger
-from registry.adapters.postgres_definitions import (
-    PostgresDefinitionStore,
-    PostgresMaterialisations,
-)
 from registry.adapters.postgres_leadership import PostgresLeadership
+from registry.adapters.postgres_materialisations import PostgresMaterialisations
+from registry.adapters.postgres_resources import PostgresResourceStore
 from registry.adapters.temporal_schedules import TemporalWakeupClock
-from registry.service.changes import Changes, RevisionPoll
-from registry.service.definitions import DefinitionService
+from registry.service.changes import Changes
+from registry.service.drift import DriftService
+from registry.service.mirror import Mirrors, RevisionPoll
 from registry.service.reconciler import Reconciler
+from registry.service.resources import ResourceService
 from registry.settings import Settings
-from runtime import commands, grpcclient, identity, logs, migrations, telemetry, temporal
+from runtime import (
+    catalogue,
+    commands,
+    grpcclient,
+    identity,
+    logs,
+    migrations,
+    telemetry,
+    temporal,
+)
 from runtime.commands import Check
 from runtime.errors import ConfigurationError
 from runtime.grpcserver import GrpcServer
@@ -41,11 +51,12 @@ _REVISION_POLL = timedelta(milliseconds=500)
 
 
 async def serve() -> None:
-    """Serve definitions and keep their schedules materialised until SIGTERM."""
+    """Serve resources and keep the schedules of definitions materialised until SIGTERM."""
     settings = Settings()
     logs.setup(service=SERVICE, level=settings.log_level)
     tls = TlsFiles.of(settings)
     authenticator = identity.authenticator(environment=settings.environment, tls=tls is not None)
+    known = _catalogue(settings)
     provider = telemetry.Telemetry(service=SERVICE, otlp_endpoint=settings.otlp_endpoint)
     health = Health()
     try:
@@ -54,10 +65,21 @@ async def serve() -> None:
             dsn, application=SERVICE, schema=SCHEMA, size=settings.postgres_pool_size
         )
         health.add_check("postgres", postgres.ping)
-        store = PostgresDefinitionStore(postgres)
+        store = PostgresResourceStore(postgres)
+        materialisations = PostgresMaterialisations(postgres)
         changes = Changes()
+        mirrors = Mirrors(store, changes, namespaces=settings.namespaces)
+        clocks = {
+            namespace: TemporalWakeupClock(
+                await temporal.connect(
+                    settings.temporal_address, namespace=namespace, identity=SERVICE, lazy=True
+                )
+            )
+            for namespace in settings.namespaces
+        }
         channel = grpcclient.channel(settings.ledger_address, actor=SERVICE, tls=tls)
-        service = DefinitionService(store, changes, namespaces=settings.namespaces)
+        service = ResourceService(store, mirrors, catalogue=known)
+        drift = DriftService(store, materialisations, clocks, now=_now)
         # They stop in reverse: first nothing is materialised, then the watches end, so that the
         # server has no call left to wait for.
         components: list[Component] = [
@@ -69,30 +91,27 @@ async def serve() -> None:
             ),
             GrpcServer(
                 listen=settings.grpc_listen,
-                services=[grpc_registry.grpc_service(service)],
+                services=[grpc_registry.grpc_service(service, drift)],
                 authenticator=authenticator,
                 tls=tls,
                 reflection_enabled=settings.environment != "prod",
             ),
-            RevisionPoll(store, changes, namespaces=settings.namespaces, interval=_REVISION_POLL),
-        ]
-        for namespace in settings.namespaces:
-            client = await temporal.connect(
-                settings.temporal_address, namespace=namespace, identity=SERVICE, lazy=True
-            )
-            components.append(
+            RevisionPoll(mirrors, interval=_REVISION_POLL),
+            *(
                 Reconciler(
                     namespace=namespace,
                     store=store,
-                    materialisations=PostgresMaterialisations(postgres),
+                    materialisations=materialisations,
                     ledger=GrpcScheduleLedger(channel),
-                    clock=TemporalWakeupClock(client),
+                    clock=clock,
                     leadership=PostgresLeadership(dsn, subject=f"reconciler.{namespace}"),
                     changes=changes,
-                    now=lambda: datetime.now(UTC),
+                    now=_now,
                     interval=settings.reconcile_interval,
                 )
-            )
+                for namespace, clock in clocks.items()
+            ),
+        ]
         await Process(components, health=health, grace=settings.shutdown_grace).run()
     finally:
         provider.shutdown()
@@ -104,14 +123,34 @@ def migrate() -> Sequence[str]:
     return migrations.apply(dsn, schema=SCHEMA, sources=MIGRATIONS)
 
 
+async def rebuild() -> Sequence[str]:
+    """Make the tables of resources again from their events; return a line for each namespace.
+
+    Raises:
+        ConfigurationError: migrations are missing.
+    """
+    settings = Settings()
+    logs.setup(service=SERVICE, level=settings.log_level)
+    await asyncio.to_thread(_require_migrated, settings)
+    postgres = await Postgres.connect(
+        settings.postgres_dsn.get_secret_value(), application=SERVICE, schema=SCHEMA, size=1
+    )
+    try:
+        counts = await postgres_projections.rebuild(postgres, settings.namespaces)
+    finally:
+        await postgres.close()
+    return [f"{namespace}: rebuilt from {count} events" for namespace, count in counts.items()]
+
+
 async def check() -> Sequence[Check]:
-    """Look at the database, its schema, the ledger and Temporal."""
+    """Look at the database, its schema, the catalogue, the ledger and Temporal."""
     settings = Settings()
     logs.setup(service=SERVICE, level=settings.log_level)
     tls = TlsFiles.of(settings)
     identity.authenticator(environment=settings.environment, tls=tls is not None)
     return await asyncio.gather(
         commands.probe("postgres", _database(settings)),
+        commands.probe("catalogue", _catalogue_file(settings)),
         commands.probe("ledger", _ledger(settings, tls)),
         *(
             commands.probe(f"temporal {namespace}", _temporal(settings, namespace))
@@ -120,17 +159,39 @@ async def check() -> Sequence[Check]:
     )
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _catalogue(settings: Settings) -> Catalogue | None:
+    """Return what definitions may name; None when nobody has said."""
+    return None if settings.catalogue is None else catalogue.load(settings.catalogue)
+
+
+def _require_migrated(settings: Settings) -> None:
+    dsn = settings.postgres_dsn.get_secret_value()
+    missing = migrations.pending(dsn, schema=SCHEMA, sources=MIGRATIONS)
+    if missing:
+        raise ConfigurationError(
+            f"migrations are missing: {', '.join(missing)}; run `python -m registry migrate`"
+        )
+
+
 def _database(settings: Settings) -> Callable[[], Awaitable[str]]:
     async def question() -> str:
-        dsn = settings.postgres_dsn.get_secret_value()
-        missing = await asyncio.to_thread(
-            migrations.pending, dsn, schema=SCHEMA, sources=MIGRATIONS
-        )
-        if missing:
-            raise ConfigurationError(
-                f"migrations are missing: {', '.join(missing)}; run `python -m registry migrate`"
-            )
+        await asyncio.to_thread(_require_migrated, settings)
         return "reachable, migrated"
+
+    return question
+
+
+def _catalogue_file(settings: Settings) -> Callable[[], Awaitable[str]]:
+    async def question() -> str:
+        known = await asyncio.to_thread(_catalogue, settings)
+        if known is None:
+            return "none (BACKBONE_CATALOGUE): connectors, statements and handlers go unchecked"
+        handlers = "any handler" if known.handlers is None else f"{len(known.handlers)} handlers"
+        return f"{settings.catalogue}: {len(known.connectors)} connectors, {handlers}"
 
     return question
 

@@ -1,41 +1,72 @@
-"""What the registry can refuse. Messages are for the person who asked."""
+"""What the registry can refuse. Messages are for the person who asked.
+
+`reason` is a stable code for programs (google.rpc.ErrorInfo).
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
-from rules.checks import Problem
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """One thing wrong with a document: `line` and `column` count from 1.
+
+    They are 0 for what has no place in the text.
+    """
+
+    document: str
+    path: str
+    message: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        where = ":".join(str(part) for part in (self.document, self.line, self.column) if part)
+        return ": ".join(part for part in (where, self.path, self.message) if part)
 
 
 class RegistryError(Exception):
     """The registry refused a request."""
 
+    reason: ClassVar[str] = "REGISTRY_ERROR"
 
-class InvalidDefinitionError(RegistryError):
-    """The document is not a definition that can run: `problems` lists everything that is wrong."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__(
-            "; ".join(f"{p.path}: {p.message}" if p.path else p.message for p in problems)
-        )
+class InvalidDocumentsError(RegistryError):
+    """The documents cannot be used together: `problems` lists everything that is wrong."""
+
+    reason = "INVALID_DOCUMENTS"
+
+    def __init__(self, problems: Sequence[Located]) -> None:
+        super().__init__("; ".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
 
 
 class InvalidRequestError(RegistryError):
-    """A field of the request, other than the document, cannot be used."""
+    """A field of the request, other than a document, cannot be used."""
+
+    reason = "INVALID_REQUEST"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
 
 
-class DefinitionNotFoundError(RegistryError):
-    """There is no such definition, or no such version of it."""
+class ResourceNotFoundError(RegistryError):
+    """There is no such resource, or no such version of it."""
 
-    def __init__(self, namespace: str, definition_id: str, version: int | None = None) -> None:
-        which = "" if version is None else f"version {version} of "
-        super().__init__(f"there is no {which}definition {definition_id!r} in {namespace!r}")
+    reason = "RESOURCE_NOT_FOUND"
+
+    def __init__(self, namespace: str, resource_id: str, detail: str = "") -> None:
+        super().__init__(f"there is no {resource_id!r} in {namespace!r}{detail}")
         self.namespace = namespace
-        self.definition_id = definition_id
-        self.version = version
+        self.resource_id = resource_id
 
 
 class NamespaceNotServedError(RegistryError):
     """This registry does not serve the namespace."""
+
+    reason = "NAMESPACE_NOT_SERVED"
 
     def __init__(self, namespace: str, served: Sequence[str]) -> None:
         super().__init__(
@@ -45,23 +76,57 @@ class NamespaceNotServedError(RegistryError):
 
 
 class EtagMismatchError(RegistryError):
-    """The definition has changed since the caller looked at it."""
+    """The resource has changed since the caller looked at it."""
 
-    def __init__(self, definition_id: str, current_version: int | None) -> None:
-        now = (
-            "it does not exist"
-            if current_version is None
-            else f"version {current_version} is active"
-        )
+    reason = "ETAG_MISMATCH"
+
+    def __init__(self, resource_id: str, current: str) -> None:
         super().__init__(
-            f"definition {definition_id!r} is not what the etag was taken from ({now}): "
-            "get it again and apply on top of that"
+            f"{resource_id!r} is not what the etag was taken from ({current}): "
+            "get it again and change that"
         )
-        self.definition_id = definition_id
+        self.resource_id = resource_id
+
+
+class PlanMismatchError(RegistryError):
+    """What would be done is no longer what was planned."""
+
+    reason = "PLAN_MISMATCH"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "something has changed since the plan was made: plan again and look at what it says now"
+        )
+
+
+class ResourceInUseError(RegistryError):
+    """Others that are in use need the resource."""
+
+    reason = "RESOURCE_IN_USE"
+
+    def __init__(self, resource_id: str, users: Sequence[str]) -> None:
+        shown = ", ".join(users[:10]) + (f" and {len(users) - 10} more" if len(users) > 10 else "")
+        super().__init__(f"{resource_id!r} is still needed by {shown}: change or retire them first")
+        self.resource_id = resource_id
+        self.users = tuple(users)
+
+
+class StateError(RegistryError):
+    """The state that the resource is in does not allow it."""
+
+    reason = "WRONG_STATE"
+
+
+class LimitReachedError(RegistryError):
+    """The namespace holds as much as it may."""
+
+    reason = "LIMIT_REACHED"
 
 
 class RequestIdReusedError(RegistryError):
     """A request id names one request; another one came with the same."""
+
+    reason = "REQUEST_ID_REUSED"
 
     def __init__(self, request_id: str) -> None:
         super().__init__(
@@ -76,6 +141,8 @@ class MaterialisationError(RegistryError):
 
 class NeighbourUnavailableError(RegistryError):
     """The ledger or Temporal does not answer; nothing can be materialised until it does."""
+
+    reason = "NEIGHBOUR_UNAVAILABLE"
 
     def __init__(self, neighbour: str, detail: str) -> None:
         super().__init__(f"{neighbour} does not answer: {detail}")

@@ -1,79 +1,120 @@
 """What the registry needs of the world, each named for the need."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from contracts.resources import ChangeKind, ResourceKind, ResourceState
 from registry.domain.materialisation import Desired, Wakeup
-from registry.domain.versioning import DefinitionVersion
+from registry.domain.resources import Change, Key, Resource
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that was carried out, and what came of it."""
+    """A request that was carried out, and what came of it, as JSON of the use case's own."""
 
     request_id: str
     sha256: str
-    definition_id: str
-    version: int
-    changed: bool
+    answer: Any
 
 
-class DefinitionChange(Protocol):
-    """One transaction that may change definitions of one namespace; changes come one at a time."""
+class ResourceChanges(Protocol):
+    """One transaction that may change resources of one namespace; such transactions take turns.
+
+    `revision` is the newest revision, this transaction's own changes among them.
+    """
 
     now: datetime
-    next_revision: int
+    revision: int
 
     async def request(self, request_id: str) -> Request | None:
         """Return the request that was carried out under this id."""
         ...
 
     async def remember(self, request: Request) -> None:
-        """Record that a request was carried out."""
+        """Record that a request was carried out; forget some that nobody repeats any more."""
         ...
 
-    async def active(self, definition_id: str) -> DefinitionVersion | None:
-        """Return the active version."""
+    async def changed(self, *, after_revision: int, limit: int, max_bytes: int) -> list[Resource]:
+        """Return current versions by revision, as `ResourceStore.changed` does."""
         ...
 
-    async def version(self, definition_id: str, version: int) -> DefinitionVersion | None:
-        """Return a version."""
+    async def apply(
+        self, key: Key, content: bytes, *, before: Resource | None, actor: str, reason: str
+    ) -> Resource:
+        """Store the version after those of `before`, and the event that says so.
+
+        It becomes the current one. A retired resource is active again, another one stays as it is.
+        """
         ...
 
-    async def append(self, version: DefinitionVersion) -> None:
-        """Store a version, which becomes the active one, and the event that says so."""
+    async def alter(
+        self,
+        target: Resource,
+        change: ChangeKind,
+        *,
+        state: ResourceState,
+        actor: str,
+        reason: str,
+    ) -> Resource:
+        """Record a change that stores no version, and the event that says so.
+
+        `target` is the version that is the current one afterwards.
+        """
         ...
 
 
-class DefinitionStore(Protocol):
-    """Where definitions are."""
+class ResourceStore(Protocol):
+    """Where resources are."""
 
-    async def change(self, namespace: str, work: Callable[[DefinitionChange], Awaitable[T]]) -> T:
+    async def change(self, namespace: str, work: Callable[[ResourceChanges], Awaitable[T]]) -> T:
         """Run `work` with the namespace's changes locked; commit it, or nothing if it raises.
 
         `work` may be run again from its start after a conflict.
         """
         ...
 
-    async def active(self, namespace: str, definition_id: str) -> DefinitionVersion | None:
-        """Return the active version of a definition."""
+    async def request(self, namespace: str, request_id: str) -> Request | None:
+        """Return the request that was carried out under this id."""
         ...
 
-    async def version(
-        self, namespace: str, definition_id: str, version: int
-    ) -> DefinitionVersion | None:
-        """Return a version of a definition."""
+    async def resource(self, namespace: str, key: Key, version: int = 0) -> Resource | None:
+        """Return a version of a resource, the current one for 0."""
+        ...
+
+    async def resource_at(self, namespace: str, key: Key, at: datetime) -> Resource | None:
+        """Return a resource as it was at a time; None when it was not there yet."""
+        ...
+
+    async def resources_at_revisions(
+        self, namespace: str, revisions: Sequence[int]
+    ) -> dict[int, Resource]:
+        """Return what each of these revisions changed, as it was right after it."""
+        ...
+
+    async def payload_schemas(
+        self, namespace: str, event_types: Collection[str]
+    ) -> dict[str, dict[int, Mapping[str, Any]]]:
+        """Return every schema that these event types ever had, by schema version."""
         ...
 
     async def page(
-        self, namespace: str, *, after_id: str, limit: int, max_bytes: int
-    ) -> list[DefinitionVersion]:
-        """Return active versions by id, those after `after_id`.
+        self,
+        namespace: str,
+        kind: ResourceKind,
+        *,
+        after_id: str,
+        limit: int,
+        max_bytes: int,
+        at: datetime | None = None,
+        owner: str = "",
+        show_retired: bool = False,
+    ) -> list[Resource]:
+        """Return current versions by id, those after `after_id`; as they were at a time.
 
         At most `limit`, and no more content than `max_bytes` unless it is a single one.
         """
@@ -81,8 +122,17 @@ class DefinitionStore(Protocol):
 
     async def changed(
         self, namespace: str, *, after_revision: int, limit: int, max_bytes: int
-    ) -> list[DefinitionVersion]:
-        """Return active versions by revision, those after `after_revision`; bounded as `page`."""
+    ) -> list[Resource]:
+        """Return current versions by revision, those after `after_revision`, the retired too.
+
+        Bounded as `page`.
+        """
+        ...
+
+    async def history(
+        self, namespace: str, key: Key | None, *, before_revision: int | None, limit: int
+    ) -> list[Change]:
+        """Return changes of a resource, or of all, newest first."""
         ...
 
     async def revision(self, namespace: str) -> int:
@@ -93,13 +143,27 @@ class DefinitionStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Materialisation:
+    """What the last attempt to hand a definition's schedules on came to; no error is a success."""
+
+    definition_id: str
+    revision: int
+    attempted_at: datetime
+    error: str | None
+
+
 class Materialisations(Protocol):
-    """What is known of handing definitions' schedules on, for people to look at."""
+    """What is known of handing definitions' schedules on."""
 
     async def record(
-        self, namespace: str, definition_id: str, *, version: int, error: str | None
+        self, namespace: str, definition_id: str, *, revision: int, error: str | None
     ) -> None:
-        """Record that a version was materialised, or why it was not."""
+        """Record that a definition was materialised as of a revision, or why it was not."""
+        ...
+
+    async def all(self, namespace: str) -> Sequence[Materialisation]:
+        """Return the last attempt for every definition, by id."""
         ...
 
 

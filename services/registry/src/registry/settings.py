@@ -5,6 +5,7 @@ from datetime import timedelta
 from pydantic import Field
 
 from runtime.settings import (
+    CatalogueSettings,
     GrpcServerSettings,
     LedgerClientSettings,
     PostgresSettings,
@@ -14,7 +15,12 @@ from runtime.settings import (
 
 
 class Settings(
-    GrpcServerSettings, PostgresSettings, TemporalSettings, LedgerClientSettings, ServiceSettings
+    GrpcServerSettings,
+    PostgresSettings,
+    TemporalSettings,
+    LedgerClientSettings,
+    CatalogueSettings,
+    ServiceSettings,
 ):
     """Settings of the registry, from `BACKBONE_*`."""
 

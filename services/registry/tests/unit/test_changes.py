@@ -1,13 +1,8 @@
 """News: heard at once by all who wait, and no later than asked by who comes late."""
 
 import asyncio
-from datetime import timedelta
-from typing import Any
 
-import pytest
-
-from registry.service.changes import Changes, RevisionPoll
-from runtime.errors import DatabaseUnavailableError
+from registry.service.changes import Changes
 
 
 async def test_all_who_wait_hear_of_a_newer_revision() -> None:
@@ -48,27 +43,12 @@ async def test_end_of_news_lets_everybody_go() -> None:
     assert not await changes.wait("dev", beyond=0, timeout_s=10)
 
 
-@pytest.fixture
-def failing_store() -> Any:
-    class Failing:
-        away = True
-
-        async def revision(self, namespace: str) -> Any:
-            if self.away:
-                raise DatabaseUnavailableError("away")
-            return 3 if namespace == "dev" else 0
-
-    return Failing()
-
-
-async def test_poll_outlives_a_database_that_is_away(failing_store: Any) -> None:
+async def test_revisions_that_count_from_anew_are_news() -> None:
     changes = Changes()
-    poll = RevisionPoll(
-        failing_store, changes, namespaces=["stage", "dev"], interval=timedelta(milliseconds=5)
-    )
-    await poll.start()
-    assert not await changes.wait("dev", beyond=0, timeout_s=0.05)
-    failing_store.away = False
-    assert await changes.wait("dev", beyond=2, timeout_s=10)
-    await poll.stop()
-    assert changes.closed
+    changes.publish("dev", 7)
+    changes.restart("dev")
+    assert changes.newest("dev") == 0
+    waiting = asyncio.create_task(changes.wait("dev", beyond=0, timeout_s=10))
+    await asyncio.sleep(0)
+    changes.publish("dev", 1)
+    assert await waiting

@@ -18,7 +18,11 @@ class DefinitionUnusableError(RouterError):
 
 
 class DefinitionUnknownError(RouterError):
-    """There is no active definition of that id."""
+    """There is no definition of that id, or it was retired."""
+
+
+class DefinitionDisabledError(RouterError):
+    """The definition is disabled: it starts nothing until it is enabled."""
 
 
 class RequestIdReusedError(RouterError):

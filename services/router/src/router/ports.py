@@ -10,17 +10,17 @@ from router.domain.routing import Active, Index
 
 
 class ActiveDefinitions(Protocol):
-    """The active definitions, kept current by somebody else."""
+    """The definitions in use, the disabled ones too, kept current by somebody else."""
 
     def index(self, namespace: str) -> Index:
         """Return what is known of a namespace now. Raises KeyError for one not served here."""
         ...
 
     async def latest(self, namespace: str, definition_id: str) -> Active:
-        """Return the active version, asked for now; what was known last when nobody answers.
+        """Return the version in use, asked for now; what was known last when nobody answers.
 
         Raises:
-            DefinitionUnknownError: there is none; the message names what is near.
+            DefinitionUnknownError: there is none, or it is retired; the message says which.
             DefinitionUnusableError: this release cannot read it.
             TransientError: nobody answers, and nothing is known of it.
         """

@@ -19,9 +19,11 @@ from contracts.rejections import EventRejectedError, Reason
 from contracts.runs import RunInput
 from contracts.telemetry import Attribute, Span
 from contracts.triggers import Trigger, TriggerKind
+from router.domain import manual
 from router.domain.records import Record
 from router.domain.routing import Active, Candidate, Outcome
 from router.errors import (
+    DefinitionDisabledError,
     RequestIdReusedError,
     RequestInvalidError,
     StartRefusedError,
@@ -213,12 +215,13 @@ class ManualTrigger:
         actor: str,
         reason: str,
     ) -> ManualStart:
-        """Start a run of the active version; the same request id is the same run.
+        """Start a run of the version in use; the same request id is the same run.
 
         Raises:
             RequestInvalidError: an id is malformed, the namespace is not served here, or the input
-                is not JSON of at most 256 KiB.
-            DefinitionUnknownError: there is no such definition.
+                is not JSON of at most 256 KiB, or not what the definition's manual triggers take.
+            DefinitionUnknownError: there is no such definition, or it is retired.
+            DefinitionDisabledError: the definition is disabled.
             DefinitionUnusableError: this release cannot read the definition.
             RequestIdReusedError: the request id started a run with another input.
             StartRefusedError: Temporal refuses the start.
@@ -226,15 +229,25 @@ class ManualTrigger:
         """
         value = _manual_input(input_json)
         try:
-            identifiers.run_id(definition_id, identifiers.manual_trigger_key(request_id))
+            key = identifiers.manual_trigger_key(request_id)
+            run_id = identifiers.run_id(definition_id, key)
             self._definitions.index(namespace)
         except ValueError as exc:
             raise RequestInvalidError(str(exc)) from exc
         except KeyError as exc:
             raise RequestInvalidError(f"namespace {namespace!r} is not served here") from exc
         definition = await self._definitions.latest(namespace, definition_id)
+        try:
+            names = manual.triggers(definition, value)
+        except (DefinitionDisabledError, RequestInvalidError):
+            # A request that is repeated is answered by what it started when it still could.
+            earlier = await self._earlier(namespace, run_id, value)
+            if earlier is None:
+                raise
+            return earlier
         trigger = Trigger(
             kind=TriggerKind.MANUAL,
+            names=names,
             definition_version=definition.version,
             request_id=request_id,
             input=value,
@@ -245,16 +258,21 @@ class ManualTrigger:
         faultpoint("router.before_manual_start")
         started = await self._starter.start(run, task_queue=definition.task_queue)
         faultpoint("router.after_manual_start")
-        version = definition.version
         if not started:
-            earlier = await self._starter.started(namespace, run.run_id)
+            earlier = await self._earlier(namespace, run_id, value)
             if earlier is not None:
-                if earlier.trigger.input != value:
-                    raise RequestIdReusedError(
-                        f"request id {request_id!r} has started a run with another input"
-                    )
-                version = earlier.trigger.definition_version
-        return ManualStart(run.run_id, version, started=started)
+                return earlier
+        return ManualStart(run_id, definition.version, started=started)
+
+    async def _earlier(self, namespace: str, run_id: str, value: JsonValue) -> ManualStart | None:
+        earlier = await self._starter.started(namespace, run_id)
+        if earlier is None:
+            return None
+        if earlier.trigger.input != value:
+            raise RequestIdReusedError(
+                f"request id {earlier.trigger.request_id!r} has started a run with another input"
+            )
+        return ManualStart(run_id, earlier.trigger.definition_version, started=False)
 
 
 def _run(namespace: str, definition: Active, trigger: Trigger) -> RunInput:

@@ -121,7 +121,7 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
     """A registry that says what the test wants: the stream, and single definitions."""
 
     def __init__(self) -> None:
-        self.definitions: dict[str, registry_pb2.Definition] = {}
+        self.resources: dict[str, registry_pb2.Resource] = {}
         self.revision = 0
         self.asked_after: list[int] = []
         self.resumable = True
@@ -130,15 +130,29 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
         self.address = ""
 
     def apply(self, namespace: str, definition_id: str, content: bytes) -> None:
-        self.revision += 1
-        known = self.definitions.get(definition_id)
-        self.definitions[definition_id] = registry_pb2.Definition(
-            namespace=namespace,
-            definition_id=definition_id,
-            version=(known.version if known else 0) + 1,
-            content=content,
-            revision=self.revision,
+        known = self.resources.get(definition_id)
+        self._put(
+            registry_pb2.Resource(
+                namespace=namespace,
+                kind=registry_pb2.RESOURCE_KIND_ACTIVITY_DEFINITION,
+                resource_id=definition_id,
+                version=(known.version if known else 0) + 1,
+                content=content,
+                state=known.state if known else registry_pb2.RESOURCE_STATE_ACTIVE,
+            )
         )
+
+    def turn(self, definition_id: str, state: "registry_pb2.ResourceState.ValueType") -> None:
+        """Enable, disable or retire a definition."""
+        resource = registry_pb2.Resource()
+        resource.CopyFrom(self.resources[definition_id])
+        resource.state = state
+        self._put(resource)
+
+    def _put(self, resource: registry_pb2.Resource) -> None:
+        self.revision += 1
+        resource.latest.revision = self.revision
+        self.resources[resource.resource_id] = resource
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
@@ -154,27 +168,34 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
             await self._server.stop(0)
             self._server = None
 
-    async def GetDefinition(self, request: Any, context: Any) -> Any:
-        found = self.definitions.get(request.definition_id)
+    async def GetResource(self, request: Any, context: Any) -> Any:
+        assert request.kind == registry_pb2.RESOURCE_KIND_ACTIVITY_DEFINITION
+        found = self.resources.get(request.resource_id)
         if found is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such definition")
-        return registry_pb2.GetDefinitionResponse(definition=found)
+        return registry_pb2.GetResourceResponse(resource=found)
 
-    async def WatchDefinitions(self, request: Any, context: Any) -> AsyncIterator[Any]:
+    async def WatchResources(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        assert request.kinds == [registry_pb2.RESOURCE_KIND_ACTIVITY_DEFINITION]
         self.asked_after.append(request.after_revision)
         sent = request.after_revision
-        if not sent or not self.resumable:
+        snapshot = not sent or not self.resumable
+        if snapshot:
             sent = 0
-            yield registry_pb2.WatchDefinitionsResponse(snapshot_start=registry_pb2.SnapshotStart())
+            yield registry_pb2.WatchResourcesResponse(snapshot_start=registry_pb2.SnapshotStart())
         while True:
             changed = self._changed
-            for definition in sorted(self.definitions.values(), key=lambda d: d.revision):
-                if definition.revision > sent:
-                    yield registry_pb2.WatchDefinitionsResponse(active=definition)
-            sent = self.revision
-            yield registry_pb2.WatchDefinitionsResponse(
-                bookmark=registry_pb2.Bookmark(revision=sent)
-            )
+            for resource in sorted(self.resources.values(), key=lambda r: r.latest.revision):
+                if resource.latest.revision > sent:
+                    retired = resource.state == registry_pb2.RESOURCE_STATE_RETIRED
+                    if retired and snapshot:
+                        continue
+                    told = registry_pb2.WatchResourcesResponse(resource=resource)
+                    if retired:
+                        told.resource.content = b""
+                    yield told
+            sent, snapshot = self.revision, False
+            yield registry_pb2.WatchResourcesResponse(bookmark=registry_pb2.Bookmark(revision=sent))
             await changed.wait()
 
 

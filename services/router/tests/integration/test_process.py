@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import grpc
 import pytest
 
+from backbone.registry.v1 import registry_pb2
 from backbone.router.v1 import router_pb2, router_pb2_grpc
 from contracts.names import Header
 from devstack.infrastructure import ensure_topics
@@ -183,14 +184,27 @@ async def test_a_run_is_started_by_hand_once_for_each_request_id(world, environm
         ({"request_id": ""}, grpc.StatusCode.INVALID_ARGUMENT),
         ({"namespace": "mars"}, grpc.StatusCode.INVALID_ARGUMENT),
     ]:
-        wrong = router_pb2.TriggerDefinitionRequest()
-        wrong.CopyFrom(request)
-        for name, value in changes.items():
-            setattr(wrong, name, value)
-        with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await stub.TriggerDefinition(wrong)
-        assert raised.value.code() is code
+        assert (await refused(stub, request, **changes)).code() is code
+    for state, code in [
+        (registry_pb2.RESOURCE_STATE_DISABLED, grpc.StatusCode.FAILED_PRECONDITION),
+        (registry_pb2.RESOURCE_STATE_RETIRED, grpc.StatusCode.NOT_FOUND),
+    ]:
+        world.registry.turn(world.definition_id, state)
+        error = await refused(stub, request, request_id="r2")
+        assert error.code() is code
+        assert world.definition_id in (error.details() or "")
     await channel.close(None)
+
+
+async def refused(stub, request, **changes):
+    """Return the error of a request with other fields."""
+    wrong = router_pb2.TriggerDefinitionRequest()
+    wrong.CopyFrom(request)
+    for name, value in changes.items():
+        setattr(wrong, name, value)
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await stub.TriggerDefinition(wrong)
+    return raised.value
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from contracts import identifiers
 from contracts.rejections import Reason
 from contracts.triggers import TriggerKind
 from router.errors import (
+    DefinitionDisabledError,
     DefinitionUnknownError,
     RequestIdReusedError,
     RequestInvalidError,
@@ -58,6 +59,22 @@ async def test_outcomes_are_counted_by_definition(settle, definitions, counts, m
     await settle(make.event())
     assert counts.outcomes == ["dead_letter"]
     assert counts.seen == [("a", "errored"), ("b", "filtered")]
+
+
+async def test_a_disabled_definition_starts_nothing_and_the_event_is_decided(
+    settle, definitions, starter, counts, make
+):
+    definitions.put("off", {"type": "paid"}, {"type": "paid", "when": "nope"}, disabled=True)
+    assert await settle(make.event("1")) is Settled.NO_MATCH
+    definitions.put("on", {"type": "paid"})
+    assert await settle(make.event("2")) is Settled.STARTED
+    assert [run.definition_id for run in starter.runs.values()] == ["on"]
+    assert counts.seen == [("off", "disabled"), ("off", "disabled"), ("on", "matched")]
+    # What was decided while it was disabled is not decided again.
+    definitions.put("off", {"type": "paid"}, version=2)
+    assert await settle(make.event("1")) is Settled.DUPLICATE
+    assert await settle(make.event("3")) is Settled.STARTED
+    assert {run.definition_id for run in starter.runs.values()} == {"on", "off"}
 
 
 async def test_an_event_that_nobody_wants_is_settled(settle, make, seen):
@@ -254,3 +271,53 @@ async def test_a_wrong_request_is_refused_before_anything_is_asked(
 async def test_an_unknown_definition_cannot_be_started(trigger):
     with pytest.raises(DefinitionUnknownError):
         await trigger()
+
+
+async def test_a_disabled_definition_cannot_be_started(trigger, definitions, starter):
+    definitions.put("a", disabled=True)
+    with pytest.raises(DefinitionDisabledError, match="'a' is disabled"):
+        await trigger()
+    assert starter.calls == 0
+
+
+async def test_a_repeated_request_is_answered_though_the_definition_is_disabled_by_now(
+    trigger, definitions, starter
+):
+    definitions.put("a", version=1)
+    await trigger()
+    definitions.put("a", version=2, disabled=True)
+    again = await trigger()
+    assert (again.run_id, again.definition_version, again.started) == ("a:manual:r-1", 1, False)
+    with pytest.raises(RequestIdReusedError):
+        await trigger(input_json=b'{"x": 2}')
+    assert starter.calls == 1
+
+
+NUMBER = {"type": "object", "required": ["x"], "properties": {"x": {"type": "integer"}}}
+TEXT = {"type": "object", "required": ["x"], "properties": {"x": {"type": "string"}}}
+
+
+async def test_the_run_names_the_manual_triggers_that_take_its_input(trigger, definitions, starter):
+    definitions.put(
+        "a",
+        {"type": "paid"},
+        manual={"number": {"input": NUMBER}, "text": {"input": TEXT}, "anything": {}},
+    )
+    start = await trigger()
+    assert starter.runs[start.run_id].trigger.names == ["number", "anything"]
+
+
+async def test_an_input_that_no_manual_trigger_takes_is_refused_before_anything_is_started(
+    trigger, definitions, starter
+):
+    definitions.put("a", manual={"text": {"input": TEXT}})
+    for value in (b'{"x": 1}', b"{}", b""):
+        with pytest.raises(RequestInvalidError, match="no manual trigger takes this input: text: "):
+            await trigger(input_json=value)
+    assert starter.calls == 0
+
+
+async def test_a_definition_without_manual_triggers_takes_any_input(trigger, definitions, starter):
+    definitions.put("a", {"type": "paid"})
+    start = await trigger(input_json=b"[1]")
+    assert starter.runs[start.run_id].trigger.names == []

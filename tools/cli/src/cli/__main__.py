@@ -8,7 +8,20 @@ from typing import Any, Never
 import typer
 from typer.core import TyperGroup
 
-from cli import definitions, events, runs, starts, tasks
+from cli import (
+    applying,
+    contract,
+    differences,
+    drift,
+    events,
+    history,
+    lifecycle,
+    resources,
+    runs,
+    starts,
+    tasks,
+    watching,
+)
 from cli.errors import FAILED, INTERRUPTED, CliError
 from cli.output import Format, Output
 from cli.session import EnvFileOption, Globals, NamespaceOption, OutputOption
@@ -60,8 +73,17 @@ def run_group() -> None:
     """Look at one run."""
 
 
-app.command()(definitions.apply)
-app.command()(definitions.get)
+app.command()(applying.plan)
+app.command()(applying.apply)
+app.command()(resources.get)
+app.command()(differences.diff)
+app.command()(history.history)
+app.command()(lifecycle.activate)
+app.command()(lifecycle.disable)
+app.command()(lifecycle.enable)
+app.command()(lifecycle.retire)
+app.command()(drift.drift)
+app.command()(watching.watch)
 app.command()(starts.trigger)
 app.command()(starts.publish)
 app.command()(runs.runs)
@@ -70,6 +92,7 @@ app.add_typer(run, name="run")
 app.add_typer(tasks.app, name="tasks")
 app.command()(runs.ticks)
 app.add_typer(events.app, name="events")
+app.add_typer(contract.app, name="contract")
 
 
 def main() -> Never:

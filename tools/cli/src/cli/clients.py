@@ -1,7 +1,6 @@
 """The services as the commands see them: one method a call, messages out, errors as sentences."""
 
 import getpass
-import uuid
 from collections.abc import Awaitable
 from enum import StrEnum
 from types import TracebackType
@@ -10,10 +9,10 @@ from typing import Self, TypeVar
 import grpc
 
 from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc
-from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
 from backbone.router.v1 import router_pb2, router_pb2_grpc
 from cli import statuses
-from cli.errors import UsageError
+from cli.errors import CliError, UsageError
+from cli.registry import Registry
 from cli.settings import Settings
 from contracts.decisions import RunStatus, TaskStatus
 from runtime import grpcclient
@@ -71,39 +70,14 @@ class Clients:
             await channel.close()
         self._channels.clear()
 
-    async def apply(
-        self, document: bytes, *, validate_only: bool, reason: str
-    ) -> registry_pb2.ApplyDefinitionResponse:
-        """Apply one definition; InvalidDefinitionError lists what is wrong with it."""
-        request = registry_pb2.ApplyDefinitionRequest(
-            document=document,
-            validate_only=validate_only,
-            # Makes gRPC's own retries of this call the same request.
-            request_id=str(uuid.uuid4()),
-            reason=reason,
+    @property
+    def registry(self) -> Registry:
+        """The registry; UsageError when its address is not known."""
+        return Registry(
+            self._channel("registry"),
+            namespace=self.namespace,
+            explain=lambda exc: self._explained("registry", exc),
         )
-        return await self._ask("registry", self._registry().ApplyDefinition(request))
-
-    async def definition(self, definition_id: str, version: int = 0) -> registry_pb2.Definition:
-        """Return a version of a definition, the active one for 0."""
-        request = registry_pb2.GetDefinitionRequest(
-            namespace=self.namespace, definition_id=definition_id, version=version
-        )
-        return (await self._ask("registry", self._registry().GetDefinition(request))).definition
-
-    async def definitions(self) -> list[registry_pb2.Definition]:
-        """Return the active version of every definition, by id."""
-        found: list[registry_pb2.Definition] = []
-        token = ""
-        while True:
-            request = registry_pb2.ListDefinitionsRequest(
-                namespace=self.namespace, page_size=_PAGE, page_token=token
-            )
-            page = await self._ask("registry", self._registry().ListDefinitions(request))
-            found.extend(page.definitions)
-            token = page.next_page_token
-            if not token:
-                return found
 
     async def trigger(
         self, definition_id: str, *, input_json: bytes, request_id: str, reason: str
@@ -209,9 +183,6 @@ class Clients:
         )
         return (await self._ask("ledger", self._inbox().CompleteTask(request))).task
 
-    def _registry(self) -> "registry_pb2_grpc.RegistryServiceAsyncStub":
-        return registry_pb2_grpc.RegistryServiceStub(self._channel("registry"))
-
     def _ledger(self) -> "ledger_pb2_grpc.LedgerServiceAsyncStub":
         return ledger_pb2_grpc.LedgerServiceStub(self._channel("ledger"))
 
@@ -233,9 +204,10 @@ class Clients:
         try:
             return await call
         except grpc.aio.AioRpcError as exc:
-            raise statuses.explained(
-                exc, service=service, address=str(self._addresses[service])
-            ) from exc
+            raise self._explained(service, exc) from exc
+
+    def _explained(self, service: str, error: grpc.aio.AioRpcError) -> CliError:
+        return statuses.explained(error, service=service, address=str(self._addresses[service]))
 
 
 def _name(word: StrEnum | None) -> str:

@@ -5,24 +5,91 @@ from datetime import UTC
 from typing import Any
 
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from backbone.ledger.v1 import ledger_pb2
 from backbone.registry.v1 import registry_pb2
+from cli.kinds import Kind
 from contracts import identifiers
 
 
-def definition(message: registry_pb2.Definition) -> dict[str, Any]:
-    """Return a definition with its content."""
+def resource(message: registry_pb2.Resource) -> dict[str, Any]:
+    """Return a version of a resource with its content, null where that was left out."""
     return {
         "namespace": message.namespace,
-        "definition_id": message.definition_id,
+        "kind": _kind(message.kind),
+        "resource_id": message.resource_id,
         "version": message.version,
+        "current_version": message.current_version,
+        "state": _known(registry_pb2.ResourceState, message.state, "RESOURCE_STATE_"),
         "etag": message.etag,
         "content_sha256": message.content_sha256,
-        "applied_at": moment(message, "applied_at"),
-        "applied_by": message.applied_by,
-        "reason": message.reason,
+        "applied": _brief(message.applied) if message.HasField("applied") else None,
+        "latest": _brief(message.latest) if message.HasField("latest") else None,
         "content": document(message.content),
+    }
+
+
+def change(message: registry_pb2.Change) -> dict[str, Any]:
+    """Return something that happened to a resource."""
+    return {
+        "kind": _kind(message.kind),
+        "resource_id": message.resource_id,
+        **_brief(message),
+    }
+
+
+def apply_result(message: registry_pb2.ApplyResult) -> dict[str, Any]:
+    """Return what an apply does, or did, to one resource."""
+    found = resource(message.resource)
+    del found["content"]
+    return {
+        "document": message.document or None,
+        "action": _known(registry_pb2.ApplyAction, message.action, "APPLY_ACTION_"),
+        **found,
+        "differences": [difference(one) for one in message.differences],
+        "schedules": [
+            {
+                "change": _known(registry_pb2.DifferenceKind, one.kind, "DIFFERENCE_KIND_"),
+                "trigger": one.trigger,
+                "due_before": [instant(due) for due in one.due_before],
+                "due_after": [instant(due) for due in one.due_after],
+            }
+            for one in message.schedules
+        ],
+    }
+
+
+def difference(message: registry_pb2.Difference) -> dict[str, Any]:
+    """Return one difference in meaning between two versions."""
+    return {
+        "change": _known(registry_pb2.DifferenceKind, message.kind, "DIFFERENCE_KIND_"),
+        "path": message.path,
+        "summary": message.summary,
+        "before": document(message.before),
+        "after": document(message.after),
+    }
+
+
+def problem(message: registry_pb2.Problem) -> dict[str, Any]:
+    """Return one thing that is wrong with a document."""
+    return {
+        "document": message.document,
+        "path": message.path or None,
+        "line": message.line or None,
+        "column": message.column or None,
+        "message": message.message,
+    }
+
+
+def drift(message: registry_pb2.Drift) -> dict[str, Any]:
+    """Return how a definition's schedules are not as they should be."""
+    return {
+        "definition_id": message.definition_id,
+        "drift": _known(registry_pb2.DriftKind, message.kind, "DRIFT_KIND_"),
+        "detail": message.detail,
+        "revision": message.revision or None,
+        "attempted_at": moment(message, "attempted_at"),
     }
 
 
@@ -95,11 +162,6 @@ def due_time(message: ledger_pb2.DueTime) -> dict[str, Any]:
     }
 
 
-def problem(message: registry_pb2.Problem) -> dict[str, Any]:
-    """Return one thing that is wrong with a definition."""
-    return {"path": message.path, "message": message.message}
-
-
 def document(content: bytes) -> Any:
     """Return the JSON document in a message's field, None when the field is empty."""
     return json.loads(content) if content else None
@@ -109,7 +171,34 @@ def moment(message: Message, field: str) -> str | None:
     """Return a timestamp field as RFC 3339 in UTC, None when it is not set."""
     if not message.HasField(field):
         return None
-    return identifiers.instant(getattr(message, field).ToDatetime(tzinfo=UTC))
+    return instant(getattr(message, field))
+
+
+def instant(stamp: Timestamp) -> str:
+    """Return a timestamp as RFC 3339 in UTC."""
+    return identifiers.instant(stamp.ToDatetime(tzinfo=UTC))
+
+
+def _brief(message: registry_pb2.Change) -> dict[str, Any]:
+    return {
+        "change": _known(registry_pb2.ChangeKind, message.change, "CHANGE_KIND_"),
+        "version": message.version,
+        "state": _known(registry_pb2.ResourceState, message.state, "RESOURCE_STATE_"),
+        "revision": message.revision,
+        "at": moment(message, "at"),
+        "actor": message.actor,
+        "reason": message.reason,
+    }
+
+
+def _kind(number: "registry_pb2.ResourceKind.ValueType") -> str | None:
+    kind = Kind.of(number)
+    return None if kind is None else kind.value
+
+
+def _known(enum: Any, number: int, prefix: str) -> str:
+    """Return the word for a number; a registry newer than us may have numbers that we lack."""
+    return _word(enum.Name(number), prefix) if number in enum.values() else str(number)
 
 
 def _failure(message: ledger_pb2.Run | ledger_pb2.Task) -> dict[str, str] | None:

@@ -10,9 +10,16 @@ INTERRUPTED = 130
 
 
 class CliError(Exception):
-    """The command failed; the message is one sentence for the person who typed it."""
+    """The command failed; the message is one sentence for the person who typed it.
+
+    `reason` is the service's stable code for it, empty when it gave none.
+    """
 
     exit_code = FAILED
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class UsageError(CliError):
@@ -33,9 +40,20 @@ class NotReachableError(UnavailableError):
     """Nothing answers at a service's address."""
 
 
-class InvalidDefinitionError(CliError):
-    """The registry refused a definition; `problems` says why, each with its path."""
+class InvalidDocumentsError(CliError):
+    """The registry refused documents; `problems` says why, as far as they fitted into the answer.
 
-    def __init__(self, message: str, problems: Sequence[registry_pb2.Problem]) -> None:
-        super().__init__(message)
+    `total` is how many there are.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        problems: Sequence[registry_pb2.Problem],
+        *,
+        total: int = 0,
+        reason: str = "",
+    ) -> None:
+        super().__init__(message, reason=reason)
         self.problems = list(problems)
+        self.total = max(total, len(self.problems))

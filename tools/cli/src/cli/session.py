@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
@@ -37,6 +38,17 @@ EnvFileOption = Annotated[
     ),
 ]
 LimitOption = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many.")]
+ReasonOption = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Why; the history keeps it.")
+]
+EtagOption = Annotated[
+    str,
+    typer.Option("--etag", metavar="ETAG", help="Only if it is still what you looked at."),
+]
+RequestIdOption = Annotated[
+    str | None,
+    typer.Option("--request-id", help="The same again is the same request; default: a new one."),
+]
 
 
 @dataclass(frozen=True)
@@ -74,8 +86,15 @@ class Session:
         if form is Format.YAML and not yaml:
             raise UsageError("yaml is only for `backbone get ID`; use table or json")
         self.settings: Settings = settings.load(given.env_file)
+        self.namespace_option = given.namespace
         self.namespace = given.namespace or self.settings.namespace
         self.output = Output(form)
+
+    @property
+    def chosen_namespace(self) -> str | None:
+        """The namespace that an option or a setting names; None when it is only the default."""
+        set_ = "namespace" in self.settings.model_fields_set
+        return self.namespace if self.namespace_option or set_ else None
 
     def ask(self, work: Callable[[Clients], Awaitable[T]]) -> T:
         """Run `work` with clients of the session's namespace."""
@@ -87,18 +106,36 @@ class Session:
         return asyncio.run(with_clients())
 
 
-def read(source: str) -> bytes:
-    """Return what is in a file, or on standard input for `-`.
+def read(source: str, *, limit: int = -1) -> bytes:
+    """Return what is in a file, or on standard input for `-`; no more than `limit` bytes of it.
 
     Raises:
         UsageError: it cannot be read.
     """
-    if source == "-":
-        return sys.stdin.buffer.read()
     try:
-        return Path(source).read_bytes()
+        if source == "-":
+            return sys.stdin.buffer.read(limit)
+        with Path(source).open("rb") as file:
+            return file.read(limit)
     except OSError as exc:
         raise UsageError(f"{source} cannot be read: {exc.strerror}") from exc
+
+
+def moment_option(name: str, text: str) -> datetime:
+    """Return the time that an option says.
+
+    Raises:
+        UsageError: it is not RFC 3339, or it says no zone.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise UsageError(
+            f"{name} is a time with its zone, such as 2026-03-02T12:00:00Z, not {text!r}"
+        )
+    return moment
 
 
 def json_option(name: str, text: str) -> bytes:

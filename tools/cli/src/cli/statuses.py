@@ -8,7 +8,7 @@ from google.rpc import error_details_pb2
 from backbone.registry.v1 import registry_pb2
 from cli.errors import (
     CliError,
-    InvalidDefinitionError,
+    InvalidDocumentsError,
     NotFoundError,
     NotReachableError,
     UnavailableError,
@@ -38,6 +38,7 @@ _SENTENCES = {
         "the {service} at {address} did not answer in time: `make status` says how it is",
         NotReachableError,
     ),
+    _Code.CANCELLED: _Sentence("the {service} at {address} ended the call", UnavailableError),
     _Code.UNIMPLEMENTED: _Sentence(
         "what answers at {address} is not a {service} of this version: check {variable}"
     ),
@@ -47,29 +48,47 @@ _SENTENCES = {
     ),
     _Code.NOT_FOUND: _Sentence("{said}", NotFoundError),
     _Code.ABORTED: _Sentence("{said}; look again and retry"),
-    _Code.INTERNAL: _Sentence(
-        "the {service} failed: {said} (`make logs NAME={service}` shows why)"
-    ),
-    _Code.UNKNOWN: _Sentence("the {service} failed: {said} (`make logs NAME={service}` shows why)"),
+    _Code.INTERNAL: _FAILED,
+    _Code.UNKNOWN: _FAILED,
 }
+
+# Whose message says itself what to do, so that nothing is added to it.
+_COMPLETE = frozenset({"ETAG_MISMATCH", "PLAN_MISMATCH"})
 
 
 def explained(error: grpc.aio.AioRpcError, *, service: str, address: str) -> CliError:
     """Return what to tell of a call to `service` (its short name) at `address` that failed."""
     code = error.code()
     said = (error.details() or "").strip().rstrip(".")
-    refused = registry_pb2.InvalidDefinition()
-    if code is _Code.INVALID_ARGUMENT and detail_of(error, refused):
-        return InvalidDefinitionError(said, refused.problems)
+    info = error_details_pb2.ErrorInfo()
+    detail_of(error, info)
+    invalid = registry_pb2.InvalidDocuments()
+    if code is _Code.INVALID_ARGUMENT and detail_of(error, invalid):
+        return InvalidDocumentsError(
+            said, invalid.problems, total=invalid.total, reason=info.reason
+        )
     # The service itself says so with a detail; gRPC's own "nobody is there" has none.
     if code is _Code.UNAVAILABLE and detail_of(error, error_details_pb2.RetryInfo()):
-        return UnavailableError(f"the {service} cannot answer now: {said}; try again soon")
+        return UnavailableError(
+            f"the {service} cannot answer now: {said}; try again soon", reason=info.reason
+        )
     sentence = _SENTENCES.get(code, _Sentence("{said}" if said else f"{{service}}: {code.name}"))
+    if info.reason in _COMPLETE:
+        sentence = _Sentence("{said}", sentence.error)
     return sentence.error(
         sentence.text.format(
             service=service,
             address=address,
-            said=said or code.name,
+            said=_with_preconditions(error, said) or code.name,
             variable=f"BACKBONE_{service.upper()}_ADDRESS",
-        )
+        ),
+        reason=info.reason,
     )
+
+
+def _with_preconditions(error: grpc.aio.AioRpcError, said: str) -> str:
+    """Add what stands in the way, as far as the message does not name it itself."""
+    failure = error_details_pb2.PreconditionFailure()
+    detail_of(error, failure)
+    unnamed = [one.subject for one in failure.violations if one.subject not in said]
+    return f"{said} (also: {', '.join(unnamed)})" if unnamed else said

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc
-from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
+from backbone.registry.v1 import registry_pb2_grpc
 from backbone.router.v1 import router_pb2, router_pb2_grpc
 from cli.__main__ import app
 from contracts.names import Metadata
@@ -24,72 +24,9 @@ TASK_ID = "6f1d3a3e-6c53-5f0e-9f3d-0d2b8f3c1a11"
 
 def fail(context: Any, error: rpcerrors.RpcError) -> None:
     """End the call as Backbone's server does."""
-    trailing = rpcerrors.status_details(error)
-    if trailing is not None:
-        context.set_trailing_metadata(((rpcerrors.DETAILS_KEY, trailing),))
+    details = rpcerrors.status_details(error)
+    context.set_trailing_metadata(((rpcerrors.DETAILS_KEY, details),))
     context.abort(error.code, error.message)
-
-
-class FakeRegistry(registry_pb2_grpc.RegistryServiceServicer):
-    """Keeps definitions in memory; a document that says `broken` has two problems."""
-
-    def __init__(self) -> None:
-        self.stored: dict[str, registry_pb2.Definition] = {}
-        self.reasons: list[str] = []
-        self.actors: list[str] = []
-
-    def ApplyDefinition(self, request: Any, context: Any) -> Any:
-        self.reasons.append(request.reason)
-        metadata = dict(context.invocation_metadata())
-        self.actors.append(metadata[Metadata.ACTOR])
-        if b"broken" in request.document:
-            detail = registry_pb2.InvalidDefinition(
-                problems=[
-                    registry_pb2.Problem(path="spec.rules[0].when", message="it does not compile"),
-                    registry_pb2.Problem(path="spec.taskQueue", message="it has to end in -tq"),
-                ]
-            )
-            fail(context, rpcerrors.InvalidArgumentError("2 problems", detail=detail))
-        if b"raced" in request.document:
-            fail(context, rpcerrors.AbortedError("the definition was changed meanwhile"))
-        document = json.loads(request.document)
-        name = document["metadata"]["id"]
-        known = self.stored.get(name)
-        if known is not None and json.loads(known.content) == document:
-            return registry_pb2.ApplyDefinitionResponse(definition=known, changed=False)
-        made = registry_pb2.Definition(
-            namespace=document["metadata"]["namespace"],
-            definition_id=name,
-            version=1 if known is None else known.version + 1,
-            content=json.dumps(document).encode(),
-            applied_by="local/tester",
-            reason=request.reason,
-        )
-        made.applied_at.FromJsonString("2026-03-02T12:00:00Z")
-        if not request.validate_only:
-            self.stored[name] = made
-        return registry_pb2.ApplyDefinitionResponse(
-            definition=made, changed=not request.validate_only
-        )
-
-    def GetDefinition(self, request: Any, context: Any) -> Any:
-        if request.definition_id not in self.stored:
-            fail(
-                context, rpcerrors.NotFoundError(f"there is no definition {request.definition_id}")
-            )
-        return registry_pb2.GetDefinitionResponse(definition=self.stored[request.definition_id])
-
-    def ListDefinitions(self, request: Any, context: Any) -> Any:
-        """One a page, so that whoever asks has to turn pages."""
-        names = sorted(self.stored)
-        at = int(request.page_token or 0)
-        return registry_pb2.ListDefinitionsResponse(
-            definitions=[self.stored[name] for name in names[at : at + 1]],
-            next_page_token=str(at + 1) if at + 1 < len(names) else "",
-        )
-
-    def WatchDefinitions(self, request: Any, context: Any) -> Any:
-        raise NotImplementedError
 
 
 class FakeRouter(router_pb2_grpc.RouterServiceServicer):
@@ -237,11 +174,11 @@ class FakeLedger(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.TaskServ
 class Services:
     """The three fakes, served on one port."""
 
-    def __init__(self) -> None:
-        self.registry = FakeRegistry()
+    def __init__(self, registry: Any) -> None:
+        self.registry = registry
         self.router = FakeRouter()
         self.ledger = FakeLedger()
-        self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=4))
+        self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(self.registry, self._server)
         router_pb2_grpc.add_RouterServiceServicer_to_server(self.router, self._server)
         ledger_pb2_grpc.add_LedgerServiceServicer_to_server(self.ledger, self._server)
@@ -258,9 +195,9 @@ class Services:
 
 
 @pytest.fixture
-def services() -> Iterator[Services]:
+def services(fake_registry: Any) -> Iterator[Services]:
     """Fakes that answer."""
-    running = Services()
+    running = Services(fake_registry)
     yield running
     running.stop()
 
@@ -303,3 +240,29 @@ def backbone() -> Backbone:
         return result
 
     return run
+
+
+@pytest.fixture
+def document() -> Callable[..., str]:
+    """Makes documents as the fake registry reads them: `document("a.b", every=5)`."""
+
+    def make(name: str, *, kind: str = "ActivityDefinition", owner: str = "me", **more: Any) -> str:
+        top = {key: more.pop(key) for key in ("broken", "uses") if key in more}
+        metadata = {"id": name, "namespace": more.pop("namespace", "dev"), "owner": owner}
+        return json.dumps({"kind": kind, "metadata": metadata, "spec": more, **top}, indent=1)
+
+    return make
+
+
+@pytest.fixture
+def folder(stack: Path, document: Callable[..., str]) -> Path:
+    """Three definitions, and what is none."""
+    folder = stack / "definitions"
+    (folder / "deeper").mkdir(parents=True)
+    (folder / ".git").mkdir()
+    (folder / "a.yml").write_text(document("a.first"))
+    (folder / "b.json").write_text(document("b.second", owner="you"))
+    (folder / "deeper" / "c.yaml").write_text(document("c.third"))
+    (folder / "README.md").write_text("not a definition")
+    (folder / ".git" / "config.yaml").write_text("not a definition either")
+    return folder

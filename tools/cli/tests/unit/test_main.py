@@ -49,7 +49,7 @@ def test_unreachable_service_is_one_sentence(
     )
 
 
-def test_apply_to_an_unreachable_registry_ends_at_the_first_file(
+def test_apply_to_an_unreachable_registry_is_one_sentence(
     backbone: Any, nowhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BACKBONE_REGISTRY_ADDRESS", f"127.0.0.1:{free_port()}")
@@ -57,16 +57,18 @@ def test_apply_to_an_unreachable_registry_ends_at_the_first_file(
         (nowhere / name).write_text("{}")
     result = backbone("apply", "-f", ".")
     assert result.exit_code == 1
+    assert result.stdout == ""
     assert result.stderr.count("not reachable") == 1
 
 
 def test_service_without_its_database_is_told_apart_from_no_service(
     backbone: Any, stack: Path, services: Any
 ) -> None:
-    services.ledger.away = True
-    result = backbone("runs")
-    assert result.exit_code == 1
-    assert "the ledger cannot answer now: PostgreSQL cannot be reached" in result.stderr
+    services.ledger.away = services.registry.away = True
+    for command, service in (("runs", "ledger"), ("get", "registry")):
+        result = backbone(command)
+        assert result.exit_code == 1
+        assert f"the {service} cannot answer now: PostgreSQL cannot be reached" in result.stderr
 
 
 def test_wrong_service_at_an_address_is_named(

@@ -50,8 +50,8 @@ def up(
     topic: Annotated[
         list[str] | None, typer.Option(help="A topic the router reads; repeat for more.")
     ] = None,
-    connectors: Annotated[
-        Path | None, typer.Option(help="The worker's context connectors, a YAML file.")
+    catalogue: Annotated[
+        Path | None, typer.Option(help="The operator's catalogue, a YAML file.")
     ] = None,
     provider: Annotated[
         str | None, typer.Option(help="Who runs the servers: local or containers.")
@@ -59,8 +59,8 @@ def up(
 ) -> None:
     """Start the stack in the background and wait until everything is ready."""
     folder = _folder(state)
-    if connectors is not None and not connectors.is_file():
-        message = f"{connectors} is not there"
+    if catalogue is not None and not catalogue.is_file():
+        message = f"{catalogue} is not there"
         raise DevstackError(message)
     if (holder := folder.holder()) is not None:
         _await_up(folder, holder)
@@ -71,7 +71,7 @@ def up(
     options = {
         "task_queues": task_queue or list(DEFAULT_TASK_QUEUES),
         "topics": topic or list(DEFAULT_TOPICS),
-        "connectors": str(connectors.absolute()) if connectors else None,
+        "catalogue": str(catalogue.absolute()) if catalogue else None,
         "provider": provider,
     }
     started = time.monotonic()

@@ -69,8 +69,8 @@ def _hold(suite: Suite, started: Callable[[], None]) -> None:
 
 
 def _arguments(options: dict[str, Any]) -> dict[str, Any]:
-    if options.get("connectors"):
-        options["connectors"] = Path(options["connectors"])
+    if options.get("catalogue"):
+        options["catalogue"] = Path(options["catalogue"])
     return options
 
 

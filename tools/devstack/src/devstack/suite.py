@@ -36,6 +36,7 @@ DEFAULT_TASK_QUEUES = ("billing-tq",)
 
 _WITH_SCHEMA: tuple[Service, ...] = ("ledger", "registry")
 _WITH_GRPC: tuple[Service, ...] = ("ledger", "registry", "router")
+_WITH_CATALOGUE: tuple[Service, ...] = ("registry", "orchestrator-worker")
 _GRACE = 30.0  # seconds: longer than a service's own
 _READY = 120.0  # seconds
 _PARTITIONS = 4
@@ -70,7 +71,8 @@ class Suite:
         extra: Further processes, started after the services are ready.
         topics: The topics the router reads.
         task_queues: The task queues the orchestrator-worker serves.
-        connectors: A YAML file that tells the orchestrator-worker its context connectors.
+        catalogue: The operator's catalogue, a YAML file: the registry checks definitions with it,
+            the orchestrator-worker reaches systems by it.
         partitions: Of every topic made here.
         env: Environment variables per process, over those of `environment`.
         server_env: Environment variables per server.
@@ -91,7 +93,7 @@ class Suite:
         extra: Sequence[Extra] = (),
         topics: Sequence[str] = DEFAULT_TOPICS,
         task_queues: Sequence[str] = DEFAULT_TASK_QUEUES,
-        connectors: Path | None = None,
+        catalogue: Path | None = None,
         partitions: int = _PARTITIONS,
         env: Mapping[str, Mapping[str, str]] | None = None,
         server_env: Mapping[Server, Mapping[str, str]] | None = None,
@@ -106,7 +108,7 @@ class Suite:
         self._extra = tuple(extra)
         self._topics = tuple(topics)
         self._task_queues = tuple(task_queues)
-        self._connectors = connectors
+        self._catalogue = catalogue
         self._partitions = partitions
         self._env = env or {}
         self._prepare = prepare
@@ -279,8 +281,8 @@ class Suite:
             own["BACKBONE_TOPICS"] = json.dumps(self._topics)
         if service == "orchestrator-worker":
             own["BACKBONE_TASK_QUEUES"] = json.dumps(self._task_queues)
-            if self._connectors is not None:
-                own["BACKBONE_CONNECTORS"] = str(self._connectors.absolute())
+        if service in _WITH_CATALOGUE and self._catalogue is not None:
+            own["BACKBONE_CATALOGUE"] = str(self._catalogue.absolute())
         return {
             **_inherited(),
             "BACKBONE_ENVIRONMENT": "local",

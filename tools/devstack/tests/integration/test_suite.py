@@ -74,6 +74,7 @@ def suite(tmp_path: Path, endpoints: Endpoints, stand_ins: dict[str, str]) -> It
         tmp_path / "state",
         endpoints=endpoints,
         task_queues=("billing-tq", "orders-tq"),
+        catalogue=tmp_path / "catalogue.yaml",
         env=dict.fromkeys(SERVICES, stand_ins),
     )
     yield suite
@@ -85,7 +86,9 @@ def told(suite: Suite, service: Service) -> Any:
         return json.load(answer)
 
 
-def test_every_service_runs_in_its_own_environment(suite: Suite, endpoints: Endpoints) -> None:
+def test_every_service_runs_in_its_own_environment(
+    suite: Suite, endpoints: Endpoints, tmp_path: Path
+) -> None:
     suite.start()
     seen = {service: told(suite, service)["env"] for service in SERVICES}
 
@@ -96,6 +99,10 @@ def test_every_service_runs_in_its_own_environment(suite: Suite, endpoints: Endp
         assert env["BACKBONE_LEDGER_ADDRESS"] == seen["ledger"]["BACKBONE_GRPC_LISTEN"]
         assert env["BACKBONE_REGISTRY_ADDRESS"] == seen["registry"]["BACKBONE_GRPC_LISTEN"]
         assert ("BACKBONE_POSTGRES_DSN" in env) == (service in {"ledger", "registry"})
+        with_catalogue = service in {"registry", "orchestrator-worker"}
+        assert env.get("BACKBONE_CATALOGUE") == (
+            str(tmp_path / "catalogue.yaml") if with_catalogue else None
+        )
     assert seen["ledger"]["BACKBONE_POSTGRES_DSN"] == endpoints.postgres.dsn("ledger")
     assert [
         outbox["schema"] for outbox in json.loads(seen["outbox-relay"]["BACKBONE_OUTBOXES"])

@@ -11,8 +11,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from backbone.ledger.v1 import ledger_pb2 as pb
 from contracts import canonical, identifiers, strictjson
-from contracts.decisions import MAX_TASKS_PER_RUN, Decision, HumanInstance
-from contracts.definitions import Schedule
+from contracts.decisions import Decision, HumanInstance
+from contracts.definitions import MAX_TASKS_PER_RUN, Schedule
 from contracts.rejections import EventRejectedError
 from contracts.runs import TaskFailure
 from contracts.triggers import Trigger

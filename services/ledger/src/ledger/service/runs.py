@@ -17,6 +17,7 @@ from eventstore import store
 from eventstore.errors import EventTooLargeError
 from eventstore.events import Cause, Fact
 from eventstore.store import EventStore, Expected
+from ledger.domain import answers
 from ledger.domain import runs as domain
 from ledger.domain.runs import Done, Occasion, Recording, RunState, TaskState, TaskType
 from ledger.errors import (
@@ -27,7 +28,7 @@ from ledger.errors import (
     TaskNotFoundError,
     TaskNotOpenError,
 )
-from ledger.ports import FormChecker, RunRow, RunStore, ScheduleStore, TaskRow
+from ledger.ports import RunRow, RunStore, ScheduleStore, TaskRow
 from runtime import logs, telemetry
 from runtime.faultpoints import faultpoint
 from runtime.postgres import Postgres, Transaction
@@ -67,13 +68,11 @@ class RunLedger:
         events: EventStore,
         runs: RunStore,
         schedules: ScheduleStore,
-        forms: FormChecker,
     ) -> None:
         self._database = database
         self._events = events
         self._runs = runs
         self._schedules = schedules
-        self._forms = forms
         meter = telemetry.meter(__name__)
         self._run_counter = meter.create_counter(
             Metric.LEDGER_RUNS, description="Runs recorded, by outcome of the recording."
@@ -306,7 +305,7 @@ class RunLedger:
         if task.status is not TaskStatus.OPEN:
             raise TaskNotOpenError(str(task.task_id), status=task.status, closed_by=task.closed_by)
         if task.form is not None:
-            problems = self._forms.problems(task.form, answer_body)
+            problems = answers.problems(task.form, answer_body)
             if problems:
                 raise AnswerRefusedError(
                     "the answer does not fit the task's form: " + "; ".join(problems)

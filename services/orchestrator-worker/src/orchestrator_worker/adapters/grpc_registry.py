@@ -22,12 +22,15 @@ class GrpcDefinitionSource:
 
     async def get(self, namespace: str, definition_id: str, version: int) -> ActivityDefinition:
         """Return one version (see `ports.DefinitionSource`)."""
-        request = registry_pb2.GetDefinitionRequest(
-            namespace=namespace, definition_id=definition_id, version=version
+        request = registry_pb2.GetResourceRequest(
+            namespace=namespace,
+            kind=registry_pb2.RESOURCE_KIND_ACTIVITY_DEFINITION,
+            resource_id=definition_id,
+            version=version,
         )
         faultpoint("worker.before_get_definition")
         try:
-            response = await self._stub.GetDefinition(request, timeout=_TIMEOUT_S)
+            response = await self._stub.GetResource(request, timeout=_TIMEOUT_S)
         except grpc.aio.AioRpcError as exc:
             if exc.code() is grpc.StatusCode.NOT_FOUND:
                 raise DefinitionNotFoundError(
@@ -36,7 +39,7 @@ class GrpcDefinitionSource:
             raise grpc_errors.translated("registry", exc) from exc
         faultpoint("worker.after_get_definition")
         try:
-            return definitions.load(response.definition.content)
+            return definitions.load(response.resource.content)
         except ValidationError as exc:
             raise DefinitionNotFoundError(
                 f"version {version} of {definition_id} is in a language this worker cannot read: "

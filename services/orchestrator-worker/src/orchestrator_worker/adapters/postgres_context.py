@@ -9,14 +9,9 @@ from typing import Any
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
+from contracts.catalogue import Catalogue, ParameterType, PostgresConnector, Statement
 from contracts.definitions import ContextEntry
 from orchestrator_worker.domain import values
-from orchestrator_worker.domain.connectors import (
-    Connectors,
-    ParameterType,
-    PostgresConnector,
-    Statement,
-)
 from orchestrator_worker.errors import ConnectorError, ContextUnavailableError, StatementError
 from runtime.errors import ConfigurationError
 from runtime.faultpoints import faultpoint
@@ -49,14 +44,14 @@ _TRANSIENT_CLASSES = frozenset({"08", "28", "40", "53", "55", "57", "58"})
 
 
 class PostgresContextSource:
-    """The context source over the connectors of the file; each pool opens with its first query."""
+    """The context source over the catalogue's connectors; a pool opens with its first query."""
 
     def __init__(
-        self, connectors: Connectors, *, dsn: Callable[[str, PostgresConnector], str]
+        self, catalogue: Catalogue, *, dsn: Callable[[str, PostgresConnector], str]
     ) -> None:
-        """Answer for `connectors`; `dsn(name, connector)` gives the secret when a pool opens."""
+        """Answer for `catalogue`; `dsn(name, connector)` gives the secret when a pool opens."""
         self._connectors = {
-            name: connector.postgres for name, connector in connectors.connectors.items()
+            name: connector.postgres for name, connector in catalogue.connectors.items()
         }
         self._dsn = dsn
         self._pools: dict[str, asyncpg.Pool[asyncpg.Record]] = {}
@@ -64,6 +59,8 @@ class PostgresContextSource:
 
     async def query(self, entry: ContextEntry, parameters: Mapping[str, Any]) -> Any:
         """Return the rows as a list of objects (see `ports.ContextSource`)."""
+        if entry.query is None:
+            raise ConnectorError(f"context {entry.name}: this worker only knows statements")
         name = entry.query.connector
         connector = self._connectors.get(name)
         if connector is None:

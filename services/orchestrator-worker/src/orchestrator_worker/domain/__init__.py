@@ -1,1 +1,1 @@
-"""What needs no I/O: the connectors' configuration and the values that go in and come out."""
+"""What needs no I/O: the values that go in and come out, and what is kept in memory."""

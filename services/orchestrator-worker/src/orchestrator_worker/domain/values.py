@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from contracts import identifiers
-from orchestrator_worker.domain.connectors import Parameter, ParameterType
+from contracts.catalogue import Parameter, ParameterType
 
 _INT64 = 2**63
 

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import pytest
 
+from contracts.catalogue import Parameter, ParameterType
 from orchestrator_worker.domain import values
-from orchestrator_worker.domain.connectors import Parameter, ParameterType
 
 BERLIN = timezone(timedelta(hours=2))
 

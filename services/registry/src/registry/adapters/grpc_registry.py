@@ -1,25 +1,24 @@
-"""The registry's gRPC edge: messages to use cases and back, errors to statuses, once, here."""
+"""The registry's gRPC edge: requests to use cases and back, each change counted and logged."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Any
 
 import grpc
 
-from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
+from backbone.registry.v1 import registry_pb2 as pb
+from backbone.registry.v1 import registry_pb2_grpc
 from contracts.roles import Role
 from contracts.telemetry import Attribute, Metric
-from registry.domain.versioning import DefinitionVersion
-from registry.errors import (
-    DefinitionNotFoundError,
-    EtagMismatchError,
-    InvalidDefinitionError,
-    InvalidRequestError,
-    NamespaceNotServedError,
-    RequestIdReusedError,
-)
-from registry.service.definitions import Bookmark, DefinitionService, SnapshotStart
-from rules.checks import Problem
-from runtime import authorisation, identity, logs, rpcerrors, telemetry
+from registry.adapters import messages, requests, statuses
+from registry.adapters.rendered import Rendered
+from registry.domain.planning import Action
+from registry.domain.resources import Resource
+from registry.service.drift import DriftService
+from registry.service.outcomes import Altered, ApplyOutcome
+from registry.service.resources import ResourceService
+from runtime import authorisation, identity, logs, telemetry
 from runtime.grpcserver import Service
 
 NAME = "backbone.registry.v1.RegistryService"
@@ -28,191 +27,273 @@ _READERS = {Role.VIEWER, Role.OPERATOR, Role.AUTHOR, Role.SERVICE}
 POLICY = authorisation.policy(
     NAME,
     {
-        "ApplyDefinition": {Role.AUTHOR},
-        "GetDefinition": _READERS,
-        "ListDefinitions": _READERS,
-        "WatchDefinitions": {Role.SERVICE, Role.VIEWER},
+        "ApplyResources": {Role.AUTHOR},
+        "ActivateVersion": {Role.AUTHOR},
+        "RetireResource": {Role.AUTHOR},
+        "DisableDefinition": {Role.AUTHOR, Role.OPERATOR},
+        "EnableDefinition": {Role.AUTHOR, Role.OPERATOR},
+        "GetResource": _READERS,
+        "ListResources": _READERS,
+        "ListChanges": _READERS,
+        "DiffVersions": _READERS,
+        "WatchResources": {Role.SERVICE, Role.VIEWER, Role.OPERATOR},
+        "GetDrift": {Role.VIEWER, Role.OPERATOR},
     },
 )
 
-# Problems travel in the trailing metadata, of which clients take 8 KiB: base64, percent-encoding of
-# the message and all.
-_MAX_DETAIL_BYTES = 3600
-_MAX_TEXT = 300
-_MAX_MESSAGE = 200
+_FOUND_BYTES = 64 * 1024 * 1024
+_TOLD_BYTES = 16 * 1024 * 1024
+
 _log = logs.get_logger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
     """`RegistryService` over the use cases."""
 
-    def __init__(self, service: DefinitionService) -> None:
+    def __init__(self, service: ResourceService, drift: DriftService) -> None:
         self._service = service
+        self._drift = drift
+        # Readers ask for the same, and watchers are told the same: the mirror's own objects.
+        self._found = Rendered(messages.get_response, max_bytes=_FOUND_BYTES)
+        self._told = Rendered(messages.watch_response, max_bytes=_TOLD_BYTES)
         self._applies = telemetry.meter(__name__).create_counter(
             Metric.REGISTRY_APPLIES, description="Applied documents by outcome."
         )
 
-    async def ApplyDefinition(  # noqa: N802 - the proto's name
-        self,
-        request: registry_pb2.ApplyDefinitionRequest,
-        context: grpc.aio.ServicerContext[
-            registry_pb2.ApplyDefinitionRequest, registry_pb2.ApplyDefinitionResponse
-        ],
-    ) -> registry_pb2.ApplyDefinitionResponse:
-        """Store a document as the next version."""
+    async def ApplyResources(  # noqa: N802 - the proto's name
+        self, request: pb.ApplyResourcesRequest, context: Context
+    ) -> pb.ApplyResourcesResponse:
+        """Validate documents together, and store what changed."""
         del context
         actor = identity.current_identity().subject
-        outcome = "refused"
+        outcome: ApplyOutcome | None = None
         try:
-            with _statuses():
-                applied = await self._service.apply(
-                    request.document,
+            with statuses.told():
+                outcome = await self._service.apply(
+                    requests.sources(request),
+                    namespace=request.namespace,
                     actor=actor,
                     reason=request.reason,
-                    etag=request.etag,
-                    request_id=request.request_id,
                     validate_only=request.validate_only,
-                )
-            outcome = "validated" if request.validate_only else "unchanged"
-            if applied.changed:
-                outcome = "applied"
-                _log.info(
-                    "definition_applied",
-                    namespace=applied.version.namespace,
-                    definition_id=applied.version.definition_id,
-                    version=applied.version.version,
-                    revision=applied.version.revision,
-                    actor=actor,
+                    prune=requests.prune(request),
+                    plan_sha256=request.plan_sha256,
+                    request_id=request.request_id,
                 )
         finally:
-            self._applies.add(1, {Attribute.OUTCOME: outcome})
-        return registry_pb2.ApplyDefinitionResponse(
-            definition=_message(applied.version), changed=applied.changed
-        )
+            self._count(request, outcome)
+        if not request.validate_only:
+            for row in outcome.results:
+                if row.action is not Action.UNCHANGED:
+                    _log_change(row.resource)
+        # A thousand documents with all their differences: too long for the event loop.
+        return await asyncio.to_thread(messages.apply_response, outcome)
 
-    async def GetDefinition(  # noqa: N802 - the proto's name
-        self,
-        request: registry_pb2.GetDefinitionRequest,
-        context: grpc.aio.ServicerContext[
-            registry_pb2.GetDefinitionRequest, registry_pb2.GetDefinitionResponse
-        ],
-    ) -> registry_pb2.GetDefinitionResponse:
+    async def GetResource(  # noqa: N802 - the proto's name
+        self, request: pb.GetResourceRequest, context: Context
+    ) -> pb.GetResourceResponse:
         """Return one version."""
         del context
-        with _statuses():
-            version = await self._service.get(
-                request.namespace, request.definition_id, request.version
+        with statuses.told():
+            found = await self._service.get(
+                request.namespace,
+                requests.kind(request.kind),
+                request.resource_id,
+                version=request.version,
+                as_of=requests.moment(request, "as_of"),
             )
-        return registry_pb2.GetDefinitionResponse(definition=_message(version))
+        return self._found.of(found)
 
-    async def ListDefinitions(  # noqa: N802 - the proto's name
-        self,
-        request: registry_pb2.ListDefinitionsRequest,
-        context: grpc.aio.ServicerContext[
-            registry_pb2.ListDefinitionsRequest, registry_pb2.ListDefinitionsResponse
-        ],
-    ) -> registry_pb2.ListDefinitionsResponse:
-        """Return a page of active definitions."""
+    async def ListResources(  # noqa: N802 - the proto's name
+        self, request: pb.ListResourcesRequest, context: Context
+    ) -> pb.ListResourcesResponse:
+        """Return a page of current versions."""
         del context
-        with _statuses():
+        with statuses.told():
+            masked = requests.mask(request.read_mask)
             page = await self._service.list(
-                request.namespace, page_size=request.page_size, page_token=request.page_token
+                request.namespace,
+                requests.kind(request.kind),
+                page_size=request.page_size,
+                page_token=request.page_token,
+                as_of=requests.moment(request, "as_of"),
+                show_retired=request.show_retired,
+                owner=request.owner,
             )
-        return registry_pb2.ListDefinitionsResponse(
-            definitions=[_message(version) for version in page.versions],
+        return pb.ListResourcesResponse(
+            resources=[masked(messages.resource(found)) for found in page.resources],
             next_page_token=page.next_token,
         )
 
-    async def WatchDefinitions(  # noqa: N802 - the proto's name
-        self,
-        request: registry_pb2.WatchDefinitionsRequest,
-        context: grpc.aio.ServicerContext[
-            registry_pb2.WatchDefinitionsRequest, registry_pb2.WatchDefinitionsResponse
-        ],
-    ) -> AsyncIterator[registry_pb2.WatchDefinitionsResponse]:
-        """Stream the active definitions, then every change."""
+    async def ListChanges(  # noqa: N802 - the proto's name
+        self, request: pb.ListChangesRequest, context: Context
+    ) -> pb.ListChangesResponse:
+        """Return a page of what happened."""
         del context
-        with _statuses():
-            async for change in self._service.watch(
-                request.namespace, after_revision=request.after_revision
-            ):
-                match change:
-                    case SnapshotStart():
-                        response = registry_pb2.WatchDefinitionsResponse(
-                            snapshot_start=registry_pb2.SnapshotStart()
-                        )
-                    case Bookmark(revision):
-                        response = registry_pb2.WatchDefinitionsResponse(
-                            bookmark=registry_pb2.Bookmark(revision=revision)
-                        )
-                    case DefinitionVersion():
-                        response = registry_pb2.WatchDefinitionsResponse(active=_message(change))
-                yield response
+        with statuses.told():
+            page = await self._service.history(
+                request.namespace,
+                requests.kind_or_all(request.kind),
+                request.resource_id,
+                page_size=request.page_size,
+                page_token=request.page_token,
+            )
+        return pb.ListChangesResponse(
+            changes=[messages.change(change) for change in page.changes],
+            next_page_token=page.next_token,
+        )
+
+    async def DiffVersions(  # noqa: N802 - the proto's name
+        self, request: pb.DiffVersionsRequest, context: Context
+    ) -> pb.DiffVersionsResponse:
+        """Return what differs in meaning."""
+        del context
+        with statuses.told():
+            diff = await self._service.diff(
+                request.namespace,
+                requests.kind(request.kind),
+                request.resource_id,
+                from_version=request.from_version,
+                to_version=request.to_version,
+            )
+        return messages.diff_response(diff)
+
+    async def ActivateVersion(  # noqa: N802 - the proto's name
+        self, request: pb.ActivateVersionRequest, context: Context
+    ) -> pb.ActivateVersionResponse:
+        """Make a stored version the current one again."""
+        del context
+        with statuses.told():
+            altered = await self._service.activate(
+                request.namespace,
+                requests.kind(request.kind),
+                request.resource_id,
+                version=request.version,
+                etag=request.etag,
+                request_id=request.request_id,
+                actor=identity.current_identity().subject,
+                reason=request.reason,
+            )
+        return pb.ActivateVersionResponse(resource=_altered(altered), changed=altered.changed)
+
+    async def DisableDefinition(  # noqa: N802 - the proto's name
+        self, request: pb.DisableDefinitionRequest, context: Context
+    ) -> pb.DisableDefinitionResponse:
+        """Start no more runs of a definition."""
+        del context
+        with statuses.told():
+            altered = await self._service.disable(
+                request.namespace,
+                request.definition_id,
+                etag=request.etag,
+                request_id=request.request_id,
+                actor=identity.current_identity().subject,
+                reason=request.reason,
+            )
+        return pb.DisableDefinitionResponse(resource=_altered(altered), changed=altered.changed)
+
+    async def EnableDefinition(  # noqa: N802 - the proto's name
+        self, request: pb.EnableDefinitionRequest, context: Context
+    ) -> pb.EnableDefinitionResponse:
+        """Start runs of a definition again."""
+        del context
+        with statuses.told():
+            altered = await self._service.enable(
+                request.namespace,
+                request.definition_id,
+                etag=request.etag,
+                request_id=request.request_id,
+                actor=identity.current_identity().subject,
+                reason=request.reason,
+            )
+        return pb.EnableDefinitionResponse(resource=_altered(altered), changed=altered.changed)
+
+    async def RetireResource(  # noqa: N802 - the proto's name
+        self, request: pb.RetireResourceRequest, context: Context
+    ) -> pb.RetireResourceResponse:
+        """Take a resource out of use."""
+        del context
+        with statuses.told():
+            altered = await self._service.retire(
+                request.namespace,
+                requests.kind(request.kind),
+                request.resource_id,
+                etag=request.etag,
+                request_id=request.request_id,
+                actor=identity.current_identity().subject,
+                reason=request.reason,
+            )
+        return pb.RetireResourceResponse(resource=_altered(altered), changed=altered.changed)
+
+    async def WatchResources(  # noqa: N802 - the proto's name
+        self, request: pb.WatchResourcesRequest, context: Context
+    ) -> AsyncIterator[pb.WatchResourcesResponse]:
+        """Stream the resources of a namespace, then every change."""
+        del context
+        with statuses.told():
+            kinds = [requests.kind(kind, field="kinds") for kind in request.kinds]
+            items = self._service.watch(
+                request.namespace, after_revision=request.after_revision, kinds=kinds
+            )
+            async with aclosing(items):
+                async for item in items:
+                    if isinstance(item, Resource):
+                        yield self._told.of(item)
+                    else:
+                        yield messages.sign(item)
+
+    async def GetDrift(  # noqa: N802 - the proto's name
+        self, request: pb.GetDriftRequest, context: Context
+    ) -> pb.GetDriftResponse:
+        """Compare what is applied with what ledger and Temporal have."""
+        del context
+        with statuses.told():
+            report = await self._drift.report(request.namespace)
+        return messages.drift_response(report)
+
+    def _count(self, request: pb.ApplyResourcesRequest, outcome: ApplyOutcome | None) -> None:
+        if outcome is None or outcome.problems:
+            self._applies.add(len(request.documents) or 1, {Attribute.OUTCOME: "refused"})
+            return
+        for told in _outcomes(outcome, validate_only=request.validate_only):
+            self._applies.add(1, {Attribute.OUTCOME: told})
 
 
-def grpc_service(service: DefinitionService) -> Service:
+def grpc_service(service: ResourceService, drift: DriftService) -> Service:
     """Return what a gRPC server needs to serve the registry."""
     return Service(
         name=NAME,
         add=registry_pb2_grpc.add_RegistryServiceServicer_to_server,
-        servicer=RegistryServicer(service),
+        servicer=RegistryServicer(service, drift),
         policy=POLICY,
     )
 
 
-@contextmanager
-def _statuses() -> Iterator[None]:
-    try:
-        yield
-    except InvalidDefinitionError as exc:
-        raise rpcerrors.InvalidArgumentError(
-            _summary(exc), detail=_invalid_definition(exc.problems)
-        ) from exc
-    except InvalidRequestError as exc:
-        raise rpcerrors.InvalidArgumentError(str(exc)) from exc
-    except (DefinitionNotFoundError, NamespaceNotServedError) as exc:
-        raise rpcerrors.NotFoundError(str(exc)) from exc
-    except EtagMismatchError as exc:
-        raise rpcerrors.AbortedError(str(exc)) from exc
-    except RequestIdReusedError as exc:
-        raise rpcerrors.AlreadyExistsError(str(exc)) from exc
+def _outcomes(outcome: ApplyOutcome, *, validate_only: bool) -> Sequence[str]:
+    if validate_only:
+        return ["validated"] * len(outcome.results)
+    return [
+        {Action.UNCHANGED: "unchanged", Action.PRUNE: "pruned"}.get(row.action, "applied")
+        for row in outcome.results
+    ]
 
 
-def _summary(exc: InvalidDefinitionError) -> str:
-    if len(exc.problems) == 1:
-        return _cut(str(exc), _MAX_MESSAGE)
-    return _cut(f"the definition has {len(exc.problems)} problems: {exc}", _MAX_MESSAGE)
+def _altered(altered: Altered) -> pb.Resource:
+    if altered.changed:
+        _log_change(altered.resource)
+    return messages.resource(altered.resource)
 
 
-def _invalid_definition(problems: Sequence[Problem]) -> registry_pb2.InvalidDefinition:
-    message = registry_pb2.InvalidDefinition()
-    for told, problem in enumerate(problems):
-        added = message.problems.add(
-            path=_cut(problem.path, _MAX_TEXT), message=_cut(problem.message, _MAX_TEXT)
-        )
-        if message.ByteSize() > _MAX_DETAIL_BYTES and told > 0:
-            added.path = ""
-            added.message = f"and {len(problems) - told} more"
-            break
-    return message
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"
-
-
-def _message(version: DefinitionVersion) -> registry_pb2.Definition:
-    message = registry_pb2.Definition(
-        namespace=version.namespace,
-        definition_id=version.definition_id,
-        version=version.version,
-        content=version.content,
-        content_sha256=version.content_sha256,
-        etag=version.etag,
-        applied_by=version.applied_by,
-        reason=version.reason,
-        revision=version.revision,
+def _log_change(resource: Resource) -> None:
+    latest = resource.latest
+    _log.info(
+        "resource_changed",
+        namespace=resource.namespace,
+        kind=resource.key.kind.value,
+        resource_id=resource.key.resource_id,
+        change=latest.change.value,
+        version=latest.version,
+        revision=latest.revision,
+        actor=latest.actor,
     )
-    if version.applied_at is not None:
-        message.applied_at.FromDatetime(version.applied_at)
-    return message

@@ -6,7 +6,7 @@ times are given as calendars in UTC, never as cron text, which Temporal reads di
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -17,6 +17,7 @@ from temporalio.client import (
     ScheduleAlreadyRunningError,
     ScheduleCalendarSpec,
     ScheduleIntervalSpec,
+    ScheduleListSchedule,
     ScheduleOverlapPolicy,
     SchedulePolicy,
     ScheduleRange,
@@ -29,7 +30,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contracts import identifiers, names
 from contracts.runs import TickInput
-from registry.domain.materialisation import Wakeup
+from registry.domain.materialisation import Tampered, Wakeup
 from registry.errors import MaterialisationError, NeighbourUnavailableError
 from rules.schedules import Span, WakeCalendar
 
@@ -38,21 +39,27 @@ _TICK_EXECUTION_TIMEOUT = timedelta(hours=24)
 _TICK_TASK_TIMEOUT = timedelta(seconds=5)
 _RPC_TIMEOUT = timedelta(seconds=10)
 _REFUSALS = frozenset({RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION})
-_NOTE = re.compile(r"^backbone ([a-z2-7]{26})$")
+_NOTE = re.compile(r"^backbone ([a-z2-7]{26}) ([a-z2-7]{26})$")
+
+# A list holds no more of a spec's calendars and intervals than that.
+_LISTED = 10
 
 
 class TemporalWakeupClock:
     """The Schedules of one Temporal namespace whose ids are ours.
 
-    What a Schedule was made from is a fingerprint in its note: equal ones are left alone, and one
-    that somebody has paused by hand (which changes the note) is made right again.
+    What a Schedule was made from is a fingerprint in its note, beside a seal over what was written:
+    equal ones are left alone, and one that somebody has paused, which changes the note, or edited,
+    which breaks the seal, is made right again.
     """
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     async def fingerprints(self, namespace: str) -> dict[str, str]:
-        """Return the fingerprint of each definition that is woken; Temporal lists with some delay.
+        """Return the fingerprint of each definition that is woken, or how it was `Tampered` with.
+
+        Temporal lists with some delay.
 
         Raises:
             NeighbourUnavailableError: Temporal does not answer.
@@ -66,8 +73,7 @@ class TemporalWakeupClock:
                 definition_id = identifiers.definition_of_schedule(listed.id)
                 if definition_id is None:
                     continue
-                note = listed.schedule.state.note if listed.schedule is not None else None
-                found[definition_id] = _fingerprint_in(note)
+                found[definition_id] = _fingerprint_of(listed.schedule)
         return found
 
     async def put(self, wakeup: Wakeup, *, at_once: bool) -> None:
@@ -96,7 +102,7 @@ class TemporalWakeupClock:
 
         def replace(present: ScheduleUpdateInput) -> ScheduleUpdate | None:
             nonlocal changed
-            changed = _fingerprint_in(present.description.schedule.state.note) != wakeup.fingerprint
+            changed = _fingerprint_of(present.description.schedule) != wakeup.fingerprint
             return ScheduleUpdate(schedule) if changed else None
 
         handle = self._client.get_schedule_handle(identifiers.schedule_id(wakeup.definition_id))
@@ -136,33 +142,72 @@ def _errors() -> Iterator[None]:
         raise NeighbourUnavailableError("Temporal", str(exc)) from exc
 
 
-def _fingerprint_in(note: str | None) -> str:
-    match = _NOTE.match(note or "")
-    return match.group(1) if match else ""
+def _fingerprint_of(schedule: Schedule | ScheduleListSchedule | None) -> str:
+    if schedule is None:
+        return Tampered.EDITED
+    action = schedule.action
+    workflow = str(getattr(action, "workflow", ""))
+    match = _NOTE.match(schedule.state.note or "")
+    if match is not None:
+        fingerprint, seal = match.groups()
+        if seal == _seal(fingerprint, workflow, schedule.spec, paused=schedule.state.paused):
+            return fingerprint
+    return Tampered.PAUSED if schedule.state.paused else Tampered.EDITED
+
+
+def _seal(fingerprint: str, workflow: str, spec: ScheduleSpec, *, paused: bool) -> str:
+    """Return a hash over what a list tells of a Schedule."""
+    others = (spec.start_at, spec.end_at, spec.jitter or timedelta(0), spec.time_zone_name or "UTC")
+    return identifiers.short_hash(
+        fingerprint,
+        workflow,
+        str(paused),
+        repr([str(other) for other in others]),
+        *(_told(calendar) for calendar in spec.calendars[:_LISTED]),
+        *(f"{part.every} {part.offset or timedelta(0)}" for part in spec.intervals[:_LISTED]),
+        *(f"not {_told(calendar)}" for calendar in spec.skip[:_LISTED]),
+    )
+
+
+def _told(calendar: ScheduleCalendarSpec) -> str:
+    fields: Iterable[Sequence[ScheduleRange]] = (
+        calendar.second,
+        calendar.minute,
+        calendar.hour,
+        calendar.day_of_month,
+        calendar.month,
+        calendar.year,
+        calendar.day_of_week,
+    )
+    return repr([[(part.start, part.end, part.step) for part in ranges] for ranges in fields])
 
 
 def _schedule(wakeup: Wakeup) -> Schedule:
+    workflow = names.Workflow.SCHEDULED_TICK.value
+    spec = ScheduleSpec(
+        calendars=[_calendar(part) for spec in wakeup.specs for part in spec.calendars],
+        intervals=[
+            ScheduleIntervalSpec(every=part.every)
+            for spec in wakeup.specs
+            for part in spec.intervals
+        ],
+    )
+    paused = not wakeup.enabled
+    seal = _seal(wakeup.fingerprint, workflow, spec, paused=paused)
     return Schedule(
         action=ScheduleActionStartWorkflow(
-            names.Workflow.SCHEDULED_TICK.value,
+            workflow,
             TickInput(namespace=wakeup.namespace, definition_id=wakeup.definition_id),
             id=identifiers.tick_workflow_id(wakeup.definition_id),
             task_queue=names.TICK_TASK_QUEUE,
             execution_timeout=_TICK_EXECUTION_TIMEOUT,
             task_timeout=_TICK_TASK_TIMEOUT,
         ),
-        spec=ScheduleSpec(
-            calendars=[_calendar(part) for spec in wakeup.specs for part in spec.calendars],
-            intervals=[
-                ScheduleIntervalSpec(every=part.every)
-                for spec in wakeup.specs
-                for part in spec.intervals
-            ],
-        ),
+        spec=spec,
         policy=SchedulePolicy(
             overlap=ScheduleOverlapPolicy.ALLOW_ALL, catchup_window=_CATCHUP_WINDOW
         ),
-        state=ScheduleState(note=f"backbone {wakeup.fingerprint}", paused=not wakeup.enabled),
+        state=ScheduleState(note=f"backbone {wakeup.fingerprint} {seal}", paused=paused),
     )
 
 

@@ -1,56 +1,89 @@
 """Bytes that a person wrote to a JSON document, by rules that surprise nobody.
 
-YAML is read by the types of its 1.2 core schema: `on`, `no` and `2026-01-01` are text, as they are
-in JSON. What lets a small document mean a large or an ambiguous one (anchors, aliases, tags, keys
-that appear twice) is refused, and everything refused is told at once, with path and line.
+Everything that is unclear in a text is told at once, and what is around it can still be read.
 """
 
-import math
+import functools
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import yaml
 
 from contracts import strictjson
 from contracts.rejections import EventRejectedError, Reason
-from registry.errors import InvalidDefinitionError
-from rules.checks import Problem
+from registry.domain import tokens
+from registry.domain.positions import MAX_DEPTH, Positions, join
+from registry.domain.tokens import Form, Token
 
 MAX_DOCUMENT_BYTES = 256 * 1024
-MAX_DEPTH = 64
+MAX_FAULTS = 1001
+"""One more than is told, so that it is seen that there is more."""
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_INT64 = 2**63
-_WORDS = (
-    dict.fromkeys(("", "~", "null", "Null", "NULL"))
-    | dict.fromkeys(("true", "True", "TRUE"), True)
-    | dict.fromkeys(("false", "False", "FALSE"), False)
-)
-_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_BEGINS_AS_JSON = re.compile(r'\s*\{\s*["}]')
+_NOT_IN_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def read(raw: bytes) -> dict[str, Any]:
+class Fault(NamedTuple):
+    """Something unclear in a text; `known` is False when the value there stands in for another."""
+
+    steps: tuple[str | int, ...]
+    message: str
+    line: int
+    column: int
+    known: bool = True
+
+    @property
+    def path(self) -> str:
+        """Where it is: spec.rules[0].when."""
+        return functools.reduce(join, self.steps, "")
+
+
+class UnreadableError(Exception):
+    """The text gives no document: `faults` says why."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("; ".join(fault.message for fault in faults))
+        self.faults = tuple(faults)
+
+
+class NotYamlError(UnreadableError):
+    """The text does not follow YAML's grammar."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """One JSON object as it was written; with `faults` it is not what its author meant."""
+
+    value: dict[str, Any]
+    text: str
+    faults: tuple[Fault, ...]
+    _tokens: Callable[[str], Iterator[Token]]
+
+    @cached_property
+    def positions(self) -> Positions:
+        """Lines and columns, read from the text when they are first asked for."""
+        return Positions(self._tokens(self.text))
+
+
+def read(raw: bytes) -> Document:
     """Return the one JSON object that `raw` holds, as JSON or as YAML.
 
     Raises:
-        InvalidDefinitionError: it is too large, unreadable or ambiguous; all reasons at once, as
-            far as the text can be read.
+        UnreadableError: it is too large, or there is no object to be read from it.
     """
     if len(raw) > MAX_DOCUMENT_BYTES:
-        raise _refusal(f"the document has {len(raw)} bytes, more than {MAX_DOCUMENT_BYTES}")
+        raise _unreadable(f"the document has {len(raw)} bytes, more than {MAX_DOCUMENT_BYTES}")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
-        raise _refusal(f"byte {exc.start} of the document is not UTF-8") from exc
-    document = _read_json(text) if text.lstrip().startswith("{") else _read_yaml(text)
-    if not isinstance(document, dict):
-        raise _refusal(f"a definition is an object, not {kind(document)}")
-    return document
+        before = raw[: exc.start].decode("utf-8-sig")
+        raise _unreadable(f"byte {exc.start} of the document is not UTF-8", before) from exc
+    # A brace opens YAML's flow style as well.
+    return _read_json(text) if text.lstrip().startswith("{") else _read_yaml(text)
 
 
 def kind(value: Any) -> str:
@@ -60,55 +93,68 @@ def kind(value: Any) -> str:
     return names.get(type(value), type(value).__name__)
 
 
-def join(path: str, key: str | int) -> str:
-    """Return the path of `key` inside `path`: spec.rules[0].when."""
-    if isinstance(key, int):
-        return f"{path}[{key}]"
-    if not _PLAIN_KEY.fullmatch(key):
-        shown = key if len(key) <= 80 else key[:79] + "…"
-        return f"{path}[{shown!r}]"
-    return f"{path}.{key}" if path else key
+def _unreadable(message: str, before: str = "") -> UnreadableError:
+    """Return the error for what is wrong after `before`."""
+    line = before.count("\n") + 1
+    return UnreadableError([Fault((), message, line, len(before) - before.rfind("\n"))])
 
 
-def _refusal(message: str, path: str = "") -> InvalidDefinitionError:
-    return InvalidDefinitionError([Problem(path, message)])
-
-
-def _read_json(text: str) -> Any:
+def _read_json(text: str) -> Document:
     try:
-        return strictjson.parse(text.encode())
+        value = strictjson.parse(text.encode(), max_depth=MAX_DEPTH)
+        return Document(value, text, (), tokens.of_json)
     except EventRejectedError as exc:
-        refusal = _refusal(f"the document is not JSON that can be used: {exc.detail}")
-        if exc.reason is not Reason.MALFORMED_JSON:
-            raise refusal from exc
-    # A brace opens YAML's flow style as well.
+        if exc.reason is Reason.TOO_DEEP:
+            if _BEGINS_AS_JSON.match(text) is None:
+                return _read_yaml(text)
+            # Whether the rest follows the grammar is not looked at any more.
+            _read(text, tokens.of_json)
+            raise _unreadable(f"nested deeper than {MAX_DEPTH} levels") from exc
+    if (malformed := _malformed_json(text)) is not None:
+        try:
+            return _read_yaml(text)
+        except NotYamlError:
+            if _BEGINS_AS_JSON.match(text) is None:
+                raise
+            raise malformed from None
+    return _read(text, tokens.of_json)
+
+
+def _malformed_json(text: str) -> UnreadableError | None:
     try:
-        return _read_yaml(text)
-    except _UnreadableError:
-        raise refusal from None
+        # Numbers are left alone: only the grammar is asked for.
+        json.loads(text, parse_int=len, parse_float=len, parse_constant=len)
+    except json.JSONDecodeError as exc:
+        return _unreadable(tokens.not_json(exc), text[: exc.pos])
+    return None
 
 
-class _UnreadableError(InvalidDefinitionError):
-    """The text is not YAML."""
-
-
-def _read_yaml(text: str) -> Any:
-    reader = _YamlReader()
+def _read_yaml(text: str) -> Document:
+    if unusable := _NOT_IN_YAML.search(text):
+        message = f"the character U+{ord(unusable.group()):04X} cannot stand in YAML"
+        raise NotYamlError(_unreadable(message, text[: unusable.start()]).faults)
     try:
-        document = reader.read(yaml.parse(text, Loader=_Loader))
+        return _read(text, tokens.of_yaml)
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         what = ", ".join(part for part in (exc.context, exc.problem) if part)
-        raise _UnreadableError(
-            [*reader.problems, Problem("", f"the document is not YAML{where}: {what}")]
-        ) from exc
+        line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+        fault = Fault((), f"the document is not YAML: {what}", line, column)
+        raise NotYamlError([fault]) from exc
     except yaml.YAMLError as exc:
         what = " ".join(str(exc).split())
-        raise _UnreadableError([Problem("", f"the document is not YAML: {what}")]) from exc
-    if reader.problems:
-        raise InvalidDefinitionError(reader.problems)
-    return document
+        raise NotYamlError([Fault((), f"the document is not YAML: {what}", 1, 1)]) from exc
+
+
+def _read(text: str, tokenize: Callable[[str], Iterator[Token]]) -> Document:
+    builder = _Builder()
+    stopped = builder.build(tokenize(text))
+    if stopped:
+        raise UnreadableError(builder.faults)
+    if not isinstance(builder.document, dict):
+        fault = Fault((), f"a resource is an object, not {kind(builder.document)}", 1, 1)
+        raise UnreadableError([*builder.faults, fault])
+    return Document(builder.document, text, tuple(builder.faults), tokenize)
 
 
 @dataclass
@@ -116,71 +162,64 @@ class _Container:
     """A list or an object that is being read, with the key that waits for its value."""
 
     value: dict[str, Any] | list[Any]
-    path: str
+    steps: tuple[str | int, ...]
     key: str | None = None
     lines: dict[str, int] = field(default_factory=dict)
 
 
-class _YamlReader:
-    """Builds a document from parser events: nothing recurses, so that depth costs no stack."""
+class _Builder:
+    """Builds a document from tokens: nothing recurses, so that depth costs no stack."""
 
     def __init__(self) -> None:
-        self.problems: list[Problem] = []
+        self.faults: list[Fault] = []
+        self.document: Any = None
         self._open: list[_Container] = []
-        self._document: Any = None
-        self._documents = 0
 
-    def read(self, events: Iterator[Any]) -> Any:
-        for event in events:
-            match event:
-                case yaml.DocumentStartEvent():
-                    self._documents += 1
-                    if self._documents == 2:
-                        self._refuse(event, "a second document begins: write one definition a file")
-                        break
-                case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
-                    if len(self._open) == MAX_DEPTH:
-                        self._refuse(event, f"nested deeper than {MAX_DEPTH} levels")
-                        break
-                    self._enter(event)
-                case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
-                    self._open.pop()
-                case yaml.ScalarEvent():
-                    self._scalar(event)
-                case yaml.AliasEvent():
-                    self._refuse(event, f"aliases (*{event.anchor}) are not taken: write it out")
-                    self._place(None)
-        return self._document
+    def build(self, stream: Iterator[Token]) -> bool:
+        """Read until the end, or return True where nothing more can be read."""
+        for token in stream:
+            for message in token.faults:
+                self._fault(token, message)
+            if token.form is Form.STOP or len(self.faults) >= MAX_FAULTS:
+                return True
+            if token.form is Form.END:
+                self._open.pop()
+            elif token.form is Form.SCALAR:
+                self._scalar(token)
+            elif len(self._open) == MAX_DEPTH:
+                self._fault(token, f"nested deeper than {MAX_DEPTH} levels")
+                return True
+            else:
+                self._enter(token)
+        return False
 
-    def _enter(self, event: Any) -> None:
-        value: dict[str, Any] | list[Any]
-        value = {} if isinstance(event, yaml.MappingStartEvent) else []
-        self._check_node(event)
-        path = self._path()
+    def _enter(self, token: Token) -> None:
+        value: dict[str, Any] | list[Any] = {} if token.form is Form.OBJECT else []
+        steps = self._steps()
         if self._expects_key():
-            self._refuse(event, "a key is text, not a list or an object")
+            self._fault(token, "a key is text, not a list or an object")
         self._place(value)
-        self._open.append(_Container(value, path))
+        self._open.append(_Container(value, steps))
 
     def _expects_key(self) -> bool:
         inside = self._open[-1] if self._open else None
         return inside is not None and isinstance(inside.value, dict) and inside.key is None
 
-    def _scalar(self, event: Any) -> None:
-        self._check_node(event)
-        if self._expects_key():
-            inside = self._open[-1]
-            inside.key = self._text(event)
-            line = event.start_mark.line + 1
-            if (first := inside.lines.get(inside.key)) is not None:
-                self._refuse(event, f"the key appears twice; the first is in line {first}")
-            inside.lines.setdefault(inside.key, line)
+    def _scalar(self, token: Token) -> None:
+        if not self._expects_key():
+            self._place(token.value if token.known else None)
             return
-        self._place(self._value(event))
+        inside = self._open[-1]
+        inside.key = token.text or ""
+        if token.text is None:
+            return
+        if (first := inside.lines.get(token.text)) is not None:
+            self._fault(token, f"the key appears twice; the first is in line {first}")
+        inside.lines.setdefault(token.text, token.line)
 
     def _place(self, value: Any) -> None:
         if not self._open:
-            self._document = value
+            self.document = value
             return
         inside = self._open[-1]
         if isinstance(inside.value, list):
@@ -192,61 +231,14 @@ class _YamlReader:
             inside.value[inside.key] = value
             inside.key = None
 
-    def _check_node(self, event: Any) -> None:
-        if event.anchor is not None:
-            self._refuse(event, f"anchors (&{event.anchor}) are not taken: write it out each time")
-        if event.tag is not None and event.tag != "!":
-            self._refuse(event, f"tags ({event.tag}) are not taken: the types are those of JSON")
-
-    def _value(self, event: Any) -> Any:
-        text = event.value
-        # A plain scalar's style is None or empty, by parser.
-        if event.style or not event.implicit[0]:
-            return self._text(event)
-        if text in _WORDS:
-            return _WORDS[text]
-        if _INT.fullmatch(text):
-            return self._integer(event)
-        if _FLOAT.fullmatch(text):
-            return self._float(event)
-        if _NOT_FINITE.fullmatch(text):
-            self._refuse(event, f"JSON has no number {text}: put it in quotes if it is text")
-        return self._text(event)
-
-    def _integer(self, event: Any) -> int:
-        text = event.value
-        # The length is checked first: int() of a long literal costs quadratic time.
-        if len(text) <= 40:
-            number = int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-            if -_INT64 <= number < _INT64:
-                return number
-        self._refuse(event, f"{text[:40]} is too large for a 64-bit integer")
-        return 0
-
-    def _float(self, event: Any) -> float:
-        value = float(event.value)
-        if math.isfinite(value):
-            return value
-        self._refuse(event, f"{event.value[:40]} is too large for a double")
-        return 0.0
-
-    def _text(self, event: Any) -> str:
-        text: str = event.value
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            self._refuse(event, "the text holds half of a surrogate pair")
-            return ""
-        return text
-
-    def _path(self) -> str:
+    def _steps(self) -> tuple[str | int, ...]:
         if not self._open:
-            return ""
+            return ()
         inside = self._open[-1]
         if isinstance(inside.value, list):
-            return join(inside.path, len(inside.value))
-        return inside.path if inside.key is None else join(inside.path, inside.key)
+            return (*inside.steps, len(inside.value))
+        return inside.steps if inside.key is None else (*inside.steps, inside.key)
 
-    def _refuse(self, event: Any, message: str) -> None:
-        line = event.start_mark.line + 1
-        self.problems.append(Problem(self._path(), f"{message} (line {line})"))
+    def _fault(self, token: Token, message: str) -> None:
+        fault = Fault(self._steps(), message, token.line, token.column, token.known)
+        self.faults.append(fault)

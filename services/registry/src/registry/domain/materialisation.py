@@ -4,25 +4,42 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+
+from pydantic import ValidationError
 
 from contracts import identifiers
-from contracts.definitions import Schedule
-from registry.domain.versioning import DefinitionVersion
+from contracts.definitions import ActivityDefinition, Schedule
+from contracts.resources import ChangeKind, ResourceState
+from registry.domain.resources import Resource
+from registry.errors import MaterialisationError
 from rules import schedules as evaluation
 from rules.schedules import WakeSpec
 
 
+class Tampered(StrEnum):
+    """What stands where a fingerprint would, when a clock is no longer as it was written."""
+
+    PAUSED = "paused"
+    EDITED = "edited"
+
+
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """The schedules that are to count from `effective_from` on; none is an answer too."""
+    """The schedules that are to count from `effective_from` on; none is an answer too.
+
+    `resumed` says that it was enabled by its last change: what was due before waits to be judged.
+    """
 
     namespace: str
     definition_id: str
     version: int
+    revision: int
     schedules: Mapping[str, Schedule]
     task_queue: str
     effective_from: datetime
     enabled: bool
+    resumed: bool
     reason: str
 
 
@@ -37,24 +54,32 @@ class Wakeup:
     fingerprint: str
 
 
-def desired(version: DefinitionVersion) -> Desired:
-    """Return what an active version asks for.
+def desired(resource: Resource) -> Desired:
+    """Return what a definition asks for as of its last change: of a retired one, no schedules.
 
     Raises:
-        ValueError: it was never applied.
+        MaterialisationError: this release cannot read it.
     """
-    if version.applied_at is None:
-        raise ValueError(f"{version.definition_id} was not applied")
-    definition = version.load()
+    try:
+        definition = resource.load()
+    except ValidationError as exc:
+        raise MaterialisationError(
+            f"version {resource.version} cannot be read by this release"
+        ) from exc
+    if not isinstance(definition, ActivityDefinition):
+        raise MaterialisationError(f"a {resource.key.kind} has no schedules")
+    retired = resource.state is ResourceState.RETIRED
     return Desired(
-        namespace=version.namespace,
-        definition_id=version.definition_id,
-        version=version.version,
-        schedules=definition.schedules,
+        namespace=resource.namespace,
+        definition_id=resource.key.resource_id,
+        version=resource.version,
+        revision=resource.revision,
+        schedules={} if retired else definition.schedules,
         task_queue=definition.spec.task_queue,
-        effective_from=version.applied_at,
-        enabled=version.enabled,
-        reason=version.reason,
+        effective_from=resource.latest.at,
+        enabled=resource.state is ResourceState.ACTIVE,
+        resumed=resource.latest.change is ChangeKind.ENABLED,
+        reason=resource.latest.reason,
     )
 
 
@@ -73,16 +98,31 @@ def wakeup(wanted: Desired) -> Wakeup | None:
 
 
 def overdue(wanted: Desired, *, now: datetime) -> bool:
-    """Say whether something was due before now: a clock that is set now would not wake for it."""
-    return wanted.enabled and any(
+    """Say whether something may have been due before now: a clock set now would not wake for it."""
+    if not wanted.enabled:
+        return False
+    return wanted.resumed or any(
         (due := evaluation.next_due(schedule, wanted.effective_from)) is not None and due <= now
         for schedule in wanted.schedules.values()
     )
 
 
+_WAITS = " does not answer"
+
+
+def waits_for(neighbour: str) -> str:
+    """Return what is recorded of a definition while a neighbour is away."""
+    return f"{neighbour}{_WAITS}"
+
+
+def is_waiting(error: str) -> bool:
+    """Say whether a recorded error is a neighbour's absence: what passes by itself."""
+    return error.endswith(_WAITS)
+
+
 def _fingerprint(wanted: Desired, specs: Sequence[WakeSpec]) -> str:
     # To be raised when what is written from the same wake-up changes.
-    layout = 1
+    layout = 2
     return identifiers.short_hash(
         json.dumps([layout, wanted.version, wanted.enabled]), *(repr(spec) for spec in specs)
     )

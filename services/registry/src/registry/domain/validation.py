@@ -1,230 +1,306 @@
-"""From a document to a definition, or to all that is wrong with it, in its author's words."""
+"""From documents to resources, or to all that is wrong with them, in their authors' words.
 
-import difflib
-import types
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+`read` needs nothing but the documents; `check` also needs what surrounds them. Both bound their
+work: whatever is given, the answer is a list of problems, and comes soon.
+"""
 
-from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from contracts import canonical, definitions, identifiers
+from contracts import resources
+from contracts.catalogue import Catalogue
 from contracts.definitions import ActivityDefinition
-from registry.domain import documents
-from registry.errors import InvalidDefinitionError
+from contracts.eventtypes import EventType
+from contracts.kinds import MODEL_OF
+from contracts.kinds import Resource as Content
+from contracts.producers import Producer
+from contracts.resources import ResourceKind
+from registry.domain import documents, salvage, wording
+from registry.domain.documents import Document
+from registry.domain.known_types import KnownTypes
+from registry.domain.resources import Key, Resource
+from registry.domain.salvage import Salvaged, Told
+from registry.domain.shapes import plain
+from registry.errors import Located
 from rules import checks
-from rules.checks import Problem
+from rules.checks import Surroundings
 
+MAX_DOCUMENTS = 1000
+MAX_PROBLEMS = 1000
+MAX_TEXT = 1000
+"""Characters of a path or a message."""
 MAX_CONTENT_BYTES = 240 * 1024
 """Of the canonical form, defaults and all: it has to fit into the event that tells of it."""
 
-_SHAPES = {
-    identifiers.DEFINITION_ID_PATTERN: (
-        "lower-case letters and digits, in parts joined by '.' or '-': billing.overdue-invoices"
-    ),
-    identifiers.NAMESPACE_PATTERN: "lower-case letters and digits, in parts joined by '-': prod",
-    identifiers.NAME_PATTERN: (
-        "lower-case letters and digits, in parts joined by '-' or '_': send_reminder"
-    ),
-    identifiers.TASK_QUEUE_PATTERN: (
-        "lower-case letters and digits, in parts joined by '-', and ends in -tq: billing-tq"
-    ),
-}
-_EXPECTED = {
-    "string_type": "text",
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "list_type": "a list",
-    "dict_type": "an object",
-    "model_type": "an object",
-    "model_attributes_type": "an object",
-}
-_LIMITS = {
-    "string_too_short": "the text is shorter than {min_length} characters",
-    "string_too_long": "the text is longer than {max_length} characters",
-    "too_short": "at least {min_length} is needed",
-    "too_long": "there are more than {max_length}",
-    "greater_than_equal": "the number is less than {ge}",
-    "less_than_equal": "the number is greater than {le}",
-}
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One document as it came, with what problems call it and the etag that its author has seen."""
+
+    name: str
+    content: bytes
+    etag: str = ""
 
 
-def define(document: Mapping[str, Any], *, namespaces: Sequence[str]) -> ActivityDefinition:
-    """Return the definition that `document` is.
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A document whose shape is right; `content` is the canonical form of the resource."""
 
-    Raises:
-        InvalidDefinitionError: it has the wrong shape, cannot run, or belongs to none of the
-            `namespaces`; all problems at once.
+    source: Source
+    namespace: str
+    key: Key
+    resource: Content
+    content: bytes
+    document: Document | None = field(default=None, compare=False, repr=False)
+
+    def located(self, path: str, message: str) -> Located:
+        """Return what is wrong at a path with its place in the text."""
+        line, column = self.document.positions.of(path) if self.document else (0, 0)
+        return Located(self.source.name, _cut(path), _cut(message), line, column)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What could be read of one document; `document` is None when its text could not be."""
+
+    source: Source
+    document: Document | None = None
+    kind: ResourceKind | None = None
+    salvaged: Salvaged = field(default_factory=lambda: Salvaged(None))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a set of documents says: all of it in `parsed`, if there are no problems."""
+
+    parsed: tuple[Parsed, ...]
+    problems: tuple[Located, ...]
+    drafts: tuple[Draft, ...] = ()
+
+
+def read(sources: Sequence[Source], *, namespaces: Sequence[str], namespace: str = "") -> Reading:
+    """Read documents that are to be applied together.
+
+    Their namespace is `namespace`, or the one of the first when that is empty, and one of
+    `namespaces`.
     """
-    definition = _shaped(document)
-    problems = list(checks.problems(definition))
-    namespace = definition.metadata.namespace
-    if namespace not in namespaces:
-        message = f"namespace {namespace!r} is not served here; served: {', '.join(namespaces)}"
-        problems.append(Problem("metadata.namespace", message))
-    if len(definitions.content(definition)) > MAX_CONTENT_BYTES:
-        problems.append(Problem("", f"the definition is larger than {MAX_CONTENT_BYTES} bytes"))
-    if problems:
-        raise InvalidDefinitionError(problems)
-    return definition
-
-
-def _shaped(document: Mapping[str, Any]) -> ActivityDefinition:
-    # By way of JSON, strictly and by the names of the published schema: what an editor marks as
-    # wrong is refused here, and the other way round.
-    try:
-        return ActivityDefinition.model_validate_json(
-            canonical.render(document), strict=True, by_alias=True, by_name=False
+    if len(sources) > MAX_DOCUMENTS:
+        message = (
+            f"there are {len(sources)} documents, more than the {MAX_DOCUMENTS} that are taken"
         )
-    except ValidationError as exc:
-        errors = exc.errors(include_url=False)
-        raise InvalidDefinitionError([_problem(error) for error in errors]) from exc
+        return Reading((), (Located("", "", message),))
+    reader = _Reader(namespaces, namespace)
+    for source in sources:
+        if len(reader.problems) > MAX_PROBLEMS:
+            break
+        reader.read(source)
+    return Reading(tuple(reader.parsed), tuple(reader.problems), tuple(reader.drafts))
 
 
-def _problem(error: ErrorDetails) -> Problem:
-    place = _Place()
-    for step in error["loc"]:
-        place = place.step(step)
-    return Problem(place.path, _sentence(error, place))
+def surroundings(
+    reading: Reading,
+    *,
+    event_types: Mapping[str, Resource],
+    catalogue: Catalogue | None,
+    pruned: Collection[Key] = (),
+) -> Surroundings:
+    """Return what surrounds the documents: what is registered, overlaid by the documents.
 
-
-def _sentence(error: ErrorDetails, place: "_Place") -> str:
-    kind = error["type"]
-    if kind in _EXPECTED:
-        return f"expected {_EXPECTED[kind]}, found {documents.kind(error['input'])}"
-    if kind in _LIMITS:
-        return _LIMITS[kind].format(**error["ctx"])
-    if kind in _SENTENCES:
-        return _SENTENCES[kind](error, place)
-    return f"{_shown(error['input'])} cannot be used: {error['msg']}"
-
-
-def _no_such_field(_error: ErrorDetails, place: "_Place") -> str:
-    return f"there is no field {place.name!r} here{_instead(place.name, place.siblings)}"
-
-
-def _no_such_choice(error: ErrorDetails, place: "_Place") -> str:
-    options = _options(error["ctx"]["expected"])
-    return f"{place.name} cannot be {_shown(error['input'])}{_instead(error['input'], options)}"
-
-
-def _no_such_kind(error: ErrorDetails, _place: "_Place") -> str:
-    field, options = _discriminator(error), _options(error["ctx"]["expected_tags"])
-    tag = error["ctx"]["tag"]
-    return f"{field} cannot be {_shown(tag)}{_instead(tag, options)}"
-
-
-def _kind_missing(error: ErrorDetails, place: "_Place") -> str:
-    if not isinstance(error["input"], dict):
-        return f"expected an object, found {documents.kind(error['input'])}"
-    tags = [tag for member in place.members for tag in _tags(member, _discriminator(error))]
-    return f"{_discriminator(error)} is required: {' or '.join(tags)}"
-
-
-def _wrong_shape(error: ErrorDetails, _place: "_Place") -> str:
-    pattern = error["ctx"]["pattern"]
-    shape = _SHAPES.get(pattern, f"what matches {pattern}")
-    return f"{_shown(error['input'])} cannot be used: write {shape}"
-
-
-_SENTENCES: dict[str, Callable[[ErrorDetails, "_Place"], str]] = {
-    "missing": lambda _, place: f"{place.name} is required",
-    "extra_forbidden": _no_such_field,
-    "literal_error": _no_such_choice,
-    "enum": _no_such_choice,
-    "union_tag_invalid": _no_such_kind,
-    "union_tag_not_found": _kind_missing,
-    "string_pattern_mismatch": _wrong_shape,
-    "value_error": lambda error, _: str(error["ctx"]["error"]),
-}
-
-
-def _discriminator(error: ErrorDetails) -> str:
-    return str(error["ctx"]["discriminator"]).strip("'")
-
-
-def _instead(given: Any, options: Sequence[str]) -> str:
-    by_lower = {option.lower(): option for option in options}
-    close = difflib.get_close_matches(str(given)[:80].lower(), by_lower, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {by_lower[close[0]]!r}?"
-    return f"; possible: {', '.join(options)}" if options else ""
-
-
-def _options(listed: Any) -> list[str]:
-    return [part.strip("' ") for part in str(listed).replace(" or ", ", ").split(", ")]
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:79]}…"
-
-
-class _Place:
-    """A place in the document, with what the language has there.
-
-    Pydantic's locations name the members of unions too; those are no part of a path.
+    While one of them may be an event type of any name, it is not known which types there are.
     """
-
-    def __init__(
-        self,
-        path: str = "",
-        name: str = "the document",
-        expected: Any = ActivityDefinition,
-        siblings: Sequence[str] = (),
-    ) -> None:
-        self.path = path
-        self.name: str = name
-        self.siblings = siblings
-        self._expected = expected
-
-    def step(self, key: str | int) -> "_Place":
-        """Return the place of `key`, or this one when `key` names a member of a union."""
-        expected, discriminator = _plain(self._expected)
-        if discriminator is not None and isinstance(key, str):
-            member = next((m for m in get_args(expected) if key in _tags(m, discriminator)), None)
-            return _Place(self.path, self.name, member, self.siblings)
-        if isinstance(expected, type) and issubclass(expected, BaseModel):
-            fields = {f.alias or name: f for name, f in expected.model_fields.items()}
-            return self._inside(key, fields.get(str(key)), list(fields))
-        if key == "[key]":
-            return self
-        origin = get_origin(expected)
-        arguments = get_args(expected)
-        return self._inside(key, arguments[-1] if origin in (list, dict) else None, [])
-
-    @property
-    def members(self) -> tuple[Any, ...]:
-        """The models of the union that is expected here."""
-        return get_args(_plain(self._expected)[0])
-
-    def _inside(self, key: str | int, expected: Any, siblings: Sequence[str]) -> "_Place":
-        return _Place(documents.join(self.path, key), str(key), expected, siblings)
+    if any(map(_may_be_any_event_type, reading.drafts)):
+        return Surroundings(catalogue=catalogue)
+    own: dict[str, EventType | None] = {}
+    for draft in reading.drafts:
+        found = draft.salvaged.resource
+        if isinstance(found, EventType):
+            own[found.metadata.id] = found if draft.salvaged.whole else None
+    gone = {key.resource_id for key in pruned if key.kind is ResourceKind.EVENT_TYPE}
+    known = KnownTypes(event_types, own=own, gone=gone)
+    return Surroundings(event_types=known, catalogue=catalogue)
 
 
-def _plain(expected: Any) -> tuple[Any, str | None]:
-    """Return a type without annotations and None, and the field that tells its members apart."""
-    discriminator: Any = None
-    while True:
-        if isinstance(expected, FieldInfo):
-            discriminator = expected.discriminator or discriminator
-            expected = expected.annotation
-        elif get_origin(expected) is Annotated:
-            expected, *metadata = get_args(expected)
-            for item in metadata:
-                if isinstance(item, FieldInfo):
-                    discriminator = item.discriminator or discriminator
-        elif get_origin(expected) in (Union, types.UnionType) and discriminator is None:
-            members = [m for m in get_args(expected) if m is not type(None)]
-            if len(members) != 1:
-                return None, None
-            expected = members[0]
-        else:
-            return expected, discriminator
+def _may_be_any_event_type(draft: Draft) -> bool:
+    if draft.kind is None:
+        return ResourceKind.EVENT_TYPE.encode() in draft.source.content
+    if draft.kind is not ResourceKind.EVENT_TYPE:
+        return False
+    return draft.salvaged.resource is None or draft.salvaged.is_repaired("metadata.id")
 
 
-def _tags(member: Any, discriminator: str) -> tuple[Any, ...]:
-    annotation = member.model_fields[discriminator].annotation
-    return get_args(annotation) if get_origin(annotation) is Literal else ()
+def check(reading: Reading, surroundings: Surroundings) -> list[Located]:
+    """Return everything that is wrong with the documents, in their order and that of their lines.
+
+    What is sound is checked even where something beside it is wrong; at most `MAX_PROBLEMS`.
+    """
+    problems = list(reading.problems)
+    for draft in reading.drafts:
+        if len(problems) > MAX_PROBLEMS:
+            break
+        problems += _checked(draft, surroundings)
+    return _in_order(problems, [draft.source.name for draft in reading.drafts])
+
+
+def check_stored(resource: Resource, surroundings: Surroundings) -> list[Located]:
+    """Return what is wrong with a resource that was applied, in surroundings that have changed."""
+    name = f"{resource.key.kind} {resource.key.resource_id}"
+    found = _problems(resource.load(), surroundings)
+    return [Located(name, _cut(p.path), _cut(p.message)) for p in found[:MAX_PROBLEMS]]
+
+
+def _problems(content: Content, surroundings: Surroundings) -> list[checks.Problem]:
+    match content:
+        case ActivityDefinition():
+            return checks.problems(content, surroundings)
+        case EventType():
+            return checks.event_type_problems(content)
+        case Producer():
+            return checks.producer_problems(content, surroundings)
+
+
+def _checked(draft: Draft, surroundings: Surroundings) -> Iterator[Located]:
+    if draft.salvaged.resource is None:
+        return
+    for problem in _problems(draft.salvaged.resource, surroundings):
+        if not draft.salvaged.is_repaired(problem.path):
+            yield _located(draft, Told(draft.salvaged.original(problem.path), problem.message))
+
+
+def _cut(text: str) -> str:
+    # What people wrote may be quoted in it, and be as long as they like.
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
+
+
+def _located(draft: Draft, told: Told) -> Located:
+    line = column = 0
+    if draft.document is not None:
+        positions = draft.document.positions
+        line, column = (positions.of_key if told.at_key else positions.of)(told.path)
+    return Located(draft.source.name, _cut(told.path), _cut(told.message), line, column)
+
+
+def _in_order(problems: Iterable[Located], names: Sequence[str]) -> list[Located]:
+    order = {name: i for i, name in reversed(list(enumerate(names)))}
+    unique = dict.fromkeys(problems)
+    found = sorted(unique, key=lambda p: (order.get(p.document, -1), p.line, p.column))
+    if len(found) <= MAX_PROBLEMS:
+        return found
+    kept = found[: MAX_PROBLEMS - 1]
+    return [*kept, Located("", "", f"there is more: these are the first {len(kept)} problems")]
+
+
+class _Reader:
+    def __init__(self, namespaces: Sequence[str], namespace: str) -> None:
+        self.parsed: list[Parsed] = []
+        self.problems: list[Located] = []
+        self.drafts: list[Draft] = []
+        self._served = namespaces
+        self._namespace = namespace
+        self._namespace_of = "the request" if namespace else ""
+        self._first: dict[Key, Draft] = {}
+
+    def read(self, source: Source) -> None:
+        try:
+            document = documents.read(source.content)
+        except documents.UnreadableError as exc:
+            self.drafts.append(Draft(source))
+            self._tell_faults(source, exc.faults)
+            return
+        before = len(self.problems)
+        self._tell_faults(source, document.faults)
+        kind, told = _kind(document.value)
+        draft = Draft(source, document, kind)
+        if kind is None:
+            self.drafts.append(draft)
+            self.problems += [_located(draft, problem) for problem in told]
+            return
+        unknown = [fault.steps for fault in document.faults if not fault.known]
+        value = {**document.value, "kind": kind.value}
+        draft = replace(draft, salvaged=salvage.read(kind, value, unknown))
+        self.drafts.append(draft)
+        self.problems += [_located(draft, problem) for problem in (*told, *draft.salvaged.problems)]
+        if draft.salvaged.resource is not None:
+            self._read_resource(draft, draft.salvaged.resource, sound=len(self.problems) == before)
+
+    def _tell_faults(self, source: Source, faults: Iterable[documents.Fault]) -> None:
+        self.problems += [
+            Located(source.name, _cut(fault.path), _cut(fault.message), fault.line, fault.column)
+            for fault in faults
+        ]
+
+    def _read_resource(self, draft: Draft, content: Content, *, sound: bool) -> None:
+        metadata = content.metadata
+        key = Key(ResourceKind(content.kind), metadata.id)
+        told = [] if draft.salvaged.is_repaired("metadata.id") else [*self._twin(draft, key)]
+        if not draft.salvaged.is_repaired("metadata.namespace"):
+            told += self._foreign(draft, metadata.namespace)
+        rendered = resources.content(content)
+        if len(rendered) > MAX_CONTENT_BYTES:
+            message = (
+                f"with its defaults spelled out it has {len(rendered)} bytes, more than "
+                f"{MAX_CONTENT_BYTES}"
+            )
+            told.append(Told("", message))
+        self.problems += [_located(draft, problem) for problem in told]
+        if sound and not told:
+            self.parsed.append(
+                Parsed(draft.source, metadata.namespace, key, content, rendered, draft.document)
+            )
+
+    def _twin(self, draft: Draft, key: Key) -> Iterator[Told]:
+        first = self._first.setdefault(key, draft)
+        if first is not draft:
+            line = first.document.positions.of("metadata.id")[0] if first.document else 0
+            yield Told(
+                "metadata.id",
+                f"{key.kind} {key.resource_id!r} is written twice; the first is in "
+                f"{first.source.name}, line {line}",
+            )
+
+    def _foreign(self, draft: Draft, namespace: str) -> Iterator[Told]:
+        if namespace not in self._served:
+            instead = wording.instead(namespace, self._served)
+            yield Told("metadata.namespace", f"namespace {namespace!r} is not served here{instead}")
+            return
+        if not self._namespace:
+            self._namespace, self._namespace_of = namespace, draft.source.name
+        if namespace != self._namespace:
+            yield Told(
+                "metadata.namespace",
+                f"documents that are applied together share a namespace: {self._namespace_of} "
+                f"says {self._namespace!r}, not {namespace!r}",
+            )
+
+
+_KINDS = tuple(kind.value for kind in ResourceKind)
+
+
+def _kind(document: Mapping[str, Any]) -> tuple[ResourceKind | None, list[Told]]:
+    """Return the kind that a document says or most probably means, and what is wrong with that."""
+    given = document.get("kind")
+    if isinstance(given, str) and given in _KINDS:
+        return ResourceKind(given), []
+    if given is None:
+        told = Told("kind", f"kind is required: {', '.join(_KINDS[:-1])} or {_KINDS[-1]}")
+    elif isinstance(given, str):
+        told = Told(
+            "kind", f"kind cannot be {wording.shown(given)}{wording.instead(given, _KINDS)}"
+        )
+        if (near := wording.nearest(given[:80], _KINDS)) is not None:
+            return ResourceKind(near), [told]
+    else:
+        told = Told("kind", f"expected text, found {documents.kind(given)}")
+    return _probable_kind(document), [told]
+
+
+def _probable_kind(document: Mapping[str, Any]) -> ResourceKind | None:
+    spec = document.get("spec")
+    if not isinstance(spec, dict):
+        return None
+    fits = {
+        kind: len(spec.keys() & plain(plain(model).fields["spec"]).fields.keys())
+        for kind, model in MODEL_OF.items()
+    }
+    best = max(fits, key=lambda kind: fits[kind])
+    return best if fits[best] else None

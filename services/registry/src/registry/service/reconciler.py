@@ -2,8 +2,8 @@
 
 One replica does this for a namespace. The ledger is told first, and the clock after it: a wake-up
 for which the ledger knows no schedule would account for nothing. Everything written is idempotent
-and follows from the active versions alone, so that a crash between any two steps is made good by
-the next pass.
+and follows from the definitions' last changes alone, so that a crash between any two steps is made
+good by the next pass.
 """
 
 import asyncio
@@ -13,25 +13,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Never
 
+from contracts.resources import ResourceKind, ResourceState
 from registry.domain import materialisation
-from registry.domain.materialisation import Desired, Wakeup
+from registry.domain.resources import Key
 from registry.errors import LeadershipLostError, MaterialisationError, NeighbourUnavailableError
 from registry.ports import (
-    DefinitionStore,
     Leadership,
     Materialisations,
+    ResourceStore,
     ScheduleLedger,
     Term,
     WakeupClock,
 )
 from registry.service.changes import Changes
+from registry.service.demands import Demand, Demands
 from runtime import logs
 from runtime.errors import DatabaseUnavailableError
 from runtime.faultpoints import faultpoint
 from runtime.lifecycle import Background
 
-_READ_PAGE = 200
-_READ_BYTES = 8 * 1024 * 1024
 _FIRST_RETRY_S = 0.25
 _LAST_RETRY_S = 10.0
 
@@ -42,8 +42,7 @@ _log = logs.get_logger(__name__)
 class _Entry:
     """A definition as this replica has to hand it on, and how far that has come."""
 
-    wanted: Desired
-    wakeup: Wakeup | None
+    demand: Demand
     ledger_told: bool = False
     materialised: bool = False
     # The error that the database has of it: empty for success, None before the first record.
@@ -51,8 +50,9 @@ class _Entry:
 
     def stands(self, present: Mapping[str, str]) -> bool:
         """Say whether the clock has exactly what is wanted."""
-        fingerprint = self.wakeup.fingerprint if self.wakeup is not None else None
-        return present.get(self.wanted.definition_id) == fingerprint
+        wakeup = self.demand.wakeup
+        fingerprint = wakeup.fingerprint if wakeup is not None else None
+        return present.get(self.demand.definition_id) == fingerprint
 
 
 class Reconciler(Background):
@@ -65,7 +65,7 @@ class Reconciler(Background):
         self,
         *,
         namespace: str,
-        store: DefinitionStore,
+        store: ResourceStore,
         materialisations: Materialisations,
         ledger: ScheduleLedger,
         clock: WakeupClock,
@@ -84,8 +84,8 @@ class Reconciler(Background):
         self._changes = changes
         self._now = now
         self._interval = interval.total_seconds()
+        self._demands = Demands(store, namespace)
         self._entries: dict[str, _Entry] = {}
-        self._seen = 0
         self._trouble: str | None = None
         self._log = _log.bind(namespace=namespace)
 
@@ -104,7 +104,7 @@ class Reconciler(Background):
 
     async def _lead(self, term: Term) -> Never:
         """Follow the changes. A new term trusts nothing that an earlier one has done."""
-        self._entries, self._seen = {}, 0
+        self._demands, self._entries = Demands(self._store, self._namespace), {}
         loop = asyncio.get_running_loop()
         failures, full_due = 0, loop.time()
         while True:
@@ -129,7 +129,7 @@ class Reconciler(Background):
             pause = full_due - loop.time()
             await self._changes.wait(
                 self._namespace,
-                beyond=max(self._seen, known),
+                beyond=max(self._demands.seen, known),
                 timeout_s=min(pause, _backoff(failures)) if failures else pause,
             )
             if self._changes.closed:
@@ -138,17 +138,11 @@ class Reconciler(Background):
 
     async def _refresh(self) -> list[str]:
         """Read what has changed since the last time; return whose definitions."""
-        changed: list[str] = []
-        while versions := await self._store.changed(
-            self._namespace, after_revision=self._seen, limit=_READ_PAGE, max_bytes=_READ_BYTES
-        ):
-            for version in versions:
-                wanted = materialisation.desired(version)
-                self._entries[version.definition_id] = _Entry(
-                    wanted, materialisation.wakeup(wanted)
-                )
-                changed.append(version.definition_id)
-                self._seen = version.revision
+        changed = await self._demands.refresh()
+        for definition_id in changed:
+            self._entries[definition_id] = _Entry(self._demands.by_id[definition_id])
+        for definition_id in self._entries.keys() - self._demands.by_id.keys():
+            del self._entries[definition_id]
         return changed
 
     async def _reconcile_all(self, term: Term) -> bool:
@@ -158,7 +152,9 @@ class Reconciler(Background):
         for definition_id in sorted(set(present) - set(self._entries)):
             await term.confirm()
             # Another replica may have led, and applied it, since we read.
-            if await self._store.active(self._namespace, definition_id) is None:
+            key = Key(ResourceKind.ACTIVITY_DEFINITION, definition_id)
+            present_now = await self._store.resource(self._namespace, key)
+            if present_now is None or present_now.state is ResourceState.RETIRED:
                 await self._clock.remove(self._namespace, definition_id)
                 self._log.info("schedule_removed", definition_id=definition_id)
         return healthy
@@ -173,6 +169,8 @@ class Reconciler(Background):
         healthy = True
         for definition_id in dict.fromkeys(definition_ids):
             entry = self._entries[definition_id]
+            if entry.demand.nothing_ever and definition_id not in (present or ()):
+                continue
             if entry.materialised and present is not None and entry.stands(present):
                 continue
             await term.confirm()
@@ -188,7 +186,9 @@ class Reconciler(Background):
         return healthy
 
     async def _hand_on(self, entry: _Entry, present: Mapping[str, str] | None) -> None:
-        wanted = entry.wanted
+        wanted, wakeup = entry.demand.wanted, entry.demand.wakeup
+        if wanted is None:
+            raise MaterialisationError(entry.demand.refusal)
         if not entry.ledger_told:
             faultpoint("registry.before_put_schedule")
             await self._ledger.put(wanted)
@@ -197,29 +197,35 @@ class Reconciler(Background):
         if present is not None and entry.stands(present):
             return
         faultpoint("registry.before_set_clock")
-        if entry.wakeup is None:
+        if wakeup is None:
             await self._clock.remove(wanted.namespace, wanted.definition_id)
         else:
             late = materialisation.overdue(wanted, now=self._now())
-            await self._clock.put(entry.wakeup, at_once=late)
+            await self._clock.put(wakeup, at_once=late)
         faultpoint("registry.after_set_clock")
 
     async def _record_away(self, exc: NeighbourUnavailableError) -> None:
+        error = materialisation.waits_for(exc.neighbour)
         for entry in self._entries.values():
-            if not entry.materialised:
-                await self._record(entry, error=f"{exc.neighbour} does not answer", quietly=True)
+            if not entry.materialised and not entry.demand.nothing_ever:
+                await self._record(entry, error=error, quietly=True)
 
     async def _record(self, entry: _Entry, *, error: str | None, quietly: bool = False) -> None:
         if entry.recorded == (error or ""):
             return
-        wanted = entry.wanted
+        demand = entry.demand
         await self._materialisations.record(
-            self._namespace, wanted.definition_id, version=wanted.version, error=error
+            self._namespace, demand.definition_id, revision=demand.revision, error=error
         )
         entry.recorded = error or ""
-        fields = {"definition_id": wanted.definition_id, "version": wanted.version}
+        fields = {
+            "definition_id": demand.definition_id,
+            "version": demand.version,
+            "revision": demand.revision,
+        }
         if error is None:
-            self._log.info("schedules_materialised", schedules=len(wanted.schedules), **fields)
+            schedules = demand.wanted.schedules if demand.wanted is not None else ()
+            self._log.info("schedules_materialised", schedules=len(schedules), **fields)
         elif not quietly:
             self._log.error("schedules_refused", error=error, **fields)
 

@@ -5,6 +5,7 @@ from typing import Any
 from backbone.router.v1 import router_pb2, router_pb2_grpc
 from contracts.roles import Role
 from router.errors import (
+    DefinitionDisabledError,
     DefinitionUnknownError,
     DefinitionUnusableError,
     RequestIdReusedError,
@@ -44,9 +45,11 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             raise rpcerrors.InvalidArgumentError(str(exc)) from exc
         except DefinitionUnknownError as exc:
             raise rpcerrors.NotFoundError(str(exc)) from exc
+        except DefinitionDisabledError as exc:
+            raise rpcerrors.FailedPreconditionError(str(exc), reason="DEFINITION_DISABLED") from exc
         except DefinitionUnusableError as exc:
             raise rpcerrors.FailedPreconditionError(
-                f"this release cannot read the definition: {exc}"
+                f"this release cannot read the definition: {exc}", reason="DEFINITION_UNREADABLE"
             ) from exc
         except RequestIdReusedError as exc:
             raise rpcerrors.AlreadyExistsError(str(exc)) from exc

@@ -1,4 +1,4 @@
-"""The active definitions of each namespace, kept current by the registry's stream of changes.
+"""The definitions in use of each namespace, kept current by the registry's stream of changes.
 
 No event waits for the registry: routing reads memory. While the registry is away the router goes
 on with what it knew last, and says so. The first snapshot is waited for, since an event that is
@@ -8,7 +8,7 @@ held against nothing would be dropped.
 import asyncio
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import grpc
 
@@ -29,6 +29,8 @@ SILENCE_S = 45.0
 RECONNECT_FIRST_S = 0.2
 RECONNECT_LONGEST_S = 10.0
 LATEST_TIMEOUT_S = 2.0
+
+_KIND = registry_pb2.RESOURCE_KIND_ACTIVITY_DEFINITION
 
 _log = logs.get_logger(__name__)
 
@@ -98,18 +100,18 @@ class RegistryDefinitions:
                 )
 
     async def latest(self, namespace: str, definition_id: str) -> Active:
-        """Ask the registry for the active version; what was known last when it is away.
+        """Ask the registry for the version in use; what was known last when it is away.
 
         Raises:
-            DefinitionUnknownError: there is none; the message names what is near.
+            DefinitionUnknownError: there is none, or it is retired; the message says which.
             DefinitionUnusableError: this release cannot read it.
             TransientError: the registry is away, and nothing is known of the definition.
         """
-        request = registry_pb2.GetDefinitionRequest(
-            namespace=namespace, definition_id=definition_id
+        request = registry_pb2.GetResourceRequest(
+            namespace=namespace, kind=_KIND, resource_id=definition_id
         )
         try:
-            response = await self._stub.GetDefinition(request, timeout=LATEST_TIMEOUT_S)
+            response = await self._stub.GetResource(request, timeout=LATEST_TIMEOUT_S)
         except grpc.aio.AioRpcError as exc:
             if exc.code() is grpc.StatusCode.NOT_FOUND:
                 known_ids = [active.definition_id for active in self._watched[namespace].index]
@@ -124,7 +126,11 @@ class RegistryDefinitions:
                 version=known.version, error=_told(exc),
             )  # fmt: skip
             return known
-        return _compile(response.definition)
+        if response.resource.state == registry_pb2.RESOURCE_STATE_RETIRED:
+            raise DefinitionUnknownError(
+                f"definition {definition_id!r} is retired; applying it brings it back"
+            )
+        return _compile(response.resource)
 
     async def _watch(self, namespace: str, watched: _Watched) -> None:
         failures = 0
@@ -154,9 +160,11 @@ class RegistryDefinitions:
             pause = min(RECONNECT_LONGEST_S, RECONNECT_FIRST_S * 2.0 ** min(failures - 1, 10))
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
 
-    async def _changes(self, namespace: str, after_revision: int):  # type: ignore[no-untyped-def]  # noqa: ANN202 - an iterator of WatchDefinitionsResponse
-        call = self._stub.WatchDefinitions(
-            registry_pb2.WatchDefinitionsRequest(namespace=namespace, after_revision=after_revision)
+    async def _changes(self, namespace: str, after_revision: int):  # type: ignore[no-untyped-def]  # noqa: ANN202 - an iterator of WatchResourcesResponse
+        call = self._stub.WatchResources(
+            registry_pb2.WatchResourcesRequest(
+                namespace=namespace, after_revision=after_revision, kinds=[_KIND]
+            )
         )
         try:
             while True:
@@ -169,16 +177,14 @@ class RegistryDefinitions:
             call.cancel()
 
 
-def _apply(
-    namespace: str, watched: _Watched, change: registry_pb2.WatchDefinitionsResponse
-) -> None:
+def _apply(namespace: str, watched: _Watched, change: registry_pb2.WatchResourcesResponse) -> None:
     kind = change.WhichOneof("change")
     if kind == "snapshot_start":
         # Built aside: routing goes on with the earlier definitions until this one is whole.
         watched.snapshot = Index()
         watched.unusable.clear()
-    elif kind == "active":
-        _put(namespace, watched, change.active)
+    elif kind == "resource" and change.resource.kind == _KIND:
+        _take(namespace, watched, change.resource)
     elif kind == "bookmark":
         # The only revision that is safe to resume after: all before it has been sent.
         watched.revision = change.bookmark.revision
@@ -189,28 +195,44 @@ def _apply(
             watched.complete.set()
 
 
-def _put(namespace: str, watched: _Watched, definition: registry_pb2.Definition) -> None:
+def _take(namespace: str, watched: _Watched, resource: registry_pb2.Resource) -> None:
+    definition_id = resource.resource_id
+    watched.unusable.pop(definition_id, None)
+    if resource.state == registry_pb2.RESOURCE_STATE_RETIRED:
+        watched.target().remove(definition_id)
+        return
     try:
-        active = _compile(definition)
+        active = _compile(resource)
     except DefinitionUnusableError as exc:
         # The version before goes on: an old rule is nearer to what is wanted than none.
-        earlier = watched.index.get(definition.definition_id)
+        earlier = watched.index.get(definition_id)
         if earlier is not None:
-            watched.target().put(earlier)
-        watched.unusable[definition.definition_id] = str(exc)
+            watched.target().put(
+                replace(earlier, revision=resource.latest.revision, disabled=_disabled(resource))
+            )
+        if not _disabled(resource):
+            # Disabling it is how an operator ends this.
+            watched.unusable[definition_id] = str(exc)
         _log.error(
-            "definition_unusable", namespace=namespace, definition_id=definition.definition_id,
-            version=definition.version, error=str(exc),
+            "definition_unusable", namespace=namespace, definition_id=definition_id,
+            version=resource.version, error=str(exc),
         )  # fmt: skip
         return
-    if watched.target().put(active):
-        watched.unusable.pop(active.definition_id, None)
+    watched.target().put(active)
 
 
-def _compile(definition: registry_pb2.Definition) -> Active:
+def _compile(resource: registry_pb2.Resource) -> Active:
     return routing.compile_definition(
-        definition.content, version=definition.version, revision=definition.revision
+        resource.content,
+        version=resource.version,
+        revision=resource.latest.revision,
+        disabled=_disabled(resource),
     )
+
+
+def _disabled(resource: registry_pb2.Resource) -> bool:
+    # A state that this release does not know starts nothing either.
+    return resource.state != registry_pb2.RESOURCE_STATE_ACTIVE
 
 
 def _told(exc: grpc.aio.AioRpcError) -> str:

@@ -2,6 +2,7 @@
 
 Patterns and conditions are compiled once, when a definition arrives. A condition that gives an
 error is an outcome of its own: it stops neither the other triggers nor the other definitions.
+What is disabled is known and not held against anything, so that it cannot give an error either.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from contracts import definitions
-from contracts.definitions import ActivityDefinition, EventMatch
+from contracts.definitions import ActivityDefinition, EventMatch, ManualStart
 from router.errors import DefinitionUnusableError
 from rules import expressions, patterns
 from rules.errors import ExpressionError, PatternError, RulesError
@@ -35,13 +36,19 @@ class EventTrigger:
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """The active version of a definition, as far as the router needs it."""
+    """The version of a definition that is in use, as far as the router needs it.
+
+    `revision` is that of its last change, `disabled` says that it starts nothing for now, and
+    `manual` holds its manual triggers by name.
+    """
 
     definition_id: str
     version: int
     revision: int
     task_queue: str
     triggers: tuple[EventTrigger, ...] = ()
+    manual: Mapping[str, ManualStart] = field(default_factory=dict)
+    disabled: bool = False
 
 
 class Outcome(StrEnum):
@@ -50,6 +57,7 @@ class Outcome(StrEnum):
     MATCHED = "matched"
     FILTERED = "filtered"
     ERRORED = "errored"
+    DISABLED = "disabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +81,17 @@ class Candidate:
 
     @property
     def outcome(self) -> Outcome:
-        """MATCHED when any trigger matched, else ERRORED when any gave an error."""
+        """DISABLED, or MATCHED when any trigger matched, else ERRORED when any gave an error."""
+        if self.definition.disabled:
+            return Outcome.DISABLED
         if self.names:
             return Outcome.MATCHED
         return Outcome.ERRORED if self.errors else Outcome.FILTERED
 
 
-def compile_definition(content: bytes, *, version: int, revision: int) -> Active:
+def compile_definition(
+    content: bytes, *, version: int, revision: int, disabled: bool = False
+) -> Active:
     """Read and compile a definition as the registry serves it.
 
     A trigger that does not compile is kept with its problem, so that its events are not lost in
@@ -94,16 +106,20 @@ def compile_definition(content: bytes, *, version: int, revision: int) -> Active
         raise DefinitionUnusableError(
             f"{exc.error_count()} problems, first: {exc.errors(include_url=False)[0]['msg']}"
         ) from exc
-    return _active(definition, version=version, revision=revision)
+    return _active(definition, version=version, revision=revision, disabled=disabled)
 
 
-def _active(definition: ActivityDefinition, *, version: int, revision: int) -> Active:
+def _active(
+    definition: ActivityDefinition, *, version: int, revision: int, disabled: bool
+) -> Active:
     return Active(
         definition_id=definition.metadata.id,
         version=version,
         revision=revision,
         task_queue=definition.spec.task_queue,
         triggers=tuple(_trigger(name, event) for name, event in definition.events.items()),
+        manual=definition.manual_starts,
+        disabled=disabled,
     )
 
 
@@ -125,7 +141,7 @@ def _trigger(name: str, event: EventMatch) -> EventTrigger:
 
 @dataclass(slots=True)
 class Index:
-    """The active definitions of one namespace, by id and by the event types they listen to."""
+    """The definitions in use of one namespace, by id and by the event types they listen to."""
 
     _by_id: dict[str, Active] = field(default_factory=dict)
     _by_type: dict[str, dict[str, tuple[EventTrigger, ...]]] = field(default_factory=dict)
@@ -137,7 +153,7 @@ class Index:
         return iter(self._by_id.values())
 
     def get(self, definition_id: str) -> Active | None:
-        """Return the active version of a definition."""
+        """Return the version of a definition that is in use."""
         return self._by_id.get(definition_id)
 
     def put(self, active: Active) -> bool:
@@ -155,7 +171,7 @@ class Index:
         return True
 
     def remove(self, definition_id: str) -> None:
-        """Forget a definition; nothing happens when it is not there."""
+        """Forget a definition, as one that was retired; nothing happens when it is not there."""
         active = self._by_id.pop(definition_id, None)
         for trigger in active.triggers if active is not None else ():
             listeners = self._by_type.get(trigger.event_type)
@@ -184,6 +200,8 @@ class _Evaluation:
         self._inputs: expressions.Inputs | None = None
 
     def candidate(self, active: Active, triggers: tuple[EventTrigger, ...]) -> Candidate:
+        if active.disabled:
+            return Candidate(active)
         names: list[str] = []
         errors: list[TriggerError] = []
         for trigger in triggers:

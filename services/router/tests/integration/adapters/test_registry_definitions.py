@@ -2,6 +2,7 @@
 
 import pytest
 
+from backbone.registry.v1 import registry_pb2
 from router.adapters.registry_definitions import RegistryDefinitions
 from router.errors import (
     DefinitionUnknownError,
@@ -28,6 +29,11 @@ def apply(registry, make):
         registry.apply("dev", definition_id, make.definition(definition_id, {"type": event_type}))
 
     return apply
+
+
+ACTIVE = registry_pb2.RESOURCE_STATE_ACTIVE
+DISABLED = registry_pb2.RESOURCE_STATE_DISABLED
+RETIRED = registry_pb2.RESOURCE_STATE_RETIRED
 
 
 def version_of(definitions, definition_id):
@@ -70,7 +76,7 @@ async def test_definitions_stay_known_while_the_registry_is_away_and_catch_up_af
     assert version_of(definitions, "a") == 1
     apply("a")
     if not resumable:
-        del registry.definitions["gone"]
+        del registry.resources["gone"]
     await registry.start()
     await eventually(lambda: version_of(definitions, "a") == 2)
     assert registry.asked_after[-1] == 2
@@ -93,6 +99,55 @@ async def test_a_definition_that_cannot_be_read_keeps_its_earlier_version_and_is
     apply("a")
     await eventually(lambda: version_of(definitions, "a") == 3)
     await definitions.ready()
+
+
+async def test_a_definition_is_disabled_and_enabled_where_it_stands(
+    definitions, registry, apply, eventually
+):
+    apply("a")
+    await eventually(lambda: version_of(definitions, "a") == 1)
+    registry.turn("a", DISABLED)
+    await eventually(lambda: definitions.index("dev").get("a").disabled)
+    assert (await definitions.latest("dev", "a")).disabled
+    apply("a")
+    await eventually(lambda: version_of(definitions, "a") == 2)
+    assert definitions.index("dev").get("a").disabled
+    registry.turn("a", ACTIVE)
+    await eventually(lambda: not definitions.index("dev").get("a").disabled)
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_a_retired_definition_leaves_the_index_and_comes_back_when_it_is_applied(
+    definitions, registry, apply, eventually, away
+):
+    apply("a")
+    await eventually(lambda: version_of(definitions, "a") == 1)
+    if away:
+        await registry.stop()
+    registry.turn("a", RETIRED)
+    if away:
+        await registry.start()
+    await eventually(lambda: definitions.index("dev").get("a") is None)
+    with pytest.raises(DefinitionUnknownError, match="'a' is retired"):
+        await definitions.latest("dev", "a")
+    registry.turn("a", ACTIVE)
+    await eventually(lambda: version_of(definitions, "a") == 1)
+
+
+async def test_disabling_a_definition_that_cannot_be_read_stops_its_earlier_version(
+    definitions, registry, apply, eventually
+):
+    apply("a")
+    await eventually(lambda: version_of(definitions, "a") == 1)
+    registry.apply("dev", "a", b'{"kind": "FromTheFuture"}')
+    registry.turn("a", DISABLED)
+    await eventually(lambda: definitions.index("dev").get("a").disabled)
+    assert version_of(definitions, "a") == 1
+    await definitions.ready()
+    registry.turn("a", ACTIVE)
+    await eventually(lambda: not definitions.index("dev").get("a").disabled)
+    with pytest.raises(RouterError, match="cannot read: a"):
+        await definitions.ready()
 
 
 async def test_latest_asks_the_registry_and_falls_back_on_what_is_known(

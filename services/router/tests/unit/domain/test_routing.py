@@ -11,9 +11,12 @@ from router.errors import DefinitionUnusableError
 
 @pytest.fixture
 def compiled(make):
-    def compiled(definition_id, *triggers, version=1, revision=None):
+    def compiled(definition_id, *triggers, version=1, disabled=False):
         return routing.compile_definition(
-            make.definition(definition_id, *triggers), version=version, revision=revision or version
+            make.definition(definition_id, *triggers),
+            version=version,
+            revision=version,
+            disabled=disabled,
         )
 
     return compiled
@@ -93,6 +96,24 @@ def test_a_new_version_replaces_the_types_of_the_earlier_one(compiled):
     assert index.candidates("paid", document()) == []
     assert index.candidates("refunded", document())[0].definition.version == 2
     assert len(index) == 1
+
+
+def test_a_disabled_definition_is_a_candidate_whose_conditions_are_not_looked_at(compiled):
+    index = Index()
+    index.put(compiled("a", {"type": "paid", "when": "event.payload.missing > 1"}, disabled=True))
+    index.put(compiled("b", {"type": "paid"}, disabled=True))
+    candidates = index.candidates("paid", document())
+    assert {c.outcome for c in candidates} == {Outcome.DISABLED}
+    assert not any(c.names or c.errors for c in candidates)
+
+
+def test_a_definition_that_is_removed_is_no_candidate(compiled):
+    index = Index()
+    index.put(compiled("a", {"type": "paid"}))
+    index.remove("a")
+    index.remove("a")
+    assert index.candidates("paid", document()) == []
+    assert len(index) == 0
 
 
 def test_an_older_version_that_comes_late_is_ignored(compiled):

@@ -22,42 +22,95 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#backbone/registry/v1/registry.proto\x12\x14\x62\x61\x63kbone.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe4\x01\n\nDefinition\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x15\n\rdefinition_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\x0c\x12\x16\n\x0e\x63ontent_sha256\x18\x05 \x01(\t\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12.\n\napplied_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\napplied_by\x18\x08 \x01(\t\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x10\n\x08revision\x18\n \x01(\x03\"(\n\x07Problem\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"s\n\x16\x41pplyDefinitionRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"`\n\x17\x41pplyDefinitionResponse\x12\x34\n\ndefinition\x18\x01 \x01(\x0b\x32 .backbone.registry.v1.Definition\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"D\n\x11InvalidDefinition\x12/\n\x08problems\x18\x01 \x03(\x0b\x32\x1d.backbone.registry.v1.Problem\"Q\n\x14GetDefinitionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x15\n\rdefinition_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"M\n\x15GetDefinitionResponse\x12\x34\n\ndefinition\x18\x01 \x01(\x0b\x32 .backbone.registry.v1.Definition\"R\n\x16ListDefinitionsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"i\n\x17ListDefinitionsResponse\x12\x35\n\x0b\x64\x65\x66initions\x18\x01 \x03(\x0b\x32 .backbone.registry.v1.Definition\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"D\n\x17WatchDefinitionsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_revision\x18\x02 \x01(\x03\"\xcb\x01\n\x18WatchDefinitionsResponse\x12\x32\n\x06\x61\x63tive\x18\x01 \x01(\x0b\x32 .backbone.registry.v1.DefinitionH\x00\x12\x32\n\x08\x62ookmark\x18\x02 \x01(\x0b\x32\x1e.backbone.registry.v1.BookmarkH\x00\x12=\n\x0esnapshot_start\x18\x03 \x01(\x0b\x32#.backbone.registry.v1.SnapshotStartH\x00\x42\x08\n\x06\x63hange\"\x1c\n\x08\x42ookmark\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\x0f\n\rSnapshotStart2\xd0\x03\n\x0fRegistryService\x12n\n\x0f\x41pplyDefinition\x12,.backbone.registry.v1.ApplyDefinitionRequest\x1a-.backbone.registry.v1.ApplyDefinitionResponse\x12h\n\rGetDefinition\x12*.backbone.registry.v1.GetDefinitionRequest\x1a+.backbone.registry.v1.GetDefinitionResponse\x12n\n\x0fListDefinitions\x12,.backbone.registry.v1.ListDefinitionsRequest\x1a-.backbone.registry.v1.ListDefinitionsResponse\x12s\n\x10WatchDefinitions\x12-.backbone.registry.v1.WatchDefinitionsRequest\x1a..backbone.registry.v1.WatchDefinitionsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#backbone/registry/v1/registry.proto\x12\x14\x62\x61\x63kbone.registry.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9f\x02\n\x06\x43hange\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x30\n\x04kind\x18\x02 \x01(\x0e\x32\".backbone.registry.v1.ResourceKind\x12\x13\n\x0bresource_id\x18\x03 \x01(\t\x12\x30\n\x06\x63hange\x18\x04 \x01(\x0e\x32 .backbone.registry.v1.ChangeKind\x12\x0f\n\x07version\x18\x05 \x01(\x03\x12\x32\n\x05state\x18\x06 \x01(\x0e\x32#.backbone.registry.v1.ResourceState\x12&\n\x02\x61t\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x08 \x01(\t\x12\x0e\n\x06reason\x18\t \x01(\t\"\xd6\x02\n\x08Resource\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x30\n\x04kind\x18\x02 \x01(\x0e\x32\".backbone.registry.v1.ResourceKind\x12\x13\n\x0bresource_id\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\x0f\n\x07\x63ontent\x18\x05 \x01(\x0c\x12\x16\n\x0e\x63ontent_sha256\x18\x06 \x01(\t\x12\x32\n\x05state\x18\x07 \x01(\x0e\x32#.backbone.registry.v1.ResourceState\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\x12-\n\x07\x61pplied\x18\t \x01(\x0b\x32\x1c.backbone.registry.v1.Change\x12,\n\x06latest\x18\n \x01(\x0b\x32\x1c.backbone.registry.v1.Change\x12\x17\n\x0f\x63urrent_version\x18\x0b \x01(\x03\"X\n\x07Problem\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0c\n\x04line\x18\x03 \x01(\x05\x12\x0e\n\x06\x63olumn\x18\x04 \x01(\x05\x12\x0f\n\x07message\x18\x05 \x01(\t\"R\n\x10InvalidDocuments\x12/\n\x08problems\x18\x01 \x03(\x0b\x32\x1d.backbone.registry.v1.Problem\x12\r\n\x05total\x18\x02 \x01(\x05\"7\n\x08\x44ocument\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"\xd1\x01\n\x15\x41pplyResourcesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x31\n\tdocuments\x18\x02 \x03(\x0b\x32\x1e.backbone.registry.v1.Document\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\r\n\x05prune\x18\x04 \x01(\x08\x12\x13\n\x0bprune_owner\x18\x05 \x01(\t\x12\x13\n\x0bplan_sha256\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x0e\n\x06reason\x18\x08 \x01(\t\"~\n\nDifference\x12\x32\n\x04kind\x18\x01 \x01(\x0e\x32$.backbone.registry.v1.DifferenceKind\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x04 \x01(\x0c\x12\r\n\x05\x61\x66ter\x18\x05 \x01(\x0c\"\xb4\x01\n\x0eScheduleChange\x12\x32\n\x04kind\x18\x01 \x01(\x0e\x32$.backbone.registry.v1.DifferenceKind\x12\x0f\n\x07trigger\x18\x02 \x01(\t\x12.\n\ndue_before\x18\x03 \x03(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tdue_after\x18\x04 \x03(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf4\x01\n\x0b\x41pplyResult\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x31\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32!.backbone.registry.v1.ApplyAction\x12\x30\n\x08resource\x18\x03 \x01(\x0b\x32\x1e.backbone.registry.v1.Resource\x12\x35\n\x0b\x64ifferences\x18\x04 \x03(\x0b\x32 .backbone.registry.v1.Difference\x12\x37\n\tschedules\x18\x05 \x03(\x0b\x32$.backbone.registry.v1.ScheduleChange\"\xa4\x01\n\x16\x41pplyResourcesResponse\x12\x32\n\x07results\x18\x01 \x03(\x0b\x32!.backbone.registry.v1.ApplyResult\x12/\n\x08problems\x18\x02 \x03(\x0b\x32\x1d.backbone.registry.v1.Problem\x12\x13\n\x0bplan_sha256\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\x03\"\xaa\x01\n\x12GetResourceRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x30\n\x04kind\x18\x02 \x01(\x0e\x32\".backbone.registry.v1.ResourceKind\x12\x13\n\x0bresource_id\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12)\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x13GetResourceResponse\x12\x30\n\x08resource\x18\x01 \x01(\x0b\x32\x1e.backbone.registry.v1.Resource\"\x81\x02\n\x14ListResourcesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x30\n\x04kind\x18\x02 \x01(\x0e\x32\".backbone.registry.v1.ResourceKind\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12)\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cshow_retired\x18\x06 \x01(\x08\x12\r\n\x05owner\x18\x07 \x01(\t\x12-\n\tread_mask\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"c\n\x15ListResourcesResponse\x12\x31\n\tresources\x18\x01 \x03(\x0b\x32\x1e.backbone.registry.v1.Resource\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x95\x01\n\x12ListChangesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x30\n\x04kind\x18\x02 \x01(\x0e\x32\".backbone.registry.v1.ResourceKind\x12\x13\n\x0bresource_id\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"]\n\x13ListChangesResponse\x12-\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1c.backbone.registry.v1.Change\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x99\x01\n\x13\x44iffVersionsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x30\n\x04kind\x18\x02 \x01(\x0e\x32\".backbone.registry.v1.ResourceKind\x12\x13\n\x0bresource_id\x18\x03 \x01(\t\x12\x14\n\x0c\x66rom_version\x18\x04 \x01(\x03\x12\x12\n\nto_version\x18\x05 \x01(\x03\"w\n\x14\x44iffVersionsResponse\x12\x14\n\x0c\x66rom_version\x18\x01 \x01(\x03\x12\x12\n\nto_version\x18\x02 \x01(\x03\x12\x35\n\x0b\x64ifferences\x18\x03 \x03(\x0b\x32 .backbone.registry.v1.Difference\"\xb5\x01\n\x16\x41\x63tivateVersionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x30\n\x04kind\x18\x02 \x01(\x0e\x32\".backbone.registry.v1.ResourceKind\x12\x13\n\x0bresource_id\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\"\\\n\x17\x41\x63tivateVersionResponse\x12\x30\n\x08resource\x18\x01 \x01(\x0b\x32\x1e.backbone.registry.v1.Resource\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"v\n\x18\x44isableDefinitionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x15\n\rdefinition_id\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"^\n\x19\x44isableDefinitionResponse\x12\x30\n\x08resource\x18\x01 \x01(\x0b\x32\x1e.backbone.registry.v1.Resource\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"u\n\x17\x45nableDefinitionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x15\n\rdefinition_id\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"]\n\x18\x45nableDefinitionResponse\x12\x30\n\x08resource\x18\x01 \x01(\x0b\x32\x1e.backbone.registry.v1.Resource\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"\xa3\x01\n\x15RetireResourceRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x30\n\x04kind\x18\x02 \x01(\x0e\x32\".backbone.registry.v1.ResourceKind\x12\x13\n\x0bresource_id\x18\x03 \x01(\t\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\"[\n\x16RetireResourceResponse\x12\x30\n\x08resource\x18\x01 \x01(\x0b\x32\x1e.backbone.registry.v1.Resource\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"u\n\x15WatchResourcesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_revision\x18\x02 \x01(\x03\x12\x31\n\x05kinds\x18\x03 \x03(\x0e\x32\".backbone.registry.v1.ResourceKind\"\xc9\x01\n\x16WatchResourcesResponse\x12\x32\n\x08resource\x18\x01 \x01(\x0b\x32\x1e.backbone.registry.v1.ResourceH\x00\x12\x32\n\x08\x62ookmark\x18\x02 \x01(\x0b\x32\x1e.backbone.registry.v1.BookmarkH\x00\x12=\n\x0esnapshot_start\x18\x03 \x01(\x0b\x32#.backbone.registry.v1.SnapshotStartH\x00\x42\x08\n\x06\x63hange\"\x1c\n\x08\x42ookmark\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\x0f\n\rSnapshotStart\"\xa1\x01\n\x05\x44rift\x12\x15\n\rdefinition_id\x18\x01 \x01(\t\x12-\n\x04kind\x18\x02 \x01(\x0e\x32\x1f.backbone.registry.v1.DriftKind\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\x30\n\x0c\x61ttempted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"$\n\x0fGetDriftRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"^\n\x10GetDriftResponse\x12+\n\x06\x64rifts\x18\x01 \x03(\x0b\x32\x1b.backbone.registry.v1.Drift\x12\x1d\n\x15scheduled_definitions\x18\x02 \x01(\x05*\x8e\x01\n\x0cResourceKind\x12\x1d\n\x19RESOURCE_KIND_UNSPECIFIED\x10\x00\x12%\n!RESOURCE_KIND_ACTIVITY_DEFINITION\x10\x01\x12\x1c\n\x18RESOURCE_KIND_EVENT_TYPE\x10\x02\x12\x1a\n\x16RESOURCE_KIND_PRODUCER\x10\x03*\x83\x01\n\rResourceState\x12\x1e\n\x1aRESOURCE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15RESOURCE_STATE_ACTIVE\x10\x01\x12\x1b\n\x17RESOURCE_STATE_DISABLED\x10\x02\x12\x1a\n\x16RESOURCE_STATE_RETIRED\x10\x03*\xa9\x01\n\nChangeKind\x12\x1b\n\x17\x43HANGE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HANGE_KIND_APPLIED\x10\x01\x12\x19\n\x15\x43HANGE_KIND_ACTIVATED\x10\x02\x12\x17\n\x13\x43HANGE_KIND_ENABLED\x10\x03\x12\x18\n\x14\x43HANGE_KIND_DISABLED\x10\x04\x12\x17\n\x13\x43HANGE_KIND_RETIRED\x10\x05*\xab\x01\n\x0b\x41pplyAction\x12\x1c\n\x18\x41PPLY_ACTION_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41PPLY_ACTION_UNCHANGED\x10\x01\x12\x17\n\x13\x41PPLY_ACTION_CREATE\x10\x02\x12\x17\n\x13\x41PPLY_ACTION_UPDATE\x10\x03\x12\x18\n\x14\x41PPLY_ACTION_RESTORE\x10\x04\x12\x16\n\x12\x41PPLY_ACTION_PRUNE\x10\x05*\x86\x01\n\x0e\x44ifferenceKind\x12\x1f\n\x1b\x44IFFERENCE_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44IFFERENCE_KIND_ADDED\x10\x01\x12\x1b\n\x17\x44IFFERENCE_KIND_REMOVED\x10\x02\x12\x1b\n\x17\x44IFFERENCE_KIND_CHANGED\x10\x03*\xa4\x01\n\tDriftKind\x12\x1a\n\x16\x44RIFT_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44RIFT_KIND_MISSING\x10\x01\x12\x18\n\x14\x44RIFT_KIND_DIFFERENT\x10\x02\x12\x19\n\x15\x44RIFT_KIND_UNEXPECTED\x10\x03\x12\x16\n\x12\x44RIFT_KIND_REFUSED\x10\x04\x12\x16\n\x12\x44RIFT_KIND_PENDING\x10\x05\x32\xa7\t\n\x0fRegistryService\x12k\n\x0e\x41pplyResources\x12+.backbone.registry.v1.ApplyResourcesRequest\x1a,.backbone.registry.v1.ApplyResourcesResponse\x12\x62\n\x0bGetResource\x12(.backbone.registry.v1.GetResourceRequest\x1a).backbone.registry.v1.GetResourceResponse\x12h\n\rListResources\x12*.backbone.registry.v1.ListResourcesRequest\x1a+.backbone.registry.v1.ListResourcesResponse\x12\x62\n\x0bListChanges\x12(.backbone.registry.v1.ListChangesRequest\x1a).backbone.registry.v1.ListChangesResponse\x12\x65\n\x0c\x44iffVersions\x12).backbone.registry.v1.DiffVersionsRequest\x1a*.backbone.registry.v1.DiffVersionsResponse\x12n\n\x0f\x41\x63tivateVersion\x12,.backbone.registry.v1.ActivateVersionRequest\x1a-.backbone.registry.v1.ActivateVersionResponse\x12t\n\x11\x44isableDefinition\x12..backbone.registry.v1.DisableDefinitionRequest\x1a/.backbone.registry.v1.DisableDefinitionResponse\x12q\n\x10\x45nableDefinition\x12-.backbone.registry.v1.EnableDefinitionRequest\x1a..backbone.registry.v1.EnableDefinitionResponse\x12k\n\x0eRetireResource\x12+.backbone.registry.v1.RetireResourceRequest\x1a,.backbone.registry.v1.RetireResourceResponse\x12m\n\x0eWatchResources\x12+.backbone.registry.v1.WatchResourcesRequest\x1a,.backbone.registry.v1.WatchResourcesResponse0\x01\x12Y\n\x08GetDrift\x12%.backbone.registry.v1.GetDriftRequest\x1a&.backbone.registry.v1.GetDriftResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'backbone.registry.v1.registry_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DEFINITION']._serialized_start=95
-  _globals['_DEFINITION']._serialized_end=323
-  _globals['_PROBLEM']._serialized_start=325
-  _globals['_PROBLEM']._serialized_end=365
-  _globals['_APPLYDEFINITIONREQUEST']._serialized_start=367
-  _globals['_APPLYDEFINITIONREQUEST']._serialized_end=482
-  _globals['_APPLYDEFINITIONRESPONSE']._serialized_start=484
-  _globals['_APPLYDEFINITIONRESPONSE']._serialized_end=580
-  _globals['_INVALIDDEFINITION']._serialized_start=582
-  _globals['_INVALIDDEFINITION']._serialized_end=650
-  _globals['_GETDEFINITIONREQUEST']._serialized_start=652
-  _globals['_GETDEFINITIONREQUEST']._serialized_end=733
-  _globals['_GETDEFINITIONRESPONSE']._serialized_start=735
-  _globals['_GETDEFINITIONRESPONSE']._serialized_end=812
-  _globals['_LISTDEFINITIONSREQUEST']._serialized_start=814
-  _globals['_LISTDEFINITIONSREQUEST']._serialized_end=896
-  _globals['_LISTDEFINITIONSRESPONSE']._serialized_start=898
-  _globals['_LISTDEFINITIONSRESPONSE']._serialized_end=1003
-  _globals['_WATCHDEFINITIONSREQUEST']._serialized_start=1005
-  _globals['_WATCHDEFINITIONSREQUEST']._serialized_end=1073
-  _globals['_WATCHDEFINITIONSRESPONSE']._serialized_start=1076
-  _globals['_WATCHDEFINITIONSRESPONSE']._serialized_end=1279
-  _globals['_BOOKMARK']._serialized_start=1281
-  _globals['_BOOKMARK']._serialized_end=1309
-  _globals['_SNAPSHOTSTART']._serialized_start=1311
-  _globals['_SNAPSHOTSTART']._serialized_end=1326
-  _globals['_REGISTRYSERVICE']._serialized_start=1329
-  _globals['_REGISTRYSERVICE']._serialized_end=1793
+  _globals['_RESOURCEKIND']._serialized_start=4698
+  _globals['_RESOURCEKIND']._serialized_end=4840
+  _globals['_RESOURCESTATE']._serialized_start=4843
+  _globals['_RESOURCESTATE']._serialized_end=4974
+  _globals['_CHANGEKIND']._serialized_start=4977
+  _globals['_CHANGEKIND']._serialized_end=5146
+  _globals['_APPLYACTION']._serialized_start=5149
+  _globals['_APPLYACTION']._serialized_end=5320
+  _globals['_DIFFERENCEKIND']._serialized_start=5323
+  _globals['_DIFFERENCEKIND']._serialized_end=5457
+  _globals['_DRIFTKIND']._serialized_start=5460
+  _globals['_DRIFTKIND']._serialized_end=5624
+  _globals['_CHANGE']._serialized_start=129
+  _globals['_CHANGE']._serialized_end=416
+  _globals['_RESOURCE']._serialized_start=419
+  _globals['_RESOURCE']._serialized_end=761
+  _globals['_PROBLEM']._serialized_start=763
+  _globals['_PROBLEM']._serialized_end=851
+  _globals['_INVALIDDOCUMENTS']._serialized_start=853
+  _globals['_INVALIDDOCUMENTS']._serialized_end=935
+  _globals['_DOCUMENT']._serialized_start=937
+  _globals['_DOCUMENT']._serialized_end=992
+  _globals['_APPLYRESOURCESREQUEST']._serialized_start=995
+  _globals['_APPLYRESOURCESREQUEST']._serialized_end=1204
+  _globals['_DIFFERENCE']._serialized_start=1206
+  _globals['_DIFFERENCE']._serialized_end=1332
+  _globals['_SCHEDULECHANGE']._serialized_start=1335
+  _globals['_SCHEDULECHANGE']._serialized_end=1515
+  _globals['_APPLYRESULT']._serialized_start=1518
+  _globals['_APPLYRESULT']._serialized_end=1762
+  _globals['_APPLYRESOURCESRESPONSE']._serialized_start=1765
+  _globals['_APPLYRESOURCESRESPONSE']._serialized_end=1929
+  _globals['_GETRESOURCEREQUEST']._serialized_start=1932
+  _globals['_GETRESOURCEREQUEST']._serialized_end=2102
+  _globals['_GETRESOURCERESPONSE']._serialized_start=2104
+  _globals['_GETRESOURCERESPONSE']._serialized_end=2175
+  _globals['_LISTRESOURCESREQUEST']._serialized_start=2178
+  _globals['_LISTRESOURCESREQUEST']._serialized_end=2435
+  _globals['_LISTRESOURCESRESPONSE']._serialized_start=2437
+  _globals['_LISTRESOURCESRESPONSE']._serialized_end=2536
+  _globals['_LISTCHANGESREQUEST']._serialized_start=2539
+  _globals['_LISTCHANGESREQUEST']._serialized_end=2688
+  _globals['_LISTCHANGESRESPONSE']._serialized_start=2690
+  _globals['_LISTCHANGESRESPONSE']._serialized_end=2783
+  _globals['_DIFFVERSIONSREQUEST']._serialized_start=2786
+  _globals['_DIFFVERSIONSREQUEST']._serialized_end=2939
+  _globals['_DIFFVERSIONSRESPONSE']._serialized_start=2941
+  _globals['_DIFFVERSIONSRESPONSE']._serialized_end=3060
+  _globals['_ACTIVATEVERSIONREQUEST']._serialized_start=3063
+  _globals['_ACTIVATEVERSIONREQUEST']._serialized_end=3244
+  _globals['_ACTIVATEVERSIONRESPONSE']._serialized_start=3246
+  _globals['_ACTIVATEVERSIONRESPONSE']._serialized_end=3338
+  _globals['_DISABLEDEFINITIONREQUEST']._serialized_start=3340
+  _globals['_DISABLEDEFINITIONREQUEST']._serialized_end=3458
+  _globals['_DISABLEDEFINITIONRESPONSE']._serialized_start=3460
+  _globals['_DISABLEDEFINITIONRESPONSE']._serialized_end=3554
+  _globals['_ENABLEDEFINITIONREQUEST']._serialized_start=3556
+  _globals['_ENABLEDEFINITIONREQUEST']._serialized_end=3673
+  _globals['_ENABLEDEFINITIONRESPONSE']._serialized_start=3675
+  _globals['_ENABLEDEFINITIONRESPONSE']._serialized_end=3768
+  _globals['_RETIRERESOURCEREQUEST']._serialized_start=3771
+  _globals['_RETIRERESOURCEREQUEST']._serialized_end=3934
+  _globals['_RETIRERESOURCERESPONSE']._serialized_start=3936
+  _globals['_RETIRERESOURCERESPONSE']._serialized_end=4027
+  _globals['_WATCHRESOURCESREQUEST']._serialized_start=4029
+  _globals['_WATCHRESOURCESREQUEST']._serialized_end=4146
+  _globals['_WATCHRESOURCESRESPONSE']._serialized_start=4149
+  _globals['_WATCHRESOURCESRESPONSE']._serialized_end=4350
+  _globals['_BOOKMARK']._serialized_start=4352
+  _globals['_BOOKMARK']._serialized_end=4380
+  _globals['_SNAPSHOTSTART']._serialized_start=4382
+  _globals['_SNAPSHOTSTART']._serialized_end=4397
+  _globals['_DRIFT']._serialized_start=4400
+  _globals['_DRIFT']._serialized_end=4561
+  _globals['_GETDRIFTREQUEST']._serialized_start=4563
+  _globals['_GETDRIFTREQUEST']._serialized_end=4599
+  _globals['_GETDRIFTRESPONSE']._serialized_start=4601
+  _globals['_GETDRIFTRESPONSE']._serialized_end=4695
+  _globals['_REGISTRYSERVICE']._serialized_start=5627
+  _globals['_REGISTRYSERVICE']._serialized_end=6818
 # @@protoc_insertion_point(module_scope)

@@ -5,9 +5,11 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,59 +21,256 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ResourceKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ResourceKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResourceKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RESOURCE_KIND_UNSPECIFIED: _ResourceKind.ValueType  # 0
+    RESOURCE_KIND_ACTIVITY_DEFINITION: _ResourceKind.ValueType  # 1
+    RESOURCE_KIND_EVENT_TYPE: _ResourceKind.ValueType  # 2
+    RESOURCE_KIND_PRODUCER: _ResourceKind.ValueType  # 3
+
+class ResourceKind(_ResourceKind, metaclass=_ResourceKindEnumTypeWrapper): ...
+
+RESOURCE_KIND_UNSPECIFIED: ResourceKind.ValueType  # 0
+RESOURCE_KIND_ACTIVITY_DEFINITION: ResourceKind.ValueType  # 1
+RESOURCE_KIND_EVENT_TYPE: ResourceKind.ValueType  # 2
+RESOURCE_KIND_PRODUCER: ResourceKind.ValueType  # 3
+Global___ResourceKind: _TypeAlias = ResourceKind  # noqa: Y015
+
+class _ResourceState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ResourceStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResourceState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RESOURCE_STATE_UNSPECIFIED: _ResourceState.ValueType  # 0
+    RESOURCE_STATE_ACTIVE: _ResourceState.ValueType  # 1
+    RESOURCE_STATE_DISABLED: _ResourceState.ValueType  # 2
+    RESOURCE_STATE_RETIRED: _ResourceState.ValueType  # 3
+
+class ResourceState(_ResourceState, metaclass=_ResourceStateEnumTypeWrapper): ...
+
+RESOURCE_STATE_UNSPECIFIED: ResourceState.ValueType  # 0
+RESOURCE_STATE_ACTIVE: ResourceState.ValueType  # 1
+RESOURCE_STATE_DISABLED: ResourceState.ValueType  # 2
+RESOURCE_STATE_RETIRED: ResourceState.ValueType  # 3
+Global___ResourceState: _TypeAlias = ResourceState  # noqa: Y015
+
+class _ChangeKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHANGE_KIND_UNSPECIFIED: _ChangeKind.ValueType  # 0
+    CHANGE_KIND_APPLIED: _ChangeKind.ValueType  # 1
+    CHANGE_KIND_ACTIVATED: _ChangeKind.ValueType  # 2
+    CHANGE_KIND_ENABLED: _ChangeKind.ValueType  # 3
+    CHANGE_KIND_DISABLED: _ChangeKind.ValueType  # 4
+    CHANGE_KIND_RETIRED: _ChangeKind.ValueType  # 5
+
+class ChangeKind(_ChangeKind, metaclass=_ChangeKindEnumTypeWrapper): ...
+
+CHANGE_KIND_UNSPECIFIED: ChangeKind.ValueType  # 0
+CHANGE_KIND_APPLIED: ChangeKind.ValueType  # 1
+CHANGE_KIND_ACTIVATED: ChangeKind.ValueType  # 2
+CHANGE_KIND_ENABLED: ChangeKind.ValueType  # 3
+CHANGE_KIND_DISABLED: ChangeKind.ValueType  # 4
+CHANGE_KIND_RETIRED: ChangeKind.ValueType  # 5
+Global___ChangeKind: _TypeAlias = ChangeKind  # noqa: Y015
+
+class _ApplyAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApplyActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApplyAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    APPLY_ACTION_UNSPECIFIED: _ApplyAction.ValueType  # 0
+    APPLY_ACTION_UNCHANGED: _ApplyAction.ValueType  # 1
+    APPLY_ACTION_CREATE: _ApplyAction.ValueType  # 2
+    APPLY_ACTION_UPDATE: _ApplyAction.ValueType  # 3
+    APPLY_ACTION_RESTORE: _ApplyAction.ValueType  # 4
+    """It was retired, and is in use again."""
+    APPLY_ACTION_PRUNE: _ApplyAction.ValueType  # 5
+    """It was not among the documents."""
+
+class ApplyAction(_ApplyAction, metaclass=_ApplyActionEnumTypeWrapper): ...
+
+APPLY_ACTION_UNSPECIFIED: ApplyAction.ValueType  # 0
+APPLY_ACTION_UNCHANGED: ApplyAction.ValueType  # 1
+APPLY_ACTION_CREATE: ApplyAction.ValueType  # 2
+APPLY_ACTION_UPDATE: ApplyAction.ValueType  # 3
+APPLY_ACTION_RESTORE: ApplyAction.ValueType  # 4
+"""It was retired, and is in use again."""
+APPLY_ACTION_PRUNE: ApplyAction.ValueType  # 5
+"""It was not among the documents."""
+Global___ApplyAction: _TypeAlias = ApplyAction  # noqa: Y015
+
+class _DifferenceKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DifferenceKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DifferenceKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DIFFERENCE_KIND_UNSPECIFIED: _DifferenceKind.ValueType  # 0
+    DIFFERENCE_KIND_ADDED: _DifferenceKind.ValueType  # 1
+    DIFFERENCE_KIND_REMOVED: _DifferenceKind.ValueType  # 2
+    DIFFERENCE_KIND_CHANGED: _DifferenceKind.ValueType  # 3
+
+class DifferenceKind(_DifferenceKind, metaclass=_DifferenceKindEnumTypeWrapper): ...
+
+DIFFERENCE_KIND_UNSPECIFIED: DifferenceKind.ValueType  # 0
+DIFFERENCE_KIND_ADDED: DifferenceKind.ValueType  # 1
+DIFFERENCE_KIND_REMOVED: DifferenceKind.ValueType  # 2
+DIFFERENCE_KIND_CHANGED: DifferenceKind.ValueType  # 3
+Global___DifferenceKind: _TypeAlias = DifferenceKind  # noqa: Y015
+
+class _DriftKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DriftKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DriftKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DRIFT_KIND_UNSPECIFIED: _DriftKind.ValueType  # 0
+    DRIFT_KIND_MISSING: _DriftKind.ValueType  # 1
+    """There is no Temporal Schedule, and there should be one."""
+    DRIFT_KIND_DIFFERENT: _DriftKind.ValueType  # 2
+    """The Temporal Schedule is not what was written."""
+    DRIFT_KIND_UNEXPECTED: _DriftKind.ValueType  # 3
+    """There is a Temporal Schedule that no definition asks for."""
+    DRIFT_KIND_REFUSED: _DriftKind.ValueType  # 4
+    """The definition's schedules could not be handed on."""
+    DRIFT_KIND_PENDING: _DriftKind.ValueType  # 5
+    """A change has not been handed on yet."""
+
+class DriftKind(_DriftKind, metaclass=_DriftKindEnumTypeWrapper): ...
+
+DRIFT_KIND_UNSPECIFIED: DriftKind.ValueType  # 0
+DRIFT_KIND_MISSING: DriftKind.ValueType  # 1
+"""There is no Temporal Schedule, and there should be one."""
+DRIFT_KIND_DIFFERENT: DriftKind.ValueType  # 2
+"""The Temporal Schedule is not what was written."""
+DRIFT_KIND_UNEXPECTED: DriftKind.ValueType  # 3
+"""There is a Temporal Schedule that no definition asks for."""
+DRIFT_KIND_REFUSED: DriftKind.ValueType  # 4
+"""The definition's schedules could not be handed on."""
+DRIFT_KIND_PENDING: DriftKind.ValueType  # 5
+"""A change has not been handed on yet."""
+Global___DriftKind: _TypeAlias = DriftKind  # noqa: Y015
+
 @_typing.final
-class Definition(_message.Message):
-    """One immutable version of a definition."""
+class Change(_message.Message):
+    """Something that happened to a resource."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    RESOURCE_ID_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """Rises with every change in the namespace; what WatchResources resumes from."""
+    kind: Global___ResourceKind.ValueType
+    resource_id: _builtins.str
+    change: Global___ChangeKind.ValueType
+    version: _builtins.int
+    """The version that was the current one after it."""
+    state: Global___ResourceState.ValueType
+    """The state after it."""
+    actor: _builtins.str
+    reason: _builtins.str
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        revision: _builtins.int = ...,
+        kind: Global___ResourceKind.ValueType = ...,
+        resource_id: _builtins.str = ...,
+        change: Global___ChangeKind.ValueType = ...,
+        version: _builtins.int = ...,
+        state: Global___ResourceState.ValueType = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        actor: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "at", b"at", "change", b"change", "kind", b"kind", "reason", b"reason", "resource_id", b"resource_id", "revision", b"revision", "state", b"state", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Change: _TypeAlias = Change  # noqa: Y015
+
+@_typing.final
+class Resource(_message.Message):
+    """One immutable version of a resource, with the state that the resource is in."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NAMESPACE_FIELD_NUMBER: _builtins.int
-    DEFINITION_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    RESOURCE_ID_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
     CONTENT_SHA256_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
-    APPLIED_AT_FIELD_NUMBER: _builtins.int
-    APPLIED_BY_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    REVISION_FIELD_NUMBER: _builtins.int
+    APPLIED_FIELD_NUMBER: _builtins.int
+    LATEST_FIELD_NUMBER: _builtins.int
+    CURRENT_VERSION_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
-    definition_id: _builtins.str
+    kind: Global___ResourceKind.ValueType
+    resource_id: _builtins.str
     version: _builtins.int
     """Counted from 1."""
     content: _builtins.bytes
-    """Canonical JSON, schema definition.schema.json."""
+    """Canonical JSON, schema resource.schema.json. Empty in a watch for a retired resource."""
     content_sha256: _builtins.str
     """SHA-256 of content, hexadecimal."""
+    state: Global___ResourceState.ValueType
     etag: _builtins.str
-    """Changes with every change of the definition; give it back to apply only on top of what you saw."""
-    applied_by: _builtins.str
-    reason: _builtins.str
-    revision: _builtins.int
-    """Rises with every change in the namespace; what WatchDefinitions resumes from."""
+    """Changes with every change of the resource; give it back to change only what you saw."""
+    current_version: _builtins.int
+    """The version that is the current one."""
     @_builtins.property
-    def applied_at(self) -> _timestamp_pb2.Timestamp: ...
+    def applied(self) -> Global___Change:
+        """The change that stored this version."""
+
+    @_builtins.property
+    def latest(self) -> Global___Change:
+        """The last change of the resource."""
+
     def __init__(
         self,
         *,
         namespace: _builtins.str = ...,
-        definition_id: _builtins.str = ...,
+        kind: Global___ResourceKind.ValueType = ...,
+        resource_id: _builtins.str = ...,
         version: _builtins.int = ...,
         content: _builtins.bytes = ...,
         content_sha256: _builtins.str = ...,
+        state: Global___ResourceState.ValueType = ...,
         etag: _builtins.str = ...,
-        applied_at: _timestamp_pb2.Timestamp | None = ...,
-        applied_by: _builtins.str = ...,
-        reason: _builtins.str = ...,
-        revision: _builtins.int = ...,
+        applied: Global___Change | None = ...,
+        latest: Global___Change | None = ...,
+        current_version: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["applied_at", b"applied_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "latest", b"latest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_at", b"applied_at", "applied_by", b"applied_by", "content", b"content", "content_sha256", b"content_sha256", "definition_id", b"definition_id", "etag", b"etag", "namespace", b"namespace", "reason", b"reason", "revision", b"revision", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "content", b"content", "content_sha256", b"content_sha256", "current_version", b"current_version", "etag", b"etag", "kind", b"kind", "latest", b"latest", "namespace", b"namespace", "resource_id", b"resource_id", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Definition: _TypeAlias = Definition  # noqa: Y015
+Global___Resource: _TypeAlias = Resource  # noqa: Y015
 
 @_typing.final
 class Problem(_message.Message):
@@ -79,161 +278,423 @@ class Problem(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    DOCUMENT_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    COLUMN_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    document: _builtins.str
+    """The document's name, as the request gave it."""
     path: _builtins.str
     """Where: spec.rules[0].when."""
+    line: _builtins.int
+    """In the document's text, counted from 1; 0 when it has no place there."""
+    column: _builtins.int
     message: _builtins.str
     """What is wrong and what would be right, in one sentence."""
     def __init__(
         self,
         *,
+        document: _builtins.str = ...,
         path: _builtins.str = ...,
+        line: _builtins.int = ...,
+        column: _builtins.int = ...,
         message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "document", b"document", "line", b"line", "message", b"message", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Problem: _TypeAlias = Problem  # noqa: Y015
 
 @_typing.final
-class ApplyDefinitionRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DOCUMENT_FIELD_NUMBER: _builtins.int
-    ETAG_FIELD_NUMBER: _builtins.int
-    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    document: _builtins.bytes
-    """YAML or JSON, one definition, at most 256 KiB."""
-    etag: _builtins.str
-    """Empty: whatever is active. Otherwise the etag that the caller has seen."""
-    validate_only: _builtins.bool
-    """Validates and says what would happen, and stores nothing."""
-    request_id: _builtins.str
-    """Names this request: the same again returns the first one's result (AIP-155)."""
-    reason: _builtins.str
-    def __init__(
-        self,
-        *,
-        document: _builtins.bytes = ...,
-        etag: _builtins.str = ...,
-        validate_only: _builtins.bool = ...,
-        request_id: _builtins.str = ...,
-        reason: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "etag", b"etag", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ApplyDefinitionRequest: _TypeAlias = ApplyDefinitionRequest  # noqa: Y015
-
-@_typing.final
-class ApplyDefinitionResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DEFINITION_FIELD_NUMBER: _builtins.int
-    CHANGED_FIELD_NUMBER: _builtins.int
-    changed: _builtins.bool
-    """False when the content was already active, or with validate_only."""
-    @_builtins.property
-    def definition(self) -> Global___Definition: ...
-    def __init__(
-        self,
-        *,
-        definition: Global___Definition | None = ...,
-        changed: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "definition", b"definition"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ApplyDefinitionResponse: _TypeAlias = ApplyDefinitionResponse  # noqa: Y015
-
-@_typing.final
-class InvalidDefinition(_message.Message):
-    """Attached to INVALID_ARGUMENT as a detail (google.rpc.Status)."""
+class InvalidDocuments(_message.Message):
+    """Attached to INVALID_ARGUMENT as a detail (google.rpc.Status): as many problems as fit."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PROBLEMS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """How many there are; `validate_only` returns all of them."""
     @_builtins.property
     def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___Problem]: ...
     def __init__(
         self,
         *,
         problems: _abc.Iterable[Global___Problem] | None = ...,
+        total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["problems", b"problems"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["problems", b"problems", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___InvalidDefinition: _TypeAlias = InvalidDefinition  # noqa: Y015
+Global___InvalidDocuments: _TypeAlias = InvalidDocuments  # noqa: Y015
 
 @_typing.final
-class GetDefinitionRequest(_message.Message):
+class Document(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    content: _builtins.bytes
+    """YAML or JSON, one resource, at most 256 KiB."""
+    name: _builtins.str
+    """What problems call it: a file's name. Empty: its place in the request, counted from 1."""
+    etag: _builtins.str
+    """Empty: whatever is current. Otherwise the etag that the caller has seen."""
+    def __init__(
+        self,
+        *,
+        content: _builtins.bytes = ...,
+        name: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "etag", b"etag", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Document: _TypeAlias = Document  # noqa: Y015
+
+@_typing.final
+class ApplyResourcesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAMESPACE_FIELD_NUMBER: _builtins.int
-    DEFINITION_ID_FIELD_NUMBER: _builtins.int
-    VERSION_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    PRUNE_FIELD_NUMBER: _builtins.int
+    PRUNE_OWNER_FIELD_NUMBER: _builtins.int
+    PLAN_SHA256_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
-    definition_id: _builtins.str
-    version: _builtins.int
-    """0: the active version."""
+    """The documents' namespace; may be empty when they say one and nothing is pruned."""
+    validate_only: _builtins.bool
+    """Says what would happen, stores nothing, and returns problems instead of failing with them."""
+    prune: _builtins.bool
+    """Retires what is in the namespace and not among the documents."""
+    prune_owner: _builtins.str
+    """Prunes only what this team owns; empty: everybody's."""
+    plan_sha256: _builtins.str
+    """From a response with validate_only: do exactly that, or nothing (ABORTED). Empty: whatever it is."""
+    request_id: _builtins.str
+    """Names this request: the same again returns the first one's result (AIP-155)."""
+    reason: _builtins.str
+    """Required, with validate_only too."""
+    @_builtins.property
+    def documents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Document]:
+        """At most 1000."""
+
     def __init__(
         self,
         *,
         namespace: _builtins.str = ...,
-        definition_id: _builtins.str = ...,
-        version: _builtins.int = ...,
+        documents: _abc.Iterable[Global___Document] | None = ...,
+        validate_only: _builtins.bool = ...,
+        prune: _builtins.bool = ...,
+        prune_owner: _builtins.str = ...,
+        plan_sha256: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_id", b"definition_id", "namespace", b"namespace", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "namespace", b"namespace", "plan_sha256", b"plan_sha256", "prune", b"prune", "prune_owner", b"prune_owner", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetDefinitionRequest: _TypeAlias = GetDefinitionRequest  # noqa: Y015
+Global___ApplyResourcesRequest: _TypeAlias = ApplyResourcesRequest  # noqa: Y015
 
 @_typing.final
-class GetDefinitionResponse(_message.Message):
+class Difference(_message.Message):
+    """One difference in meaning between two versions."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
-    DEFINITION_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def definition(self) -> Global___Definition: ...
+    KIND_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    kind: Global___DifferenceKind.ValueType
+    path: _builtins.str
+    """By names where things have names: spec.rules[remind].task.timeout."""
+    summary: _builtins.str
+    """For people: "rule remind: the timeout grows from 30s to 60s"."""
+    before: _builtins.bytes
+    """JSON; empty on the side where it is not there."""
+    after: _builtins.bytes
     def __init__(
         self,
         *,
-        definition: Global___Definition | None = ...,
+        kind: Global___DifferenceKind.ValueType = ...,
+        path: _builtins.str = ...,
+        summary: _builtins.str = ...,
+        before: _builtins.bytes = ...,
+        after: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "kind", b"kind", "path", b"path", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetDefinitionResponse: _TypeAlias = GetDefinitionResponse  # noqa: Y015
+Global___Difference: _TypeAlias = Difference  # noqa: Y015
 
 @_typing.final
-class ListDefinitionsRequest(_message.Message):
+class ScheduleChange(_message.Message):
+    """What an apply does to the due times of one schedule trigger."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    DUE_BEFORE_FIELD_NUMBER: _builtins.int
+    DUE_AFTER_FIELD_NUMBER: _builtins.int
+    kind: Global___DifferenceKind.ValueType
+    trigger: _builtins.str
+    @_builtins.property
+    def due_before(self) -> _containers.RepeatedCompositeFieldContainer[_timestamp_pb2.Timestamp]:
+        """The next due times, at most five each."""
+
+    @_builtins.property
+    def due_after(self) -> _containers.RepeatedCompositeFieldContainer[_timestamp_pb2.Timestamp]: ...
+    def __init__(
+        self,
+        *,
+        kind: Global___DifferenceKind.ValueType = ...,
+        trigger: _builtins.str = ...,
+        due_before: _abc.Iterable[_timestamp_pb2.Timestamp] | None = ...,
+        due_after: _abc.Iterable[_timestamp_pb2.Timestamp] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_after", b"due_after", "due_before", b"due_before", "kind", b"kind", "trigger", b"trigger"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScheduleChange: _TypeAlias = ScheduleChange  # noqa: Y015
+
+@_typing.final
+class ApplyResult(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    SCHEDULES_FIELD_NUMBER: _builtins.int
+    document: _builtins.str
+    """The document's name; empty for what was pruned."""
+    action: Global___ApplyAction.ValueType
+    @_builtins.property
+    def resource(self) -> Global___Resource:
+        """As it is afterwards, or would be; `content` is left out."""
+
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___Difference]: ...
+    @_builtins.property
+    def schedules(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScheduleChange]: ...
+    def __init__(
+        self,
+        *,
+        document: _builtins.str = ...,
+        action: Global___ApplyAction.ValueType = ...,
+        resource: Global___Resource | None = ...,
+        differences: _abc.Iterable[Global___Difference] | None = ...,
+        schedules: _abc.Iterable[Global___ScheduleChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resource", b"resource"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "differences", b"differences", "document", b"document", "resource", b"resource", "schedules", b"schedules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyResult: _TypeAlias = ApplyResult  # noqa: Y015
+
+@_typing.final
+class ApplyResourcesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    PLAN_SHA256_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    plan_sha256: _builtins.str
+    """Names what was done, or would be."""
+    revision: _builtins.int
+    """The namespace's revision afterwards."""
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApplyResult]:
+        """In the order of the documents, then what was pruned."""
+
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___Problem]:
+        """With validate_only: everything that is wrong. `results` is empty then."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___ApplyResult] | None = ...,
+        problems: _abc.Iterable[Global___Problem] | None = ...,
+        plan_sha256: _builtins.str = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan_sha256", b"plan_sha256", "problems", b"problems", "results", b"results", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyResourcesResponse: _TypeAlias = ApplyResourcesResponse  # noqa: Y015
+
+@_typing.final
+class GetResourceRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAMESPACE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    RESOURCE_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    kind: Global___ResourceKind.ValueType
+    resource_id: _builtins.str
+    version: _builtins.int
+    """0: the current version."""
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """As it was at this time; not together with `version`."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        kind: Global___ResourceKind.ValueType = ...,
+        resource_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "kind", b"kind", "namespace", b"namespace", "resource_id", b"resource_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetResourceRequest: _TypeAlias = GetResourceRequest  # noqa: Y015
+
+@_typing.final
+class GetResourceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def resource(self) -> Global___Resource: ...
+    def __init__(
+        self,
+        *,
+        resource: Global___Resource | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resource", b"resource"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetResourceResponse: _TypeAlias = GetResourceResponse  # noqa: Y015
+
+@_typing.final
+class ListResourcesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    SHOW_RETIRED_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    kind: Global___ResourceKind.ValueType
+    page_size: _builtins.int
+    """At most 1000; 0 means 100."""
+    page_token: _builtins.str
+    show_retired: _builtins.bool
+    owner: _builtins.str
+    """Only what this team owns."""
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """As they were at this time."""
+
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Fields of Resource; empty: all of them."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        kind: Global___ResourceKind.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
+        show_retired: _builtins.bool = ...,
+        owner: _builtins.str = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "read_mask", b"read_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "kind", b"kind", "namespace", b"namespace", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "read_mask", b"read_mask", "show_retired", b"show_retired"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListResourcesRequest: _TypeAlias = ListResourcesRequest  # noqa: Y015
+
+@_typing.final
+class ListResourcesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def resources(self) -> _containers.RepeatedCompositeFieldContainer[Global___Resource]: ...
+    def __init__(
+        self,
+        *,
+        resources: _abc.Iterable[Global___Resource] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "resources", b"resources"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListResourcesResponse: _TypeAlias = ListResourcesResponse  # noqa: Y015
+
+@_typing.final
+class ListChangesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    RESOURCE_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
+    kind: Global___ResourceKind.ValueType
+    """Unspecified: every kind; then `resource_id` is empty too."""
+    resource_id: _builtins.str
     page_size: _builtins.int
     """At most 1000; 0 means 100."""
     page_token: _builtins.str
@@ -241,73 +702,369 @@ class ListDefinitionsRequest(_message.Message):
         self,
         *,
         namespace: _builtins.str = ...,
+        kind: Global___ResourceKind.ValueType = ...,
+        resource_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token", "resource_id", b"resource_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListDefinitionsRequest: _TypeAlias = ListDefinitionsRequest  # noqa: Y015
+Global___ListChangesRequest: _TypeAlias = ListChangesRequest  # noqa: Y015
 
 @_typing.final
-class ListDefinitionsResponse(_message.Message):
+class ListChangesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    DEFINITIONS_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     @_builtins.property
-    def definitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Definition]: ...
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]: ...
     def __init__(
         self,
         *,
-        definitions: _abc.Iterable[Global___Definition] | None = ...,
+        changes: _abc.Iterable[Global___Change] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definitions", b"definitions", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListDefinitionsResponse: _TypeAlias = ListDefinitionsResponse  # noqa: Y015
+Global___ListChangesResponse: _TypeAlias = ListChangesResponse  # noqa: Y015
 
 @_typing.final
-class WatchDefinitionsRequest(_message.Message):
+class DiffVersionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    RESOURCE_ID_FIELD_NUMBER: _builtins.int
+    FROM_VERSION_FIELD_NUMBER: _builtins.int
+    TO_VERSION_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    kind: Global___ResourceKind.ValueType
+    resource_id: _builtins.str
+    from_version: _builtins.int
+    """0: the version before `to_version`."""
+    to_version: _builtins.int
+    """0: the current version."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        kind: Global___ResourceKind.ValueType = ...,
+        resource_id: _builtins.str = ...,
+        from_version: _builtins.int = ...,
+        to_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_version", b"from_version", "kind", b"kind", "namespace", b"namespace", "resource_id", b"resource_id", "to_version", b"to_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffVersionsRequest: _TypeAlias = DiffVersionsRequest  # noqa: Y015
+
+@_typing.final
+class DiffVersionsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_VERSION_FIELD_NUMBER: _builtins.int
+    TO_VERSION_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    from_version: _builtins.int
+    to_version: _builtins.int
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___Difference]: ...
+    def __init__(
+        self,
+        *,
+        from_version: _builtins.int = ...,
+        to_version: _builtins.int = ...,
+        differences: _abc.Iterable[Global___Difference] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "from_version", b"from_version", "to_version", b"to_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffVersionsResponse: _TypeAlias = DiffVersionsResponse  # noqa: Y015
+
+@_typing.final
+class ActivateVersionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    RESOURCE_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    kind: Global___ResourceKind.ValueType
+    resource_id: _builtins.str
+    version: _builtins.int
+    etag: _builtins.str
+    request_id: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        kind: Global___ResourceKind.ValueType = ...,
+        resource_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "kind", b"kind", "namespace", b"namespace", "reason", b"reason", "request_id", b"request_id", "resource_id", b"resource_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActivateVersionRequest: _TypeAlias = ActivateVersionRequest  # noqa: Y015
+
+@_typing.final
+class ActivateVersionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    changed: _builtins.bool
+    """False when it was so already."""
+    @_builtins.property
+    def resource(self) -> Global___Resource: ...
+    def __init__(
+        self,
+        *,
+        resource: Global___Resource | None = ...,
+        changed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resource", b"resource"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActivateVersionResponse: _TypeAlias = ActivateVersionResponse  # noqa: Y015
+
+@_typing.final
+class DisableDefinitionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    DEFINITION_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    definition_id: _builtins.str
+    etag: _builtins.str
+    request_id: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        definition_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_id", b"definition_id", "etag", b"etag", "namespace", b"namespace", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisableDefinitionRequest: _TypeAlias = DisableDefinitionRequest  # noqa: Y015
+
+@_typing.final
+class DisableDefinitionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    changed: _builtins.bool
+    """False when it was so already."""
+    @_builtins.property
+    def resource(self) -> Global___Resource: ...
+    def __init__(
+        self,
+        *,
+        resource: Global___Resource | None = ...,
+        changed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resource", b"resource"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisableDefinitionResponse: _TypeAlias = DisableDefinitionResponse  # noqa: Y015
+
+@_typing.final
+class EnableDefinitionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    DEFINITION_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    definition_id: _builtins.str
+    etag: _builtins.str
+    request_id: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        definition_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_id", b"definition_id", "etag", b"etag", "namespace", b"namespace", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnableDefinitionRequest: _TypeAlias = EnableDefinitionRequest  # noqa: Y015
+
+@_typing.final
+class EnableDefinitionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    changed: _builtins.bool
+    """False when it was so already."""
+    @_builtins.property
+    def resource(self) -> Global___Resource: ...
+    def __init__(
+        self,
+        *,
+        resource: Global___Resource | None = ...,
+        changed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resource", b"resource"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnableDefinitionResponse: _TypeAlias = EnableDefinitionResponse  # noqa: Y015
+
+@_typing.final
+class RetireResourceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    RESOURCE_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    kind: Global___ResourceKind.ValueType
+    resource_id: _builtins.str
+    etag: _builtins.str
+    request_id: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        kind: Global___ResourceKind.ValueType = ...,
+        resource_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "kind", b"kind", "namespace", b"namespace", "reason", b"reason", "request_id", b"request_id", "resource_id", b"resource_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetireResourceRequest: _TypeAlias = RetireResourceRequest  # noqa: Y015
+
+@_typing.final
+class RetireResourceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    changed: _builtins.bool
+    """False when it was so already."""
+    @_builtins.property
+    def resource(self) -> Global___Resource: ...
+    def __init__(
+        self,
+        *,
+        resource: Global___Resource | None = ...,
+        changed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resource", b"resource"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetireResourceResponse: _TypeAlias = RetireResourceResponse  # noqa: Y015
+
+@_typing.final
+class WatchResourcesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAMESPACE_FIELD_NUMBER: _builtins.int
     AFTER_REVISION_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     after_revision: _builtins.int
     """0: begin with a snapshot."""
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___ResourceKind.ValueType]:
+        """Empty: all of them."""
+
     def __init__(
         self,
         *,
         namespace: _builtins.str = ...,
         after_revision: _builtins.int = ...,
+        kinds: _abc.Iterable[Global___ResourceKind.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_revision", b"after_revision", "namespace", b"namespace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_revision", b"after_revision", "kinds", b"kinds", "namespace", b"namespace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___WatchDefinitionsRequest: _TypeAlias = WatchDefinitionsRequest  # noqa: Y015
+Global___WatchResourcesRequest: _TypeAlias = WatchResourcesRequest  # noqa: Y015
 
 @_typing.final
-class WatchDefinitionsResponse(_message.Message):
+class WatchResourcesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    ACTIVE_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
     BOOKMARK_FIELD_NUMBER: _builtins.int
     SNAPSHOT_START_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def active(self) -> Global___Definition:
-        """A version became active: forget the earlier one."""
+    def resource(self) -> Global___Resource:
+        """What this resource is now: forget what was known of it. Never retired within a snapshot."""
 
     @_builtins.property
     def bookmark(self) -> Global___Bookmark:
@@ -317,24 +1074,24 @@ class WatchDefinitionsResponse(_message.Message):
 
     @_builtins.property
     def snapshot_start(self) -> Global___SnapshotStart:
-        """A snapshot begins: forget all definitions."""
+        """A snapshot begins: forget everything."""
 
     def __init__(
         self,
         *,
-        active: Global___Definition | None = ...,
+        resource: Global___Resource | None = ...,
         bookmark: Global___Bookmark | None = ...,
         snapshot_start: Global___SnapshotStart | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "bookmark", b"bookmark", "change", b"change", "snapshot_start", b"snapshot_start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bookmark", b"bookmark", "change", b"change", "resource", b"resource", "snapshot_start", b"snapshot_start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "bookmark", b"bookmark", "change", b"change", "snapshot_start", b"snapshot_start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bookmark", b"bookmark", "change", b"change", "resource", b"resource", "snapshot_start", b"snapshot_start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["active", "bookmark", "snapshot_start"]  # noqa: Y015
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["resource", "bookmark", "snapshot_start"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
 
-Global___WatchDefinitionsResponse: _TypeAlias = WatchDefinitionsResponse  # noqa: Y015
+Global___WatchResourcesResponse: _TypeAlias = WatchResourcesResponse  # noqa: Y015
 
 @_typing.final
 class Bookmark(_message.Message):
@@ -369,3 +1126,84 @@ class SnapshotStart(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SnapshotStart: _TypeAlias = SnapshotStart  # noqa: Y015
+
+@_typing.final
+class Drift(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEFINITION_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    ATTEMPTED_AT_FIELD_NUMBER: _builtins.int
+    definition_id: _builtins.str
+    kind: Global___DriftKind.ValueType
+    detail: _builtins.str
+    """What is so, in one sentence."""
+    revision: _builtins.int
+    """The revision of the definition's last change; 0 when there is no such definition."""
+    @_builtins.property
+    def attempted_at(self) -> _timestamp_pb2.Timestamp:
+        """When the last attempt to hand it on was made."""
+
+    def __init__(
+        self,
+        *,
+        definition_id: _builtins.str = ...,
+        kind: Global___DriftKind.ValueType = ...,
+        detail: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        attempted_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempted_at", b"attempted_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempted_at", b"attempted_at", "definition_id", b"definition_id", "detail", b"detail", "kind", b"kind", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Drift: _TypeAlias = Drift  # noqa: Y015
+
+@_typing.final
+class GetDriftRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDriftRequest: _TypeAlias = GetDriftRequest  # noqa: Y015
+
+@_typing.final
+class GetDriftResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRIFTS_FIELD_NUMBER: _builtins.int
+    SCHEDULED_DEFINITIONS_FIELD_NUMBER: _builtins.int
+    scheduled_definitions: _builtins.int
+    """How many definitions have schedules."""
+    @_builtins.property
+    def drifts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Drift]:
+        """By definition id; empty when everything is as it should be."""
+
+    def __init__(
+        self,
+        *,
+        drifts: _abc.Iterable[Global___Drift] | None = ...,
+        scheduled_definitions: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drifts", b"drifts", "scheduled_definitions", b"scheduled_definitions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDriftResponse: _TypeAlias = GetDriftResponse  # noqa: Y015

@@ -26,7 +26,10 @@ if _version_not_supported:
 
 
 class RegistryServiceStub:
-    """Versioned definitions. Every mutating request carries a reason; the actor is the caller's identity.
+    """Versioned resources: definitions, event types and producers. A version never changes and nothing
+    is ever deleted. Every mutating request carries a reason; the actor is the caller's identity.
+    A refusal carries google.rpc details: ErrorInfo with a stable reason always, InvalidDocuments and
+    BadRequest for what is wrong with documents and fields, RetryInfo with UNAVAILABLE.
     """
 
     def __init__(self, channel):
@@ -35,58 +38,145 @@ class RegistryServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.ApplyDefinition = channel.unary_unary(
-                '/backbone.registry.v1.RegistryService/ApplyDefinition',
-                request_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ApplyDefinitionRequest.SerializeToString,
-                response_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ApplyDefinitionResponse.FromString,
+        self.ApplyResources = channel.unary_unary(
+                '/backbone.registry.v1.RegistryService/ApplyResources',
+                request_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ApplyResourcesRequest.SerializeToString,
+                response_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ApplyResourcesResponse.FromString,
                 _registered_method=True)
-        self.GetDefinition = channel.unary_unary(
-                '/backbone.registry.v1.RegistryService/GetDefinition',
-                request_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.GetDefinitionRequest.SerializeToString,
-                response_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.GetDefinitionResponse.FromString,
+        self.GetResource = channel.unary_unary(
+                '/backbone.registry.v1.RegistryService/GetResource',
+                request_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.GetResourceRequest.SerializeToString,
+                response_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.GetResourceResponse.FromString,
                 _registered_method=True)
-        self.ListDefinitions = channel.unary_unary(
-                '/backbone.registry.v1.RegistryService/ListDefinitions',
-                request_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ListDefinitionsRequest.SerializeToString,
-                response_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ListDefinitionsResponse.FromString,
+        self.ListResources = channel.unary_unary(
+                '/backbone.registry.v1.RegistryService/ListResources',
+                request_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ListResourcesRequest.SerializeToString,
+                response_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ListResourcesResponse.FromString,
                 _registered_method=True)
-        self.WatchDefinitions = channel.unary_stream(
-                '/backbone.registry.v1.RegistryService/WatchDefinitions',
-                request_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.WatchDefinitionsRequest.SerializeToString,
-                response_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.WatchDefinitionsResponse.FromString,
+        self.ListChanges = channel.unary_unary(
+                '/backbone.registry.v1.RegistryService/ListChanges',
+                request_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ListChangesRequest.SerializeToString,
+                response_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ListChangesResponse.FromString,
+                _registered_method=True)
+        self.DiffVersions = channel.unary_unary(
+                '/backbone.registry.v1.RegistryService/DiffVersions',
+                request_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.DiffVersionsRequest.SerializeToString,
+                response_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.DiffVersionsResponse.FromString,
+                _registered_method=True)
+        self.ActivateVersion = channel.unary_unary(
+                '/backbone.registry.v1.RegistryService/ActivateVersion',
+                request_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ActivateVersionRequest.SerializeToString,
+                response_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ActivateVersionResponse.FromString,
+                _registered_method=True)
+        self.DisableDefinition = channel.unary_unary(
+                '/backbone.registry.v1.RegistryService/DisableDefinition',
+                request_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.DisableDefinitionRequest.SerializeToString,
+                response_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.DisableDefinitionResponse.FromString,
+                _registered_method=True)
+        self.EnableDefinition = channel.unary_unary(
+                '/backbone.registry.v1.RegistryService/EnableDefinition',
+                request_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.EnableDefinitionRequest.SerializeToString,
+                response_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.EnableDefinitionResponse.FromString,
+                _registered_method=True)
+        self.RetireResource = channel.unary_unary(
+                '/backbone.registry.v1.RegistryService/RetireResource',
+                request_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.RetireResourceRequest.SerializeToString,
+                response_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.RetireResourceResponse.FromString,
+                _registered_method=True)
+        self.WatchResources = channel.unary_stream(
+                '/backbone.registry.v1.RegistryService/WatchResources',
+                request_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.WatchResourcesRequest.SerializeToString,
+                response_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.WatchResourcesResponse.FromString,
+                _registered_method=True)
+        self.GetDrift = channel.unary_unary(
+                '/backbone.registry.v1.RegistryService/GetDrift',
+                request_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.GetDriftRequest.SerializeToString,
+                response_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.GetDriftResponse.FromString,
                 _registered_method=True)
 
 
 class RegistryServiceServicer:
-    """Versioned definitions. Every mutating request carries a reason; the actor is the caller's identity.
+    """Versioned resources: definitions, event types and producers. A version never changes and nothing
+    is ever deleted. Every mutating request carries a reason; the actor is the caller's identity.
+    A refusal carries google.rpc details: ErrorInfo with a stable reason always, InvalidDocuments and
+    BadRequest for what is wrong with documents and fields, RetryInfo with UNAVAILABLE.
     """
 
-    def ApplyDefinition(self, request, context):
-        """Validates a document and stores it as the next version, which becomes the active one.
-        The same content again changes nothing and returns the active version.
-        INVALID_ARGUMENT lists every problem; ABORTED says that the etag is not the current one.
+    def ApplyResources(self, request, context):
+        """Validates a set of documents together and stores what changed, all of it or nothing.
+        The same content again changes nothing. INVALID_ARGUMENT tells what is wrong; ABORTED says that
+        an etag, or the plan, is no longer the current one; FAILED_PRECONDITION that others depend on it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def GetDefinition(self, request, context):
-        """NOT_FOUND for an unknown id or version.
+    def GetResource(self, request, context):
+        """NOT_FOUND for an unknown id or version, or one that was not there yet at `as_of`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListDefinitions(self, request, context):
-        """The active version of each definition of a namespace, by id.
+    def ListResources(self, request, context):
+        """The current version of each resource of a kind, by id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def WatchDefinitions(self, request, context):
-        """The active definitions of a namespace (a snapshot), then every change, until cancelled.
+    def ListChanges(self, request, context):
+        """What happened to one resource, or to all of a namespace, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiffVersions(self, request, context):
+        """What differs in meaning between two versions of a resource.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ActivateVersion(self, request, context):
+        """Makes a stored version the current one again, if it can still run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DisableDefinition(self, request, context):
+        """A disabled definition starts no runs; what runs goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EnableDefinition(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetireResource(self, request, context):
+        """Takes a resource out of use. Its history stays; applying it brings it back.
+        FAILED_PRECONDITION names the definitions that still need it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchResources(self, request, context):
+        """The resources of a namespace (a snapshot), then every change, until cancelled.
         Resumes after `after_revision`; a revision that cannot be resumed from starts with a snapshot.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDrift(self, request, context):
+        """How what is applied differs from what the ledger was told and what Temporal has.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,25 +185,60 @@ class RegistryServiceServicer:
 
 def add_RegistryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'ApplyDefinition': grpc.unary_unary_rpc_method_handler(
-                    servicer.ApplyDefinition,
-                    request_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ApplyDefinitionRequest.FromString,
-                    response_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ApplyDefinitionResponse.SerializeToString,
+            'ApplyResources': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyResources,
+                    request_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ApplyResourcesRequest.FromString,
+                    response_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ApplyResourcesResponse.SerializeToString,
             ),
-            'GetDefinition': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetDefinition,
-                    request_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.GetDefinitionRequest.FromString,
-                    response_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.GetDefinitionResponse.SerializeToString,
+            'GetResource': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetResource,
+                    request_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.GetResourceRequest.FromString,
+                    response_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.GetResourceResponse.SerializeToString,
             ),
-            'ListDefinitions': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListDefinitions,
-                    request_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ListDefinitionsRequest.FromString,
-                    response_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ListDefinitionsResponse.SerializeToString,
+            'ListResources': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListResources,
+                    request_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ListResourcesRequest.FromString,
+                    response_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ListResourcesResponse.SerializeToString,
             ),
-            'WatchDefinitions': grpc.unary_stream_rpc_method_handler(
-                    servicer.WatchDefinitions,
-                    request_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.WatchDefinitionsRequest.FromString,
-                    response_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.WatchDefinitionsResponse.SerializeToString,
+            'ListChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChanges,
+                    request_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ListChangesRequest.FromString,
+                    response_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ListChangesResponse.SerializeToString,
+            ),
+            'DiffVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiffVersions,
+                    request_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.DiffVersionsRequest.FromString,
+                    response_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.DiffVersionsResponse.SerializeToString,
+            ),
+            'ActivateVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.ActivateVersion,
+                    request_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ActivateVersionRequest.FromString,
+                    response_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.ActivateVersionResponse.SerializeToString,
+            ),
+            'DisableDefinition': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisableDefinition,
+                    request_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.DisableDefinitionRequest.FromString,
+                    response_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.DisableDefinitionResponse.SerializeToString,
+            ),
+            'EnableDefinition': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnableDefinition,
+                    request_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.EnableDefinitionRequest.FromString,
+                    response_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.EnableDefinitionResponse.SerializeToString,
+            ),
+            'RetireResource': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireResource,
+                    request_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.RetireResourceRequest.FromString,
+                    response_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.RetireResourceResponse.SerializeToString,
+            ),
+            'WatchResources': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchResources,
+                    request_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.WatchResourcesRequest.FromString,
+                    response_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.WatchResourcesResponse.SerializeToString,
+            ),
+            'GetDrift': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDrift,
+                    request_deserializer=backbone_dot_registry_dot_v1_dot_registry__pb2.GetDriftRequest.FromString,
+                    response_serializer=backbone_dot_registry_dot_v1_dot_registry__pb2.GetDriftResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -124,11 +249,14 @@ def add_RegistryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RegistryService:
-    """Versioned definitions. Every mutating request carries a reason; the actor is the caller's identity.
+    """Versioned resources: definitions, event types and producers. A version never changes and nothing
+    is ever deleted. Every mutating request carries a reason; the actor is the caller's identity.
+    A refusal carries google.rpc details: ErrorInfo with a stable reason always, InvalidDocuments and
+    BadRequest for what is wrong with documents and fields, RetryInfo with UNAVAILABLE.
     """
 
     @staticmethod
-    def ApplyDefinition(request,
+    def ApplyResources(request,
             target,
             options=(),
             channel_credentials=None,
@@ -141,9 +269,9 @@ class RegistryService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/backbone.registry.v1.RegistryService/ApplyDefinition',
-            backbone_dot_registry_dot_v1_dot_registry__pb2.ApplyDefinitionRequest.SerializeToString,
-            backbone_dot_registry_dot_v1_dot_registry__pb2.ApplyDefinitionResponse.FromString,
+            '/backbone.registry.v1.RegistryService/ApplyResources',
+            backbone_dot_registry_dot_v1_dot_registry__pb2.ApplyResourcesRequest.SerializeToString,
+            backbone_dot_registry_dot_v1_dot_registry__pb2.ApplyResourcesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -155,7 +283,7 @@ class RegistryService:
             _registered_method=True)
 
     @staticmethod
-    def GetDefinition(request,
+    def GetResource(request,
             target,
             options=(),
             channel_credentials=None,
@@ -168,9 +296,9 @@ class RegistryService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/backbone.registry.v1.RegistryService/GetDefinition',
-            backbone_dot_registry_dot_v1_dot_registry__pb2.GetDefinitionRequest.SerializeToString,
-            backbone_dot_registry_dot_v1_dot_registry__pb2.GetDefinitionResponse.FromString,
+            '/backbone.registry.v1.RegistryService/GetResource',
+            backbone_dot_registry_dot_v1_dot_registry__pb2.GetResourceRequest.SerializeToString,
+            backbone_dot_registry_dot_v1_dot_registry__pb2.GetResourceResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -182,7 +310,7 @@ class RegistryService:
             _registered_method=True)
 
     @staticmethod
-    def ListDefinitions(request,
+    def ListResources(request,
             target,
             options=(),
             channel_credentials=None,
@@ -195,9 +323,9 @@ class RegistryService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/backbone.registry.v1.RegistryService/ListDefinitions',
-            backbone_dot_registry_dot_v1_dot_registry__pb2.ListDefinitionsRequest.SerializeToString,
-            backbone_dot_registry_dot_v1_dot_registry__pb2.ListDefinitionsResponse.FromString,
+            '/backbone.registry.v1.RegistryService/ListResources',
+            backbone_dot_registry_dot_v1_dot_registry__pb2.ListResourcesRequest.SerializeToString,
+            backbone_dot_registry_dot_v1_dot_registry__pb2.ListResourcesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -209,7 +337,169 @@ class RegistryService:
             _registered_method=True)
 
     @staticmethod
-    def WatchDefinitions(request,
+    def ListChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.registry.v1.RegistryService/ListChanges',
+            backbone_dot_registry_dot_v1_dot_registry__pb2.ListChangesRequest.SerializeToString,
+            backbone_dot_registry_dot_v1_dot_registry__pb2.ListChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiffVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.registry.v1.RegistryService/DiffVersions',
+            backbone_dot_registry_dot_v1_dot_registry__pb2.DiffVersionsRequest.SerializeToString,
+            backbone_dot_registry_dot_v1_dot_registry__pb2.DiffVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ActivateVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.registry.v1.RegistryService/ActivateVersion',
+            backbone_dot_registry_dot_v1_dot_registry__pb2.ActivateVersionRequest.SerializeToString,
+            backbone_dot_registry_dot_v1_dot_registry__pb2.ActivateVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisableDefinition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.registry.v1.RegistryService/DisableDefinition',
+            backbone_dot_registry_dot_v1_dot_registry__pb2.DisableDefinitionRequest.SerializeToString,
+            backbone_dot_registry_dot_v1_dot_registry__pb2.DisableDefinitionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnableDefinition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.registry.v1.RegistryService/EnableDefinition',
+            backbone_dot_registry_dot_v1_dot_registry__pb2.EnableDefinitionRequest.SerializeToString,
+            backbone_dot_registry_dot_v1_dot_registry__pb2.EnableDefinitionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireResource(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.registry.v1.RegistryService/RetireResource',
+            backbone_dot_registry_dot_v1_dot_registry__pb2.RetireResourceRequest.SerializeToString,
+            backbone_dot_registry_dot_v1_dot_registry__pb2.RetireResourceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchResources(request,
             target,
             options=(),
             channel_credentials=None,
@@ -222,9 +512,36 @@ class RegistryService:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/backbone.registry.v1.RegistryService/WatchDefinitions',
-            backbone_dot_registry_dot_v1_dot_registry__pb2.WatchDefinitionsRequest.SerializeToString,
-            backbone_dot_registry_dot_v1_dot_registry__pb2.WatchDefinitionsResponse.FromString,
+            '/backbone.registry.v1.RegistryService/WatchResources',
+            backbone_dot_registry_dot_v1_dot_registry__pb2.WatchResourcesRequest.SerializeToString,
+            backbone_dot_registry_dot_v1_dot_registry__pb2.WatchResourcesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDrift(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.registry.v1.RegistryService/GetDrift',
+            backbone_dot_registry_dot_v1_dot_registry__pb2.GetDriftRequest.SerializeToString,
+            backbone_dot_registry_dot_v1_dot_registry__pb2.GetDriftResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,83 +27,182 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RegistryServiceStub:
-    """Versioned definitions. Every mutating request carries a reason; the actor is the caller's identity."""
+    """Versioned resources: definitions, event types and producers. A version never changes and nothing
+    is ever deleted. Every mutating request carries a reason; the actor is the caller's identity.
+    A refusal carries google.rpc details: ErrorInfo with a stable reason always, InvalidDocuments and
+    BadRequest for what is wrong with documents and fields, RetryInfo with UNAVAILABLE.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RegistryServiceAsyncStub: ...
-    ApplyDefinition: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ApplyDefinitionRequest, _registry_pb2.ApplyDefinitionResponse]
-    """Validates a document and stores it as the next version, which becomes the active one.
-    The same content again changes nothing and returns the active version.
-    INVALID_ARGUMENT lists every problem; ABORTED says that the etag is not the current one.
+    ApplyResources: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ApplyResourcesRequest, _registry_pb2.ApplyResourcesResponse]
+    """Validates a set of documents together and stores what changed, all of it or nothing.
+    The same content again changes nothing. INVALID_ARGUMENT tells what is wrong; ABORTED says that
+    an etag, or the plan, is no longer the current one; FAILED_PRECONDITION that others depend on it.
     """
-    GetDefinition: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetDefinitionRequest, _registry_pb2.GetDefinitionResponse]
-    """NOT_FOUND for an unknown id or version."""
-    ListDefinitions: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListDefinitionsRequest, _registry_pb2.ListDefinitionsResponse]
-    """The active version of each definition of a namespace, by id."""
-    WatchDefinitions: _grpc.UnaryStreamMultiCallable[_registry_pb2.WatchDefinitionsRequest, _registry_pb2.WatchDefinitionsResponse]
-    """The active definitions of a namespace (a snapshot), then every change, until cancelled.
+    GetResource: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetResourceRequest, _registry_pb2.GetResourceResponse]
+    """NOT_FOUND for an unknown id or version, or one that was not there yet at `as_of`."""
+    ListResources: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListResourcesRequest, _registry_pb2.ListResourcesResponse]
+    """The current version of each resource of a kind, by id."""
+    ListChanges: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListChangesRequest, _registry_pb2.ListChangesResponse]
+    """What happened to one resource, or to all of a namespace, newest first."""
+    DiffVersions: _grpc.UnaryUnaryMultiCallable[_registry_pb2.DiffVersionsRequest, _registry_pb2.DiffVersionsResponse]
+    """What differs in meaning between two versions of a resource."""
+    ActivateVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ActivateVersionRequest, _registry_pb2.ActivateVersionResponse]
+    """Makes a stored version the current one again, if it can still run."""
+    DisableDefinition: _grpc.UnaryUnaryMultiCallable[_registry_pb2.DisableDefinitionRequest, _registry_pb2.DisableDefinitionResponse]
+    """A disabled definition starts no runs; what runs goes on."""
+    EnableDefinition: _grpc.UnaryUnaryMultiCallable[_registry_pb2.EnableDefinitionRequest, _registry_pb2.EnableDefinitionResponse]
+    RetireResource: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RetireResourceRequest, _registry_pb2.RetireResourceResponse]
+    """Takes a resource out of use. Its history stays; applying it brings it back.
+    FAILED_PRECONDITION names the definitions that still need it.
+    """
+    WatchResources: _grpc.UnaryStreamMultiCallable[_registry_pb2.WatchResourcesRequest, _registry_pb2.WatchResourcesResponse]
+    """The resources of a namespace (a snapshot), then every change, until cancelled.
     Resumes after `after_revision`; a revision that cannot be resumed from starts with a snapshot.
     """
+    GetDrift: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetDriftRequest, _registry_pb2.GetDriftResponse]
+    """How what is applied differs from what the ledger was told and what Temporal has."""
 
 @_typing.type_check_only
 class RegistryServiceAsyncStub(RegistryServiceStub):
-    """Versioned definitions. Every mutating request carries a reason; the actor is the caller's identity."""
+    """Versioned resources: definitions, event types and producers. A version never changes and nothing
+    is ever deleted. Every mutating request carries a reason; the actor is the caller's identity.
+    A refusal carries google.rpc details: ErrorInfo with a stable reason always, InvalidDocuments and
+    BadRequest for what is wrong with documents and fields, RetryInfo with UNAVAILABLE.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ApplyDefinition: _aio.UnaryUnaryMultiCallable[_registry_pb2.ApplyDefinitionRequest, _registry_pb2.ApplyDefinitionResponse]  # type: ignore[assignment]
-    """Validates a document and stores it as the next version, which becomes the active one.
-    The same content again changes nothing and returns the active version.
-    INVALID_ARGUMENT lists every problem; ABORTED says that the etag is not the current one.
+    ApplyResources: _aio.UnaryUnaryMultiCallable[_registry_pb2.ApplyResourcesRequest, _registry_pb2.ApplyResourcesResponse]  # type: ignore[assignment]
+    """Validates a set of documents together and stores what changed, all of it or nothing.
+    The same content again changes nothing. INVALID_ARGUMENT tells what is wrong; ABORTED says that
+    an etag, or the plan, is no longer the current one; FAILED_PRECONDITION that others depend on it.
     """
-    GetDefinition: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetDefinitionRequest, _registry_pb2.GetDefinitionResponse]  # type: ignore[assignment]
-    """NOT_FOUND for an unknown id or version."""
-    ListDefinitions: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListDefinitionsRequest, _registry_pb2.ListDefinitionsResponse]  # type: ignore[assignment]
-    """The active version of each definition of a namespace, by id."""
-    WatchDefinitions: _aio.UnaryStreamMultiCallable[_registry_pb2.WatchDefinitionsRequest, _registry_pb2.WatchDefinitionsResponse]  # type: ignore[assignment]
-    """The active definitions of a namespace (a snapshot), then every change, until cancelled.
+    GetResource: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetResourceRequest, _registry_pb2.GetResourceResponse]  # type: ignore[assignment]
+    """NOT_FOUND for an unknown id or version, or one that was not there yet at `as_of`."""
+    ListResources: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListResourcesRequest, _registry_pb2.ListResourcesResponse]  # type: ignore[assignment]
+    """The current version of each resource of a kind, by id."""
+    ListChanges: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListChangesRequest, _registry_pb2.ListChangesResponse]  # type: ignore[assignment]
+    """What happened to one resource, or to all of a namespace, newest first."""
+    DiffVersions: _aio.UnaryUnaryMultiCallable[_registry_pb2.DiffVersionsRequest, _registry_pb2.DiffVersionsResponse]  # type: ignore[assignment]
+    """What differs in meaning between two versions of a resource."""
+    ActivateVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.ActivateVersionRequest, _registry_pb2.ActivateVersionResponse]  # type: ignore[assignment]
+    """Makes a stored version the current one again, if it can still run."""
+    DisableDefinition: _aio.UnaryUnaryMultiCallable[_registry_pb2.DisableDefinitionRequest, _registry_pb2.DisableDefinitionResponse]  # type: ignore[assignment]
+    """A disabled definition starts no runs; what runs goes on."""
+    EnableDefinition: _aio.UnaryUnaryMultiCallable[_registry_pb2.EnableDefinitionRequest, _registry_pb2.EnableDefinitionResponse]  # type: ignore[assignment]
+    RetireResource: _aio.UnaryUnaryMultiCallable[_registry_pb2.RetireResourceRequest, _registry_pb2.RetireResourceResponse]  # type: ignore[assignment]
+    """Takes a resource out of use. Its history stays; applying it brings it back.
+    FAILED_PRECONDITION names the definitions that still need it.
+    """
+    WatchResources: _aio.UnaryStreamMultiCallable[_registry_pb2.WatchResourcesRequest, _registry_pb2.WatchResourcesResponse]  # type: ignore[assignment]
+    """The resources of a namespace (a snapshot), then every change, until cancelled.
     Resumes after `after_revision`; a revision that cannot be resumed from starts with a snapshot.
     """
+    GetDrift: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetDriftRequest, _registry_pb2.GetDriftResponse]  # type: ignore[assignment]
+    """How what is applied differs from what the ledger was told and what Temporal has."""
 
 class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Versioned definitions. Every mutating request carries a reason; the actor is the caller's identity."""
+    """Versioned resources: definitions, event types and producers. A version never changes and nothing
+    is ever deleted. Every mutating request carries a reason; the actor is the caller's identity.
+    A refusal carries google.rpc details: ErrorInfo with a stable reason always, InvalidDocuments and
+    BadRequest for what is wrong with documents and fields, RetryInfo with UNAVAILABLE.
+    """
 
     @_abc_1.abstractmethod
-    def ApplyDefinition(
+    def ApplyResources(
         self,
-        request: _registry_pb2.ApplyDefinitionRequest,
+        request: _registry_pb2.ApplyResourcesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_registry_pb2.ApplyDefinitionResponse, _abc.Awaitable[_registry_pb2.ApplyDefinitionResponse]]:
-        """Validates a document and stores it as the next version, which becomes the active one.
-        The same content again changes nothing and returns the active version.
-        INVALID_ARGUMENT lists every problem; ABORTED says that the etag is not the current one.
+    ) -> _typing.Union[_registry_pb2.ApplyResourcesResponse, _abc.Awaitable[_registry_pb2.ApplyResourcesResponse]]:
+        """Validates a set of documents together and stores what changed, all of it or nothing.
+        The same content again changes nothing. INVALID_ARGUMENT tells what is wrong; ABORTED says that
+        an etag, or the plan, is no longer the current one; FAILED_PRECONDITION that others depend on it.
         """
 
     @_abc_1.abstractmethod
-    def GetDefinition(
+    def GetResource(
         self,
-        request: _registry_pb2.GetDefinitionRequest,
+        request: _registry_pb2.GetResourceRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_registry_pb2.GetDefinitionResponse, _abc.Awaitable[_registry_pb2.GetDefinitionResponse]]:
-        """NOT_FOUND for an unknown id or version."""
+    ) -> _typing.Union[_registry_pb2.GetResourceResponse, _abc.Awaitable[_registry_pb2.GetResourceResponse]]:
+        """NOT_FOUND for an unknown id or version, or one that was not there yet at `as_of`."""
 
     @_abc_1.abstractmethod
-    def ListDefinitions(
+    def ListResources(
         self,
-        request: _registry_pb2.ListDefinitionsRequest,
+        request: _registry_pb2.ListResourcesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_registry_pb2.ListDefinitionsResponse, _abc.Awaitable[_registry_pb2.ListDefinitionsResponse]]:
-        """The active version of each definition of a namespace, by id."""
+    ) -> _typing.Union[_registry_pb2.ListResourcesResponse, _abc.Awaitable[_registry_pb2.ListResourcesResponse]]:
+        """The current version of each resource of a kind, by id."""
 
     @_abc_1.abstractmethod
-    def WatchDefinitions(
+    def ListChanges(
         self,
-        request: _registry_pb2.WatchDefinitionsRequest,
+        request: _registry_pb2.ListChangesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_registry_pb2.WatchDefinitionsResponse], _abc.AsyncIterator[_registry_pb2.WatchDefinitionsResponse]]:
-        """The active definitions of a namespace (a snapshot), then every change, until cancelled.
+    ) -> _typing.Union[_registry_pb2.ListChangesResponse, _abc.Awaitable[_registry_pb2.ListChangesResponse]]:
+        """What happened to one resource, or to all of a namespace, newest first."""
+
+    @_abc_1.abstractmethod
+    def DiffVersions(
+        self,
+        request: _registry_pb2.DiffVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.DiffVersionsResponse, _abc.Awaitable[_registry_pb2.DiffVersionsResponse]]:
+        """What differs in meaning between two versions of a resource."""
+
+    @_abc_1.abstractmethod
+    def ActivateVersion(
+        self,
+        request: _registry_pb2.ActivateVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.ActivateVersionResponse, _abc.Awaitable[_registry_pb2.ActivateVersionResponse]]:
+        """Makes a stored version the current one again, if it can still run."""
+
+    @_abc_1.abstractmethod
+    def DisableDefinition(
+        self,
+        request: _registry_pb2.DisableDefinitionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.DisableDefinitionResponse, _abc.Awaitable[_registry_pb2.DisableDefinitionResponse]]:
+        """A disabled definition starts no runs; what runs goes on."""
+
+    @_abc_1.abstractmethod
+    def EnableDefinition(
+        self,
+        request: _registry_pb2.EnableDefinitionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.EnableDefinitionResponse, _abc.Awaitable[_registry_pb2.EnableDefinitionResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RetireResource(
+        self,
+        request: _registry_pb2.RetireResourceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.RetireResourceResponse, _abc.Awaitable[_registry_pb2.RetireResourceResponse]]:
+        """Takes a resource out of use. Its history stays; applying it brings it back.
+        FAILED_PRECONDITION names the definitions that still need it.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchResources(
+        self,
+        request: _registry_pb2.WatchResourcesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_registry_pb2.WatchResourcesResponse], _abc.AsyncIterator[_registry_pb2.WatchResourcesResponse]]:
+        """The resources of a namespace (a snapshot), then every change, until cancelled.
         Resumes after `after_revision`; a revision that cannot be resumed from starts with a snapshot.
         """
+
+    @_abc_1.abstractmethod
+    def GetDrift(
+        self,
+        request: _registry_pb2.GetDriftRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.GetDriftResponse, _abc.Awaitable[_registry_pb2.GetDriftResponse]]:
+        """How what is applied differs from what the ledger was told and what Temporal has."""
 
 def add_RegistryServiceServicer_to_server(servicer: RegistryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

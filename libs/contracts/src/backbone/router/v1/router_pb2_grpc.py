@@ -47,8 +47,9 @@ class RouterServiceServicer:
     """
 
     def TriggerDefinition(self, request, context):
-        """Starts a run of the active version by hand. The same request id is the same run.
-        NOT_FOUND for an unknown definition.
+        """Starts a run of the current version by hand. The same request id is the same run.
+        NOT_FOUND for an unknown or a retired definition, FAILED_PRECONDITION for a disabled one;
+        INVALID_ARGUMENT for an input that none of its manual triggers takes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,8 +34,9 @@ class RouterServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RouterServiceAsyncStub: ...
     TriggerDefinition: _grpc.UnaryUnaryMultiCallable[_router_pb2.TriggerDefinitionRequest, _router_pb2.TriggerDefinitionResponse]
-    """Starts a run of the active version by hand. The same request id is the same run.
-    NOT_FOUND for an unknown definition.
+    """Starts a run of the current version by hand. The same request id is the same run.
+    NOT_FOUND for an unknown or a retired definition, FAILED_PRECONDITION for a disabled one;
+    INVALID_ARGUMENT for an input that none of its manual triggers takes.
     """
 
 @_typing.type_check_only
@@ -44,8 +45,9 @@ class RouterServiceAsyncStub(RouterServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     TriggerDefinition: _aio.UnaryUnaryMultiCallable[_router_pb2.TriggerDefinitionRequest, _router_pb2.TriggerDefinitionResponse]  # type: ignore[assignment]
-    """Starts a run of the active version by hand. The same request id is the same run.
-    NOT_FOUND for an unknown definition.
+    """Starts a run of the current version by hand. The same request id is the same run.
+    NOT_FOUND for an unknown or a retired definition, FAILED_PRECONDITION for a disabled one;
+    INVALID_ARGUMENT for an input that none of its manual triggers takes.
     """
 
 class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -57,8 +59,9 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _router_pb2.TriggerDefinitionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.TriggerDefinitionResponse, _abc.Awaitable[_router_pb2.TriggerDefinitionResponse]]:
-        """Starts a run of the active version by hand. The same request id is the same run.
-        NOT_FOUND for an unknown definition.
+        """Starts a run of the current version by hand. The same request id is the same run.
+        NOT_FOUND for an unknown or a retired definition, FAILED_PRECONDITION for a disabled one;
+        INVALID_ARGUMENT for an input that none of its manual triggers takes.
         """
 
 def add_RouterServiceServicer_to_server(servicer: RouterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,89 @@
+"""What the definition language holds and this release does not carry out: the one list of it.
+
+A definition that asks for it is refused, since a promise that nobody keeps is worse than none.
+"""
+
+from collections.abc import Iterator
+
+from contracts.definitions import (
+    ActivityDefinition,
+    EventMatch,
+    Mode,
+    Overlap,
+    Schedule,
+    WhileDisabled,
+)
+from rules.problems import Problem
+
+_OVERLAPS = frozenset({Overlap.SKIP, Overlap.ALLOW_ALL})
+
+
+def not_carried_out(definition: ActivityDefinition) -> Iterator[Problem]:
+    """Yield what a definition asks for in vain, in the order of its text."""
+    spec = definition.spec
+    if spec.mode is not Mode.PER_TRIGGER:
+        yield _problem(
+            "spec.mode", f"mode: {spec.mode}", "write per-trigger, which gives each cause its run"
+        )
+    for i, trigger in enumerate(spec.triggers):
+        path = f"spec.triggers[{i}]"
+        if trigger.schedule is not None:
+            yield from _schedule(trigger.schedule, f"{path}.schedule")
+        if trigger.event is not None:
+            yield from _event(trigger.event, f"{path}.event")
+    if spec.while_disabled is not WhileDisabled.DROP:
+        yield _problem(
+            "spec.whileDisabled",
+            f"whileDisabled: {spec.while_disabled}",
+            "write drop, and route what came meanwhile again after enabling",
+        )
+    if spec.on_failure is not None:
+        yield _problem(
+            "spec.onFailure",
+            "onFailure",
+            "leave it out, and let a definition of its own start on backbone.RunFailed",
+        )
+    if spec.limits.max_runs is not None:
+        yield _problem(
+            "spec.limits.maxRuns", "maxRuns", "leave it out; maxTasksPerRun bounds each run"
+        )
+    for i, entry in enumerate(spec.context):
+        if entry.http is not None:
+            yield _problem(
+                f"spec.context[{i}].http",
+                "an http context entry",
+                "query a statement of a database connector, or have a handler ask",
+            )
+
+
+def _schedule(schedule: Schedule, path: str) -> Iterator[Problem]:
+    if schedule.calendars is not None:
+        yield _problem(
+            f"{path}.calendars", "calendars", "write cron, in several triggers if need be"
+        )
+    if schedule.exclusions:
+        yield _problem(f"{path}.exclusions", "exclusions", "write the times that are due as cron")
+    for name, moment in (("start", schedule.start), ("end", schedule.end)):
+        if moment is not None:
+            yield _problem(
+                f"{path}.{name}",
+                f"{name} of a schedule",
+                "leave it out, and enable or disable the definition at that time",
+            )
+    if schedule.jitter is not None:
+        yield _problem(f"{path}.jitter", "jitter", "leave it out, and choose an odd minute instead")
+    if schedule.overlap not in _OVERLAPS:
+        yield _problem(f"{path}.overlap", f"overlap: {schedule.overlap}", "write skip or allowAll")
+
+
+def _event(event: EventMatch, path: str) -> Iterator[Problem]:
+    if event.correlate is not None:
+        yield _problem(
+            f"{path}.correlate", "correlate", "leave it out: each event is a run of its own"
+        )
+    if event.batch is not None:
+        yield _problem(f"{path}.batch", "batch", "leave it out: each event is a run of its own")
+
+
+def _problem(path: str, what: str, instead: str) -> Problem:
+    return Problem(path, f"{what} is not carried out by this release; {instead}")

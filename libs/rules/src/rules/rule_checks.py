@@ -1,0 +1,135 @@
+"""Checks of what a definition decides: rules, their tasks, and the handlers that take them."""
+
+from collections.abc import Mapping
+
+from contracts.catalogue import Catalogue, Handler
+from contracts.definitions import ActivityDefinition, AutomatedTask, HumanTask, Rule
+from rules import expressions, operators, shapes
+from rules.environment import Environment
+from rules.expression_checks import KEY, LIST, TITLE, TRUTH, ExpressionChecks, as_json
+from rules.jsonschemas import Checker
+from rules.shapes import ANYTHING, Kind, Shape
+
+
+class RuleChecks:
+    """Checks the rules of one definition."""
+
+    def __init__(
+        self,
+        definition: ActivityDefinition,
+        environment: Environment,
+        checks: ExpressionChecks,
+        schemas: Checker,
+        *,
+        catalogue: Catalogue | None,
+    ) -> None:
+        self._spec = definition.spec
+        self._environment = environment
+        self._checks = checks
+        self._schemas = schemas
+        self._catalogue = catalogue
+
+    def check(self) -> None:
+        """Note what is wrong with the rules, and with who is told of failures."""
+        failure = self._spec.on_failure
+        if failure is not None:
+            handler = self._handler(failure.handler, "spec.onFailure")
+            if handler is not None and failure.task_queue is not None:
+                self._queue(failure.handler, failure.task_queue, handler, "spec.onFailure")
+            if failure.task_queue is None and self._catalogue and self._catalogue.handlers is None:
+                self._checks.note(
+                    "spec.onFailure",
+                    "the catalogue does not say on which queue this handler is served; "
+                    "write its taskQueue",
+                )
+        for i, rule in enumerate(self._spec.rules):
+            self._rule(rule, f"spec.rules[{i}]")
+
+    def _rule(self, rule: Rule, path: str) -> None:
+        seen = self._environment.rules
+        self._checks.check(rule.when, f"{path}.when", seen, wanted=TRUTH, unguarded=True)
+        scope = seen
+        if rule.for_each is not None:
+            if rule.for_each.item in seen:
+                self._checks.note(
+                    f"{path}.forEach.item",
+                    f"{rule.for_each.item!r} is a variable already; give the item another name",
+                )
+            items = self._checks.check(rule.for_each.in_, f"{path}.forEach.in", seen, wanted=LIST)
+            scope = {**seen, rule.for_each.item: shapes.element(items)}
+        task = rule.task
+        if isinstance(task, HumanTask):
+            self._checks.check(task.title, f"{path}.task.title", scope, wanted=TITLE)
+        if task.key is not None:
+            self._checks.check(task.key, f"{path}.task.key", scope, wanted=KEY)
+        given = {
+            name: self._checks.check(text, f"{path}.task.input.{name}", scope)
+            for name, text in task.input.items()
+        }
+        if isinstance(task, AutomatedTask):
+            self._automated(task, given, f"{path}.task")
+        elif task.form is not None:
+            self._checks.problems += self._schemas.problems(
+                task.form, path=f"{path}.task.form", root_object=True
+            )
+
+    def _automated(self, task: AutomatedTask, given: Mapping[str, Shape], path: str) -> None:
+        if task.task_queue == self._spec.task_queue:
+            self._checks.note(
+                f"{path}.taskQueue",
+                f"{task.task_queue!r} is the queue that the definition's runs are served on, which "
+                "no handler listens to; write the queue of the handler's worker",
+            )
+        handler = self._handler(task.handler, path)
+        if handler is None:
+            return
+        if task.task_queue != self._spec.task_queue:
+            self._queue(task.handler, task.task_queue, handler, path)
+        if handler.input is not None:
+            self._input(task.handler, shapes.of_schema(handler.input), given, f"{path}.input")
+
+    def _handler(self, name: str, path: str) -> Handler | None:
+        if self._catalogue is None or self._catalogue.handlers is None:
+            return None
+        handler = self._catalogue.handlers.get(name)
+        if handler is None:
+            known = list(self._catalogue.handlers)
+            self._checks.note(f"{path}.handler", expressions.did_you_mean(name, known, "handler"))
+        return handler
+
+    def _queue(self, name: str, queue: str, handler: Handler, path: str) -> None:
+        if queue != handler.task_queue:
+            self._checks.note(
+                f"{path}.taskQueue",
+                f"{name} is served on {handler.task_queue!r}, not on {queue!r}; "
+                f"write taskQueue: {handler.task_queue}",
+            )
+
+    def _input(self, handler: str, wanted: Shape, given: Mapping[str, Shape], path: str) -> None:
+        if not wanted.objects:
+            return
+        for name, shape in given.items():
+            problem = self._checks.field(name, wanted, handler)
+            if problem is not None:
+                self._checks.note(f"{path}.{name}", problem.replace(" field of ", " input of ", 1))
+                continue
+            taken = shapes.join(
+                form.fields[name]() if name in form.fields else ANYTHING
+                for form in wanted.objects
+                if name in form.fields or form.openness is not shapes.Openness.CLOSED
+            )
+            self._fits(as_json(shape), taken, handler, f"{path}.{name}")
+        required = frozenset[str].intersection(*(form.required for form in wanted.objects))
+        for name in sorted(required - given.keys()):
+            self._checks.note(path, f"{handler} needs the input {name!r}; give it an expression")
+
+    def _fits(self, shape: Shape, taken: Shape, handler: str, path: str) -> None:
+        if not taken.kinds or not shape.kinds:
+            return
+        # A number with decimals may well be whole.
+        more = shapes.NUMBERS if taken.kinds & shapes.NUMBERS else frozenset()
+        if shape.kinds.isdisjoint(taken.kinds | more):
+            self._checks.note(path, f"{handler} takes {taken}, but this gives {shape}")
+        elif shape.kinds == {Kind.TEXT} and operators.never_equal(taken, shape):
+            texts = operators.as_told(taken, shape), operators.as_told(shape, taken)
+            self._checks.note(path, f"{handler} takes {texts[0]}, but this gives {texts[1]}")

@@ -1,0 +1,418 @@
+"""What is found wrong in a definition in what is registered and configured around it."""
+
+import time
+from typing import Any
+
+import pytest
+
+from contracts.catalogue import Catalogue
+from contracts.definitions import ActivityDefinition
+from contracts.eventtypes import EventType
+from contracts.producers import Producer
+from rules import checks
+from rules.checks import Surroundings
+
+PAID = {
+    "type": "object",
+    "required": ["amount"],
+    "properties": {
+        "amount": {"type": "number"},
+        "currency": {"enum": ["EUR", "USD"]},
+        "note": {"type": ["string", "null"]},
+        "lines": {
+            "type": "array",
+            "items": {"type": "object", "properties": {"sku": {"type": "string"}}},
+        },
+    },
+}
+PAID_2 = {**PAID, "properties": {**PAID["properties"], "paid_by": {"type": "string"}}}
+ROWS = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {"id": {"type": "string"}, "amount": {"type": "number"}},
+        "additionalProperties": False,
+    },
+}
+CATALOGUE = Catalogue.model_validate(
+    {
+        "connectors": {
+            "billing-db": {
+                "postgres": {
+                    "dsnEnv": "DSN",
+                    "statements": {
+                        "overdue": {
+                            "sql": "SELECT 1",
+                            "parameters": [
+                                {"name": "until", "type": "timestamptz"},
+                                {"name": "top", "type": "integer", "nullable": True},
+                            ],
+                            "result": ROWS,
+                        },
+                        "everything": {"sql": "SELECT 1"},
+                    },
+                }
+            }
+        },
+        "handlers": {
+            "send": {
+                "taskQueue": "mail-tq",
+                "input": {
+                    "type": "object",
+                    "required": ["to"],
+                    "properties": {
+                        "to": {"type": "string"},
+                        "amount": {"type": "number"},
+                        "urgency": {"enum": ["low", "high"]},
+                        "at": {"type": "string"},
+                    },
+                },
+            },
+            "anything": {"taskQueue": "mail-tq"},
+        },
+    }
+)
+KNOWN = Surroundings(event_types={"shop.paid": {1: PAID, 2: PAID_2}}, catalogue=CATALOGUE)
+TICK = {"name": "tick", "schedule": {"every": "1m", "missedRuns": {"policy": "skip",
+                                                                   "tolerance": "1m"}}}  # fmt: skip
+
+
+def found(surroundings: Surroundings = KNOWN, **fields: Any) -> list[str]:
+    spec = {"taskQueue": "billing-tq", "triggers": [paid()], "rules": [rule()], **fields}
+    definition = ActivityDefinition.model_validate(
+        {
+            "apiVersion": "backbone/v1",
+            "kind": "ActivityDefinition",
+            "metadata": {"id": "billing.overdue", "namespace": "dev", "owner": "billing"},
+            "spec": spec,
+        }
+    )
+    return [str(problem) for problem in checks.problems(definition, surroundings)]
+
+
+def paid(event_type: str = "shop.paid", **fields: Any) -> dict[str, Any]:
+    return {"name": "paid", "event": {"type": event_type, **fields}}
+
+
+def rule(**fields: Any) -> dict[str, Any]:
+    return {"name": "remind", "task": automated(), **fields}
+
+
+def automated(**fields: Any) -> dict[str, Any]:
+    return {
+        "type": "automated",
+        "handler": "send",
+        "taskQueue": "mail-tq",
+        "input": {"to": "'ann'"},
+        **fields,
+    }
+
+
+def query(**fields: Any) -> list[dict[str, Any]]:
+    whole = {
+        "connector": "billing-db",
+        "statement": "overdue",
+        "parameters": {"until": "trigger.scheduled_for", "top": "null"},
+        **fields,
+    }
+    return [{"name": "overdue", "query": whole}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"triggers": [paid("shop.payed")]},
+         "spec.triggers[0].event.type: unknown event type 'shop.payed'; did you mean 'shop.paid'?"),
+        ({"triggers": [paid("crm.left")]},
+         "spec.triggers[0].event.type: unknown event type 'crm.left'; apply an EventType of that "
+         "name"),
+        ({"triggers": [paid("backbone.RunFailled")]},
+         "spec.triggers[0].event.type: unknown event type 'backbone.RunFailled'; did you mean "
+         "'backbone.RunFailed'?"),
+        ({"triggers": [paid("backbone.TaskCompleted", when="event.payload.outputs == 1")]},
+         "spec.triggers[0].event.when: unknown field of event.payload 'outputs'; did you mean "
+         "'output'?"),
+        ({"triggers": [paid(when="event.payload.amonut > 5")]},
+         "spec.triggers[0].event.when: unknown field of event.payload 'amonut'; did you mean "
+         "'amount'?"),
+        ({"triggers": [paid(when="event.paylod.amount > 5")]},
+         "spec.triggers[0].event.when: unknown field of event 'paylod'; did you mean 'payload'? "
+         'An extension of that name is event["paylod"]'),
+        ({"triggers": [paid(when="event.payload.amount")]},
+         "spec.triggers[0].event.when: expected true or false, but this gives a number"),
+        ({"triggers": [paid(match={"payload": {"amonut": [1]}})]},
+         "spec.triggers[0].event.match.payload.amonut: unknown field of event.payload 'amonut'; "
+         "did you mean 'amount'?"),
+        ({"triggers": [paid(match={"paylod": {"amount": [1]}})]},
+         "spec.triggers[0].event.match.paylod: unknown field of event 'paylod'; did you mean "
+         "'payload'?"),
+        ({"triggers": [paid(match={"payload": {"amount": ["12"]}})]},
+         "spec.triggers[0].event.match.payload.amount[0]: event.payload.amount is a number, which "
+         "is never equal to a text"),
+        ({"triggers": [paid(match={"payload": {"currency": ["EUR", "DM"]}})]},
+         "spec.triggers[0].event.match.payload.currency[1]: event.payload.currency is 'EUR' or "
+         "'USD', which is never equal to 'DM'"),
+        ({"triggers": [paid(match={"payload": {"note": [{"numeric": [">", 1]}]}})]},
+         "spec.triggers[0].event.match.payload.note[0]: event.payload.note is a text or null, and "
+         "numeric matches numbers"),
+        ({"triggers": [paid(match={"payload": {"amount": [{"prefix": "1"}]}})]},
+         "spec.triggers[0].event.match.payload.amount[0]: event.payload.amount is a number, and "
+         "prefix matches texts"),
+        ({"triggers": [paid(match={"payload": {"amount": {"net": [1]}}})]},
+         "spec.triggers[0].event.match.payload.amount: event.payload.amount is a number, which has "
+         "no fields to match"),
+        ({"triggers": [paid(match={"$or": [{"payload": {"lines": {"skuu": ["x"]}}},
+                                           {"type": ["shop.paid"]}]})]},
+         "spec.triggers[0].event.match.$or[0].payload.lines.skuu: unknown field of "
+         "event.payload.lines 'skuu'; did you mean 'sku'?"),
+        ({"triggers": [{"name": "by-hand", "manual": {"input": {"type": "objct"}}}]},
+         "spec.triggers[0].manual.input.type: unknown type 'objct'; did you mean 'object'?"),
+        ({"triggers": [{"name": "by-hand", "manual": {"input": {
+            "type": "object", "properties": {"dry": {"type": "boolean"}}}}}],
+          "rules": [rule(when="has(trigger.input.dri)")]},
+         "spec.rules[0].when: unknown field of trigger.input 'dri'; did you mean 'dry'?"),
+        ({"rules": [rule(when="trigger.kind == 'scheduled'")]},
+         "spec.rules[0].when: trigger.kind is 'backfill' or 'batch' or 'event' or 'manual' or "
+         "'replay' or 'schedule', which is never equal to 'scheduled'"),
+        ({"context": query(connector="biling-db")},
+         "spec.context[0].query.connector: unknown connector 'biling-db'; did you mean "
+         "'billing-db'?"),
+        ({"context": query(statement="overdu")},
+         "spec.context[0].query.statement: unknown statement of billing-db 'overdu'; did you mean "
+         "'overdue'?"),
+        ({"context": query(parameters={"until": "trigger.scheduled_for"})},
+         "spec.context[0].query.parameters: overdue needs the parameter 'top', integer; bind it to "
+         "an expression, null if need be"),
+        ({"context": query(parameters={"until": "'x'", "top": "1", "tob": "2"})},
+         "spec.context[0].query.parameters.tob: unknown parameter of overdue 'tob'; did you mean "
+         "'top'?"),
+        ({"context": query(parameters={"until": "1", "top": "1"})},
+         "spec.context[0].query.parameters.until: expected a text, but this gives a whole number"),
+        ({"context": query(parameters={"until": "null", "top": "1"})},
+         "spec.context[0].query.parameters.until: expected a text, but this gives null"),
+        ({"context": query(parameters={"until": "'x'", "top": "event.payload.currency"})},
+         "spec.context[0].query.parameters.top: expected a whole number or null, but this gives a "
+         "text"),
+        ({"context": query(parameters={"until": "window.end", "top": "1"})},
+         "spec.context[0].query.parameters.until: window is null in every run of this definition, "
+         "which has no schedule trigger"),
+        ({"triggers": [TICK],
+          "context": query(parameters={"until": "event.payload.at", "top": "1"})},
+         "spec.context[0].query.parameters.until: event is null in every run of this definition, "
+         "which has no event trigger"),
+        ({"context": query(), "rules": [rule(when="context.overdue.exists(i, i.amout > 1.0)")]},
+         "spec.rules[0].when: unknown field of i 'amout'; did you mean 'amount'?"),
+        ({"context": query(), "rules": [rule(when="context.overdue.id == ''")]},
+         "spec.rules[0].when: context.overdue is a list, which has no fields; it is asked for "
+         "'id'"),
+        ({"context": query(), "rules": [rule(
+            forEach={"item": "i", "in": "context.overdue.filter(x, x.amount > 5.0)"},
+            task=automated(key="i.idd"))]},
+         "spec.rules[0].task.key: unknown field of i 'idd'; did you mean 'id'?"),
+        ({"context": query(), "rules": [rule(
+            forEach={"item": "i", "in": "context.overdue"}, task=automated(key="i"))]},
+         "spec.rules[0].task.key: expected a text or a whole number, but this gives an object"),
+        ({"rules": [rule(task=automated(handler="sent"))]},
+         "spec.rules[0].task.handler: unknown handler 'sent'; did you mean 'send'?"),
+        ({"rules": [rule(task=automated(taskQueue="post-tq"))]},
+         "spec.rules[0].task.taskQueue: send is served on 'mail-tq', not on 'post-tq'; write "
+         "taskQueue: mail-tq"),
+        ({"rules": [rule(task=automated(input={}))]},
+         "spec.rules[0].task.input: send needs the input 'to'; give it an expression"),
+        ({"rules": [rule(task=automated(input={"to": "'a'", "amout": "1"}))]},
+         "spec.rules[0].task.input.amout: unknown input of send 'amout'; did you mean 'amount'?"),
+        ({"rules": [rule(task=automated(input={"to": "1 + 1"}))]},
+         "spec.rules[0].task.input.to: send takes a text, but this gives a whole number"),
+        ({"rules": [rule(task=automated(input={"to": "'a'", "urgency": "'hihg'"}))]},
+         "spec.rules[0].task.input.urgency: send takes 'high' or 'low', but this gives 'hihg'"),
+    ],
+)  # fmt: skip
+def test_a_problem_has_its_path_and_a_way_out(fields: dict[str, Any], problem: str) -> None:
+    assert found(**fields) == [problem]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"triggers": [paid(when="event.payload.paid_by == 'card'")]},
+        {"triggers": [paid(when="event.tenant == 'x' && event.correlationid == 'y'")]},
+        {"triggers": [paid(match={"payload": {"note": [None, {"exists": False}]},
+                                  "tenant": ["x"], "source": [{"prefix": "shop"}]})]},
+        {"triggers": [paid(match={"payload": {"gone": [{"exists": False}]}})]},
+        {"triggers": [paid(match={"payload": {"lines": {"sku": [{"wildcard": "a*"}]}}})]},
+        {"triggers": [paid("backbone.RunFailed", when="event.payload.failure.message != ''")]},
+        {"triggers": [paid(), TICK], "rules": [rule(when="event.payload.amount > 1.0")]},
+        {"triggers": [paid(), TICK], "rules": [rule(when="size(window.start) > 1")]},
+        {"rules": [rule(when="window != null && window.end > ''")]},
+        {"triggers": [], "rules": [rule(when="event == null || event.payload.x")]},
+        {"rules": [rule(when="trigger.input.whatever == 1")]},
+        {"context": query(parameters={"until": "timestamp(event.occurred_at)", "top": "null"})},
+        {"context": query(statement="everything", parameters={}),
+         "rules": [rule(when="context.overdue[0].any.thing")]},
+        {"rules": [rule(task=automated(handler="anything", input={"what": "[1]"}))]},
+        {"rules": [rule(task=automated(input={"to": "event.payload.note", "amount": "1",
+                                              "at": "timestamp(event.occurred_at)"}))]},
+    ],
+)  # fmt: skip
+def test_what_may_be_right_is_not_called_wrong(fields: dict[str, Any]) -> None:
+    assert found(**fields) == []
+
+
+def test_what_is_not_known_is_not_checked() -> None:
+    assert (
+        found(
+            Surroundings(),
+            triggers=[paid("crm.left", when="event.payload.whatever == 1")],
+            context=query(connector="elsewhere"),
+            rules=[rule(task=automated(handler="someone"))],
+        )
+        == []
+    )
+
+
+def test_fields_of_several_event_types_are_all_known() -> None:
+    surroundings = Surroundings(
+        event_types={"a": {1: {"properties": {"x": {"type": "string"}}}},
+                     "b": {1: {"properties": {"y": {"type": "number"}}}}}
+    )  # fmt: skip
+    triggers = [paid("a"), {**paid("b"), "name": "second"}]
+    when = "event.type == 'a' ? event.payload.x == 'v' : event.payload.y > 1.0"
+    assert found(surroundings, triggers=triggers, rules=[rule(when=when)]) == []
+    [problem] = found(surroundings, triggers=triggers, rules=[rule(when="event.payload.z")])
+    assert problem == "spec.rules[0].when: unknown field of event.payload 'z'; there is: x, y"
+
+
+def test_who_is_told_of_failures_is_known() -> None:
+    assert found(onFailure={"handler": "sned"})[0] == (
+        "spec.onFailure.handler: unknown handler 'sned'; did you mean 'send'?"
+    )
+    assert found(onFailure={"handler": "send", "taskQueue": "post-tq"})[0] == (
+        "spec.onFailure.taskQueue: send is served on 'mail-tq', not on 'post-tq'; write taskQueue: "
+        "mail-tq"
+    )
+    bare = Surroundings(catalogue=Catalogue())
+    assert found(bare, onFailure={"handler": "anyone"})[0] == (
+        "spec.onFailure: the catalogue does not say on which queue this handler is served; "
+        "write its taskQueue"
+    )
+
+
+def test_a_correlation_key_needs_something_to_correlate() -> None:
+    [problem, _] = found(triggers=[paid(correlate="event.payload.note")])
+    assert problem.startswith(
+        "spec.triggers[0].event.correlate: correlate is the key of a stateful instance or of a "
+        "batch, and this trigger has neither"
+    )
+    assert found(mode="stateful")[1] == (
+        "spec.triggers[0].event: mode: stateful needs correlate, which says whose instance an "
+        "event is"
+    )
+    [problem, *_] = found(mode="stateful", triggers=[paid(correlate="event.payload.lines")])[1:]
+    assert problem == (
+        "spec.triggers[0].event.correlate: expected a text or a whole number, but this gives a list"
+    )
+
+
+def test_a_path_and_its_parameters_agree() -> None:
+    http = {"connector": "crm", "path": "/c/{id}/{nr}", "parameters": {"nr": "1", "name": "2"}}
+    assert found(context=[{"name": "customer", "http": http}])[:2] == [
+        "spec.context[0].http.path: unknown parameter 'id'; there is: name, nr",
+        "spec.context[0].http.parameters.name: the path does not hold it; write {name} where it "
+        "belongs",
+    ]
+    http = {"connector": "crm", "path": "/c/{id", "parameters": {"id": "1"}}
+    assert found(context=[{"name": "customer", "http": http}])[0] == (
+        "spec.context[0].http.path: a brace stands alone; a parameter is written {name}"
+    )
+
+
+def test_too_many_expressions_are_refused_once() -> None:
+    long = " && ".join(["event.payload.amount > 1.0"] * 60)
+    problems = found(
+        rules=[rule(name=f"r{i}", when=long, task=automated(input={"to": "'x'", "amount": long}))
+               for i in range(100)]
+    )  # fmt: skip
+    assert [p for p in problems if "at most 100000 characters and 30000 operators" in p] == [
+        p for p in problems if "the expressions of one definition" in p
+    ]
+    assert len([p for p in problems if "the expressions of one definition" in p]) == 1
+
+
+def event_type(event_id: str, *schemas: Any) -> EventType:
+    return EventType.model_validate(
+        {
+            "apiVersion": "backbone/v1",
+            "kind": "EventType",
+            "metadata": {"id": event_id, "namespace": "dev", "owner": "shop"},
+            "spec": {"schemas": [{"version": i + 1, "schema": s} for i, s in enumerate(schemas)]},
+        }
+    )
+
+
+def test_an_event_type_has_usable_schemas_and_a_name_of_its_own() -> None:
+    assert checks.event_type_problems(event_type("shop.paid", PAID, PAID_2)) == []
+    problems = checks.event_type_problems(
+        event_type("backbone.Paid", PAID, {"$ref": "other.json"}, {"items": 1})
+    )
+    assert [str(problem) for problem in problems] == [
+        "metadata.id: types that begin with backbone. are Backbone's own; choose another name",
+        "spec.schemas[1].schema.$ref: 'other.json' lies outside of this schema; copy it below "
+        "$defs and write #/$defs/<name>",
+        "spec.schemas[2].schema.items: expected a JSON Schema, found a number",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "problem"),
+    [
+        ("shop.paid", None),
+        ("shop.*", None),
+        ("*", None),
+        ("shop.piad", "spec.types[0]: unknown event type 'shop.piad'; did you mean 'shop.paid'?"),
+        ("shoq.*", "spec.types[0]: no registered event type matches 'shoq.*'; did you mean "
+                   "'shop.*'?"),
+        ("crm/x*", "spec.types[0]: no registered event type matches 'crm/x*'; apply the EventType "
+                   "that it stands for"),
+        ("backbone.*", "spec.types[0]: types that begin with backbone. are Backbone's own; choose "
+                       "another name"),
+    ],
+)  # fmt: skip
+def test_a_producer_emits_what_is_registered(pattern: str, problem: str | None) -> None:
+    producer = Producer.model_validate(
+        {
+            "apiVersion": "backbone/v1",
+            "kind": "Producer",
+            "metadata": {"id": "shop", "namespace": "dev", "owner": "shop"},
+            "spec": {"sources": ["shop"], "types": [pattern]},
+        }
+    )
+    problems = [str(found) for found in checks.producer_problems(producer, KNOWN)]
+    assert problems == ([] if problem is None else [problem])
+    if problem is None or "backbone" not in problem:
+        assert checks.producer_problems(producer, Surroundings()) == []
+
+
+def repeated(part: str, between: str) -> str:
+    return between.join([part] * ((2000 + len(between)) // (len(part) + len(between))))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        repeated("1<2", "&&"),
+        repeated("[1].exists(x,x>0)", "&&"),
+        repeated("event.payload.amonut", "||"),
+        repeated("1 in [1]", "||"),
+        "9" * 2000,
+        "(" * 2000,
+        "é" * 2000,
+        "event" + ".a" * 990,
+    ],
+)
+def test_a_definition_full_of_hostile_expressions_takes_no_time(text: str) -> None:
+    task = {"type": "human", "title": text, "assignees": {"users": ["ann"]}, "input": {"a": text}}
+    rules = [rule(name=f"r{i}", when=text, task=task) for i in range(200)]
+    started = time.process_time()
+    problems = found(rules=rules)
+    assert time.process_time() - started < 2.0
+    assert len([p for p in problems if "the expressions of one definition have at most" in p]) == 1

@@ -1,0 +1,344 @@
+"""Example records of Backbone's own topics: what a consumer of a topic has to be able to take.
+
+Each event type comes minimal, full, as a later release may write it, and twice: delivery is at
+least once. Beside them stand records that nobody has to accept, and that must hang nobody.
+"""
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel
+
+from contracts import envelope as envelopes
+from contracts import events, identifiers, names
+from contracts.decisions import RunStatus
+from contracts.definitions import Assignees
+from contracts.envelope import Envelope
+from contracts.names import EventType, Extension, Header, Topic
+from contracts.rejections import Reason
+from contracts.resources import ResourceKind, ResourceState
+from contracts.runs import TaskFailure
+
+NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+SHA256 = "0" * 64
+DEFINITION_ID = "billing.overdue-invoices"
+RUN_ID = identifiers.run_id(DEFINITION_ID, identifiers.schedule_trigger_key(NOW))
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
+
+_RUN: dict[str, Any] = {
+    "run_id": RUN_ID,
+    "definition_id": DEFINITION_ID,
+    "definition_version": 3,
+}
+_TRIGGER: dict[str, Any] = {
+    "trigger_kind": "schedule",
+    "trigger_key": identifiers.instant(NOW),
+    "trigger_names": ["hourly"],
+    "trigger_sha256": SHA256,
+    "workflow_run_id": "0193a1c0-0000-7000-8000-000000000000",
+}
+_TASK: dict[str, Any] = {
+    "task_id": identifiers.task_id("dev", RUN_ID, "remind", "INV-0001"),
+    "run_id": RUN_ID,
+    "definition_id": DEFINITION_ID,
+    "rule": "remind",
+    "key": "INV-0001",
+    "type": "automated",
+}
+_CHANGE: dict[str, Any] = {
+    "kind": ResourceKind.ACTIVITY_DEFINITION,
+    "resource_id": DEFINITION_ID,
+    "version": 3,
+    "revision": 17,
+    "state": ResourceState.ACTIVE,
+    "actor": "local/ana",
+    "reason": "grün: first try",
+}
+_FAILURE = TaskFailure(type="Timeout", message="no attempt ended in time")
+
+PAYLOADS: dict[EventType, tuple[BaseModel, BaseModel]] = {
+    EventType.RESOURCE_APPLIED: (
+        events.ResourceApplied(**_CHANGE, content_sha256=SHA256, content={}),
+        events.ResourceApplied(
+            **_CHANGE,
+            content_sha256=SHA256,
+            content={
+                "apiVersion": "backbone/v1",
+                "kind": "ActivityDefinition",
+                "metadata": {"id": DEFINITION_ID, "namespace": "dev", "owner": "billing"},
+            },
+        ),
+    ),
+    EventType.RESOURCE_ACTIVATED: (
+        events.ResourceActivated(**_CHANGE),
+        events.ResourceActivated(**_CHANGE | {"kind": ResourceKind.EVENT_TYPE}),
+    ),
+    EventType.RESOURCE_ENABLED: (
+        events.ResourceEnabled(**_CHANGE),
+        events.ResourceEnabled(**_CHANGE),
+    ),
+    EventType.RESOURCE_DISABLED: (
+        events.ResourceDisabled(**_CHANGE | {"state": ResourceState.DISABLED}),
+        events.ResourceDisabled(**_CHANGE | {"state": ResourceState.DISABLED}),
+    ),
+    EventType.RESOURCE_RETIRED: (
+        events.ResourceRetired(**_CHANGE | {"state": ResourceState.RETIRED}),
+        events.ResourceRetired(
+            **_CHANGE | {"state": ResourceState.RETIRED, "kind": ResourceKind.PRODUCER}
+        ),
+    ),
+    EventType.RUN_DECIDED: (
+        events.RunDecided(
+            **_RUN,
+            **_TRIGGER,
+            snapshot_sha256=SHA256,
+            decision_sha256=SHA256,
+            tasks=0,
+            status=RunStatus.COMPLETED,
+        ),
+        events.RunDecided(
+            **_RUN,
+            **_TRIGGER,
+            snapshot_sha256=SHA256,
+            decision_sha256=SHA256,
+            tasks=2,
+            human_tasks=1,
+            status=RunStatus.RUNNING,
+            scheduled_for=NOW,
+        ),
+    ),
+    EventType.RUN_FAILED: (
+        events.RunFailed(**_RUN, **_TRIGGER, failure=_FAILURE),
+        events.RunFailed(**_RUN, **_TRIGGER, failure=_FAILURE),
+    ),
+    EventType.RUN_COMPLETED: (events.RunCompleted(**_RUN), events.RunCompleted(**_RUN)),
+    EventType.TASK_CREATED: (
+        events.TaskCreated(
+            **_TASK,
+            definition_version=3,
+            input={"invoice": "INV-0001", "amount": 97.5, "nested": {"list": [1, None, True]}},
+            handler="send_reminder",
+            task_queue="notifications-tq",
+        ),
+        events.TaskCreated(
+            **(_TASK | {"type": "human"}),
+            definition_version=3,
+            input={},
+            title="Call the customer",
+            assignees=Assignees(users=["ana"], groups=["collections"]),
+            due_at=NOW,
+            form={"type": "object", "additionalProperties": False},
+        ),
+    ),
+    EventType.TASK_COMPLETED: (
+        events.TaskCompleted(**_TASK),
+        events.TaskCompleted(
+            **(_TASK | {"type": "human"}), output=[1, "two"], actor="local/ana", reason="called"
+        ),
+    ),
+    EventType.TASK_FAILED: (
+        events.TaskFailed(**_TASK, failure=_FAILURE),
+        events.TaskFailed(**(_TASK | {"type": "human"}), failure=_FAILURE),
+    ),
+}
+"""For each event type a payload with as little, and one with as much, as it may hold."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A record of a topic; one that is not `acceptable` may be refused."""
+
+    name: str
+    topic: str
+    key: str
+    headers: dict[str, str]
+    value: bytes
+    acceptable: bool = True
+
+    def document(self) -> dict[str, Any]:
+        """Return the example as JSON, as `events tail` shows records."""
+        raw = None
+        try:
+            value = json.loads(self.value)
+        except ValueError:
+            value, raw = None, base64.b64encode(self.value).decode()
+        return {
+            "example": self.name,
+            "topic": self.topic,
+            "key": self.key,
+            "headers": self.headers,
+            "value": value,
+            "value_base64": raw,
+            "acceptable": self.acceptable,
+        }
+
+
+def of_topic(topic: Topic, *, namespace: str) -> list[Example]:
+    """Return the examples of one of Backbone's topics that a consumer has to accept."""
+    if topic is Topic.DEAD_LETTERS:
+        return list(_dead_letters(namespace))
+    return [
+        example
+        for event_type, its_topic in names.TOPIC_OF.items()
+        if its_topic is topic
+        for example in _of_type(event_type, namespace=namespace)
+    ]
+
+
+def garbage(topic: Topic, *, namespace: str) -> list[Example]:
+    """Return records that are no events at all, as anybody may write them by mistake."""
+    event = _COMPLETED.value(namespace)
+    values = {
+        "empty": b"",
+        "cut": event[: len(event) // 2],
+        "no envelope": b'{"hello":"world"}',
+        "no object": b"[]",
+        "not UTF-8": b"\xff\xfe\x00{",
+        "deeply nested": b"[" * 100_000,
+    }
+    return [
+        Example(
+            name=f"garbage: {name}",
+            topic=names.topic(namespace, topic),
+            key="garbage",
+            headers={},
+            value=value,
+            acceptable=False,
+        )
+        for name, value in values.items()
+    ]
+
+
+def _of_type(event_type: EventType, *, namespace: str) -> Iterator[Example]:
+    minimal, full = PAYLOADS[event_type]
+    # No two events of a stream share a version, of which their ids are made.
+    version = list(EventType).index(event_type) * 10
+    cases = (
+        ("minimal", Event(event_type, minimal, version + 1)),
+        ("full", Event(event_type, full, version + 2, chained=True)),
+        ("of a later release", Event(event_type, full, version + 3, chained=True, later=True)),
+        ("first time", Event(event_type, minimal, version + 4)),
+        ("second time", Event(event_type, minimal, version + 4)),
+    )
+    for name, event in cases:
+        yield Example(
+            name=f"{event_type}: {name}",
+            topic=names.topic(namespace, names.TOPIC_OF[event_type]),
+            key=event.key,
+            headers=event.headers(namespace),
+            value=event.value(namespace),
+        )
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event of Backbone's at a version of its stream.
+
+    One that is `chained` says what caused it; one of a `later` release has fields of its own.
+    """
+
+    type: EventType
+    payload: BaseModel
+    version: int
+    chained: bool = False
+    later: bool = False
+
+    @property
+    def source(self) -> str:
+        """The service that emits it, as the envelope names it."""
+        of_registry = names.TOPIC_OF[self.type] is Topic.DEFINITION_EVENTS
+        return names.source("registry" if of_registry else "ledger")
+
+    @property
+    def key(self) -> str:
+        """The Kafka key: what it is in order with."""
+        fields = dict(self.payload)
+        return str(fields["resource_id" if "resource_id" in fields else "run_id"])
+
+    @property
+    def stream(self) -> str:
+        """The stream it stands in."""
+        kind = dict(self.payload).get("kind")
+        return f"run:{self.key}" if kind is None else f"{_STREAM_OF[kind]}:{self.key}"
+
+    def headers(self, namespace: str) -> dict[str, str]:
+        """Return the headers it is published with."""
+        headers = {
+            Header.EVENT_ID.value: self._id(namespace),
+            Header.EVENT_TYPE.value: self.type.value,
+            Header.STREAM.value: self.stream,
+            Header.STREAM_VERSION.value: str(self.version),
+        }
+        return headers | ({Header.TRACEPARENT.value: TRACEPARENT} if self.chained else {})
+
+    def value(self, namespace: str) -> bytes:
+        """Return the bytes that are published."""
+        payload = self.payload.model_dump(mode="json", by_alias=True, exclude_none=True)
+        fields: dict[str, Any] = {
+            "event_id": self._id(namespace),
+            "type": self.type,
+            "source": self.source,
+            "occurred_at": NOW,
+            "subject": str(dict(self.payload).get("task_id", self.key)),
+            "namespace": namespace,
+            "correlation_id": "order-1",
+            "payload": payload | ({"added_later": {"any": [1]}} if self.later else {}),
+            Extension.HOPS.value: 1,
+        }
+        if self.chained:
+            fields["causation_id"] = "payment-1"
+            fields["trace_id"] = TRACE_ID
+            fields[Extension.TRACEPARENT.value] = TRACEPARENT
+        if self.later:
+            fields["added_later"] = "kept"
+        return envelopes.render(Envelope.model_validate(fields))
+
+    def _id(self, namespace: str) -> str:
+        return identifiers.emitted_event_id(namespace, self.source, self.stream, self.version)
+
+
+_STREAM_OF = {
+    ResourceKind.ACTIVITY_DEFINITION: "definition",
+    ResourceKind.EVENT_TYPE: "event-type",
+    ResourceKind.PRODUCER: "producer",
+}
+_COMPLETED = Event(EventType.RUN_COMPLETED, PAYLOADS[EventType.RUN_COMPLETED][0], 1)
+
+
+def _dead_letters(namespace: str) -> Iterator[Example]:
+    cases: dict[str, tuple[bytes, Reason, dict[Header, str]]] = {
+        "malformed": (b'{"event_id": ', Reason.MALFORMED_JSON, {}),
+        "unreadable headers": (
+            b"\xff\x00",
+            Reason.NOT_UTF8,
+            {Header.HEADERS_UNREADABLE: "true"},
+        ),
+        "cut": (b"x" * 64, Reason.OVERSIZE, {Header.VALUE_CUT_FROM: str(5 * 1024 * 1024)}),
+        "sound, but not routed": (
+            _COMPLETED.value(namespace),
+            Reason.UNROUTABLE,
+            {Header.EVENT_TYPE: EventType.RUN_COMPLETED.value},
+        ),
+    }
+    for name, (value, reason, more) in cases.items():
+        headers = {
+            Header.REASON: reason.value,
+            Header.DETAIL: f"an example of {reason}",
+            Header.ORIGIN_TOPIC: f"{namespace}.events",
+            Header.ORIGIN_PARTITION: "0",
+            Header.ORIGIN_OFFSET: "42",
+            Header.ORIGIN_TIMESTAMP: identifiers.instant(NOW),
+            Header.ATTEMPTS: "1",
+        } | more
+        yield Example(
+            name=f"dead letter: {name}",
+            topic=names.topic(namespace, Topic.DEAD_LETTERS),
+            key="order-1",
+            headers={header.value: text for header, text in headers.items()},
+            value=value,
+        )
