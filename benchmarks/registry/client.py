@@ -137,8 +137,8 @@ async def load(client: Client, first: int, end: int) -> list[float]:
 async def reads(
     client: Client, *, definitions: int, seconds: float, in_flight: int, chance: random.Random
 ) -> Reads:
-    """Read random definitions, `in_flight` at a time; half a second first that does not count."""
-    began = time.perf_counter() + 0.5
+    """Read random definitions, `in_flight` at a time; a moment first that does not count."""
+    began = time.perf_counter() + 0.2
     end = began + seconds
     latencies: list[float] = []
     calls = 0

@@ -599,3 +599,21 @@ def test_stored_definitions_are_checked_in_new_surroundings() -> None:
     assert problem.document == "ActivityDefinition billing.overdue-invoices"
     assert (problem.path, problem.line, problem.column) == ("spec.triggers[1].event.when", 0, 0)
     assert "'currency'" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("{sources: *a, types: [b]}", "[1]"), ("[*a]", "{sources: [a], types: [b]}"), ("*a", "[]")],
+)
+def test_what_was_unreadable_in_a_field_that_came_again_as_something_else(
+    first: str, second: str
+) -> None:
+    document = (
+        "apiVersion: backbone/v1\nkind: Producer\n"
+        "metadata: {id: p, namespace: dev, owner: billing}\n"
+        f"spec: {first}\nspec: {second}\n"
+    )
+    reading = validation.read([Source("p.yaml", document.encode())], namespaces=["dev"])
+    told = [problem.message for problem in reading.problems]
+    assert "the key appears twice; the first is in line 4" in told
+    assert "aliases (*a) are not taken: write it out" in told

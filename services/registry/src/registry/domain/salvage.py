@@ -199,7 +199,8 @@ class _Salvage:
         around = self._value(place.around) if place.around is not None else None
         model = place.around.expected.model if place.around is not None else None
         name: Any = place.name
-        if isinstance(around, list) and name < len(around):
+        # A list may stand where an object was expected, or the other way round.
+        if isinstance(around, list) and isinstance(name, int) and name < len(around):
             around[name] = self._stand_ins.make(place.expected)
         elif isinstance(around, dict) and place.around is not None:
             field_info = place.around.expected.fields.get(str(name))
