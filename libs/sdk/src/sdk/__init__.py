@@ -4,6 +4,8 @@
 async def send_reminder(reminder: Reminder, context: sdk.TaskContext) -> Sent: ...
 
 sdk.run_worker(handlers=[send_reminder], task_queue="notifications-tq")
+
+Consuming with exactly-once effect is `sdk.inbox`, which needs the extra `sdk[inbox]`.
 """
 
 from sdk.errors import HandlerDefinitionError, InvalidInputError, OutputError, PermanentError

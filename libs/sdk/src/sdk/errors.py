@@ -1,4 +1,4 @@
-"""What goes wrong with handlers."""
+"""What goes wrong with handlers, of tasks and of events."""
 
 
 class SdkError(Exception):
@@ -10,7 +10,7 @@ class HandlerDefinitionError(SdkError):
 
 
 class PermanentError(SdkError):
-    """Raise this in a handler: the task failed, and trying again cannot help."""
+    """Raise this in a handler: the task or the event failed, and trying again cannot help."""
 
 
 class InvalidInputError(PermanentError):

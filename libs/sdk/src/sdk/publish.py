@@ -5,7 +5,7 @@ from typing import Self
 
 from contracts import envelope
 from contracts.envelope import MAX_EVENT_BYTES, Envelope
-from contracts.names import Extension, Header
+from contracts.names import Header
 from contracts.rejections import EventRejectedError, Reason
 from runtime import telemetry
 from runtime.faultpoints import faultpoint
@@ -44,7 +44,8 @@ class EventPublisher:
         """Publish an event and return when every replica has it.
 
         Events of one key keep their order; without one the key is the subject, or else the event's
-        id. The current trace context is added when the event carries none.
+        id. The current trace context travels in a header when the event carries none: an event that
+        is published again has the same bytes.
 
         Raises:
             EventRejectedError: the event is larger than Backbone takes.
@@ -54,10 +55,6 @@ class EventPublisher:
         if self._producer is None:
             raise RuntimeError("open the publisher first: async with EventPublisher(...)")
         parent = event.traceparent or telemetry.traceparent()
-        if parent is not None and event.traceparent is None:
-            event = Envelope.model_validate(
-                {**event.document(), Extension.TRACEPARENT.value: parent}
-            )
         content = envelope.render(event)
         if len(content) > MAX_EVENT_BYTES:
             raise EventRejectedError(

@@ -9,6 +9,7 @@ from contracts.envelope import MAX_EVENT_BYTES, Envelope
 from contracts.names import Header
 from contracts.rejections import EventRejectedError, Reason
 from devstack.infrastructure import ensure_topics
+from runtime import telemetry
 from runtime.kafka import KafkaDeliveryError
 from sdk import EventPublisher
 
@@ -63,6 +64,23 @@ async def test_published_events_are_acknowledged_readable_and_in_order_of_their_
     headers = dict(records[0].headers() or [])
     assert headers[Header.EVENT_ID] == b"e0"
     assert headers[Header.EVENT_TYPE] == b"billing.payment.received"
+
+
+async def test_event_published_again_in_another_trace_has_the_same_bytes(
+    kafka_bootstrap_servers: str, unique_name: str
+) -> None:
+    ensure_topics(kafka_bootstrap_servers, {unique_name: 1})
+    traces = [f"00-{digit * 32}-{digit * 16}-01" for digit in "12"]
+
+    async with EventPublisher(kafka_bootstrap_servers) as publisher:
+        for trace in traces:
+            with telemetry.attached(trace):
+                await publisher.publish(unique_name, _event("e1"))
+
+    records = await asyncio.to_thread(_consume, kafka_bootstrap_servers, unique_name, 2)
+    assert records[0].value() == records[1].value()
+    carried = [dict(record.headers() or [])[Header.TRACEPARENT].decode() for record in records]
+    assert [parent[:35] for parent in carried] == [trace[:35] for trace in traces]
 
 
 async def test_event_too_large_for_the_router_is_refused_here(kafka_bootstrap_servers: str) -> None:

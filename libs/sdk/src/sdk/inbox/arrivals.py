@@ -1,0 +1,164 @@
+"""Records as they arrive at a consumer inbox, and what stands in for those that are refused.
+
+`read` is the strict way in: what it returns has an identity, and a place in a stream when the
+record names one.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, StrEnum, auto
+
+from contracts import envelope as envelopes
+from contracts import strictjson
+from contracts.envelope import Envelope
+from contracts.names import Header
+from contracts.rejections import EventRejectedError, Reason
+
+MAX_STREAM_BYTES = 512
+MAX_VERSION = 2**63 - 1
+
+_VERSION = re.compile(rb"[1-9][0-9]{0,18}")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+class InboxReason(StrEnum):
+    """Why an inbox refuses, beside the reason codes of `contracts.rejections`."""
+
+    INVALID_HEADERS = "invalid_headers"
+    OUT_OF_ORDER = "out_of_order"
+    PERMANENT_ERROR = "permanent_error"
+
+
+class Admission(Enum):
+    """What an inbox says of an event that arrives."""
+
+    NEW = auto()
+    DUPLICATE = auto()
+    """Its id is known, or was forgotten and its version tells."""
+    CONFLICT = auto()
+    """Its id is known, with other bytes."""
+    OUT_OF_ORDER = auto()
+    """It was never seen, and a later version of its stream was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A Kafka record as it came; `headers` is None when they cannot be read."""
+
+    topic: str
+    partition: int
+    offset: int
+    value: bytes | None
+    headers: Headers | None
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the value."""
+        return hashlib.sha256(self.value or b"").digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An event that arrived on `topic`; `digest` is of its bytes.
+
+    `stream` and `version` are None for events that stand in no stream.
+    """
+
+    topic: str
+    event: Envelope
+    digest: bytes
+    stream: str | None = None
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A record that took no effect and never will by itself: where it stands, why, its bytes.
+
+    `source` and `event_id` are None when the record is no event.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    detail: str
+    body: bytes
+    source: str | None = None
+    event_id: str | None = None
+
+
+class RecordRefusedError(Exception):
+    """A record cannot be taken; `reason` is the stable code."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+def read(record: Record, *, namespace: str) -> Arrival:
+    """Return the event of a record of a topic of `namespace`.
+
+    Raises:
+        RecordRefusedError: with the reason code of what is wrong.
+    """
+    try:
+        event = _parse(record.value)
+    except EventRejectedError as exc:
+        raise RecordRefusedError(exc.reason, exc.detail) from exc
+    if event.namespace is not None and event.namespace != namespace:
+        raise RecordRefusedError(
+            Reason.WRONG_NAMESPACE,
+            f"the event says {event.namespace!r}, the inbox belongs to {namespace!r}",
+        )
+    stream, version = _place_in_stream(record.headers)
+    return Arrival(record.topic, event, record.digest, stream, version)
+
+
+def _parse(value: bytes | None) -> Envelope:
+    try:
+        return envelopes.parse(value)
+    except EventRejectedError as exc:
+        # The limit of hops ends loops at the router. The last event of such a chain is published
+        # like any other, and a consumer starts nothing by reading it.
+        if exc.reason is not Reason.TOO_MANY_HOPS or value is None:
+            raise
+        return Envelope.model_validate(strictjson.parse(value))
+
+
+def _place_in_stream(headers: Headers | None) -> tuple[str | None, int | None]:
+    if headers is None:
+        raise RecordRefusedError(InboxReason.INVALID_HEADERS, "the headers cannot be read")
+    streams = [value for name, value in headers if name == Header.STREAM]
+    versions = [value for name, value in headers if name == Header.STREAM_VERSION]
+    if not streams and not versions:
+        return None, None
+    if len(streams) != 1 or len(versions) != 1:
+        raise RecordRefusedError(
+            InboxReason.INVALID_HEADERS,
+            f"{len(streams)} streams and {len(versions)} stream versions, not one of each",
+        )
+    return _stream(streams[0]), _version(versions[0])
+
+
+def _stream(value: bytes | None) -> str:
+    try:
+        stream = (value or b"").decode()
+    except UnicodeDecodeError:
+        stream = ""
+    if not stream or len(value or b"") > MAX_STREAM_BYTES or _UNPRINTABLE.search(stream):
+        raise RecordRefusedError(InboxReason.INVALID_HEADERS, f"not a stream: {value!r:.200}")
+    return stream
+
+
+def _version(value: bytes | None) -> int:
+    if value is None or not _VERSION.fullmatch(value) or int(value) > MAX_VERSION:
+        raise RecordRefusedError(
+            InboxReason.INVALID_HEADERS, f"not a version of a stream: {value!r:.200}"
+        )
+    return int(value)
