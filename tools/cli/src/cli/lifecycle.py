@@ -48,11 +48,10 @@ def activate(
     output: OutputOption = None,
 ) -> None:
     """Make an earlier version the current one again, if it can still run (a rollback)."""
-    session = Session(context, namespace=namespace, output=output)
-    request = request_id or str(uuid.uuid4())
     _alter(
-        session,
-        lambda registry: registry.activate(
+        Session(context, namespace=namespace, output=output),
+        request_id,
+        lambda registry, request: registry.activate(
             kind, resource_id, version=version, etag=etag, request_id=request, reason=reason
         ),
     )
@@ -69,11 +68,10 @@ def disable(
     output: OutputOption = None,
 ) -> None:
     """Let a definition start no more runs; what runs goes on."""
-    session = Session(context, namespace=namespace, output=output)
-    request = request_id or str(uuid.uuid4())
     _alter(
-        session,
-        lambda registry: registry.disable(
+        Session(context, namespace=namespace, output=output),
+        request_id,
+        lambda registry, request: registry.disable(
             definition_id, etag=etag, request_id=request, reason=reason
         ),
     )
@@ -90,11 +88,10 @@ def enable(
     output: OutputOption = None,
 ) -> None:
     """Let a disabled definition start runs again."""
-    session = Session(context, namespace=namespace, output=output)
-    request = request_id or str(uuid.uuid4())
     _alter(
-        session,
-        lambda registry: registry.enable(
+        Session(context, namespace=namespace, output=output),
+        request_id,
+        lambda registry, request: registry.enable(
             definition_id, etag=etag, request_id=request, reason=reason
         ),
     )
@@ -112,20 +109,24 @@ def retire(
     output: OutputOption = None,
 ) -> None:
     """Take a resource out of use; its history stays, and applying it brings it back."""
-    session = Session(context, namespace=namespace, output=output)
-    request = request_id or str(uuid.uuid4())
     _alter(
-        session,
-        lambda registry: registry.retire(
+        Session(context, namespace=namespace, output=output),
+        request_id,
+        lambda registry, request: registry.retire(
             kind, resource_id, etag=etag, request_id=request, reason=reason
         ),
     )
 
 
-def _alter(session: Session, work: Callable[[Registry], Awaitable[Altered]]) -> None:
+def _alter(
+    session: Session,
+    request_id: str | None,
+    work: Callable[[Registry, str], Awaitable[Altered]],
+) -> None:
     out = session.output
+    request = request_id or str(uuid.uuid4())
     try:
-        altered = session.ask(lambda clients: work(clients.registry))
+        altered = session.ask(lambda clients: work(clients.registry, request))
     except InvalidDocumentsError as exc:
         plans.show_problems(out, [documents.problem(one) for one in exc.problems])
         raise CliError(

@@ -105,11 +105,8 @@ class PostgresResourceStore:
         """Return current versions by id, after `after_id`; as they were at a time."""
         arguments = (namespace, kind.value, after_id, limit, max_bytes, owner, show_retired)
         async with self._postgres.transaction(namespace) as transaction:
-            if at is None:
-                rows = await transaction.fetch(_SQL["page_revisions"], *arguments)
-            else:
-                revision = await _revision_at(transaction, at)
-                rows = await transaction.fetch(_SQL["page_revisions_at"], *arguments, revision)
+            revision = _NEWEST if at is None else await _revision_at(transaction, at)
+            rows = await transaction.fetch(_SQL["page_revisions"], *arguments, revision)
             return await _in_order(transaction, rows)
 
     async def changed(

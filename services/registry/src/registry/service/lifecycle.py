@@ -74,8 +74,7 @@ class Lifecycle:
             raise InvalidRequestError("version", "say which one: versions are counted from 1")
 
         async def decide(view: View, head: Resource) -> _Alteration | None:
-            if head.state is ResourceState.RETIRED:
-                raise StateError(f"{_named(head)} is retired: applying it brings it back")
+            _refuse_retired(head)
             if head.version == version:
                 return None
             target = await self._store.resource(asking.namespace, asking.key, version)
@@ -120,8 +119,7 @@ class Lifecycle:
         self, name: str, asking: Asking, change: ChangeKind, state: ResourceState
     ) -> Altered:
         async def decide(_: View, head: Resource) -> _Alteration | None:
-            if head.state is ResourceState.RETIRED:
-                raise StateError(f"{_named(head)} is retired: applying it brings it back")
+            _refuse_retired(head)
             return None if head.state is state else _Alteration(head, change, state)
 
         return await self._alter(name, asking, decide)
@@ -232,5 +230,7 @@ def _listeners(view: View, event_type: str) -> list[Resource]:
     return dependencies.listeners(view.in_use(ResourceKind.ACTIVITY_DEFINITION), [event_type])
 
 
-def _named(resource: Resource) -> str:
-    return f"{resource.key.kind} {resource.key.resource_id!r}"
+def _refuse_retired(head: Resource) -> None:
+    if head.state is ResourceState.RETIRED:
+        kind, resource_id = head.key
+        raise StateError(f"{kind} {resource_id!r} is retired: applying it brings it back")

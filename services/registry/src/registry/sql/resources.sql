@@ -116,28 +116,8 @@ ORDER BY revision DESC
 LIMIT 1;
 
 -- name: page_revisions
--- The sizes are summed first: content that does not fit is never read.
-WITH page AS (
-    SELECT r.resource_id, r.revision, v.content
-    FROM resources AS r
-    JOIN resource_versions AS v USING (namespace, kind, resource_id, version)
-    WHERE
-        r.namespace = $1 AND r.kind = $2 AND r.resource_id > $3
-        AND ($6 = '' OR v.owner = $6) AND ($7 OR r.state <> 'retired')
-    ORDER BY r.resource_id
-    LIMIT $4
-), sized AS (
-    SELECT
-        resource_id, revision,
-        row_number() OVER ahead AS place,
-        sum(octet_length(content)) OVER ahead AS bytes
-    FROM page
-    WINDOW ahead AS (ORDER BY resource_id)
-)
-SELECT revision FROM sized WHERE place = 1 OR bytes <= $5 ORDER BY resource_id;
-
--- name: page_revisions_at
--- As above, each resource as of its last change up to revision $8.
+-- Each resource as of its last change up to revision $8. The sizes are summed first: content that
+-- does not fit is never read.
 WITH page AS (
     SELECT r.resource_id, c.revision, v.content
     FROM resources AS r
