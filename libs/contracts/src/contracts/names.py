@@ -69,6 +69,7 @@ class Header(StrEnum):
     EVENT_TYPE = "backbone-event-type"
     STREAM = "backbone-stream"
     STREAM_VERSION = "backbone-stream-version"
+    REPUBLISHED = "backbone-republished"
     TRACEPARENT = "traceparent"
     REASON = "backbone-reason"
     DETAIL = "backbone-detail"
@@ -79,6 +80,15 @@ class Header(StrEnum):
     ATTEMPTS = "backbone-attempts"
     HEADERS_UNREADABLE = "backbone-headers-unreadable"
     VALUE_CUT_FROM = "backbone-value-cut-from"
+
+
+def outbox_channel(schema: str) -> str:
+    """Return the PostgreSQL channel on which the relays of a schema's outbox are told of rows."""
+    return f"backbone_outbox_{schema}"
+
+
+OUTBOX_READ_AGAIN = "again"
+"""The payload that says that rows came back under old positions, or that a stream waits no more."""
 
 
 class Metadata(StrEnum):

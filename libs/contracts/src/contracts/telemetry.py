@@ -23,6 +23,16 @@ class Metric(StrEnum):
     REGISTRY_APPLIES = "backbone.registry.applies"
     RELAY_PUBLISHED = "backbone.relay.published"
     RELAY_BATCH_DURATION = "backbone.relay.batch.duration"
+    RELAY_PARKED = "backbone.relay.parked"
+    RELAY_RENEWALS = "backbone.relay.renewals"
+    RELAY_SHARDS = "backbone.relay.shards"
+    OUTBOX_PENDING = "backbone.outbox.pending"
+    OUTBOX_LAG = "backbone.outbox.lag"
+    OUTBOX_PARKED = "backbone.outbox.parked"
+    INBOX_RECORDS = "backbone.inbox.records"
+    INBOX_HOLDS = "backbone.inbox.holds"
+    INBOX_GAPS = "backbone.inbox.gaps"
+    INBOX_FORGOTTEN = "backbone.inbox.forgotten"
     RPC_SERVER_DURATION = "rpc.server.duration"
 
 
@@ -47,3 +57,4 @@ class Attribute(StrEnum):
     OUTCOME = "backbone.outcome"
     REASON = "backbone.reason"
     OUTBOX = "backbone.outbox"
+    CONSUMER_GROUP = "messaging.consumer.group.name"

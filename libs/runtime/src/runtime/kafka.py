@@ -53,6 +53,27 @@ _REFUSED = frozenset(
 )
 
 
+def producer_settings(bootstrap_servers: str, *, client_id: str) -> dict[str, Any]:
+    """Return what all producers of Backbone have in common, for librdkafka."""
+    return {
+        "bootstrap.servers": bootstrap_servers,
+        "client.id": client_id,
+        "acks": "all",
+        "enable.idempotence": True,
+        "partitioner": "murmur2_random",
+        "socket.keepalive.enable": True,
+        "request.timeout.ms": 10_000,
+        "message.max.bytes": 2 * 1024 * 1024,
+        "allow.auto.create.topics": False,
+        # A topic that appears is seen within seconds, not minutes.
+        "topic.metadata.refresh.interval.ms": 10_000,
+        # A topic that is not there fails its records soon: others wait behind them.
+        "topic.metadata.propagation.max.ms": 2_000,
+        # Its own lines would stand between ours; the callback tells the same.
+        "log_level": 0,
+    }
+
+
 class KafkaProducer:
     """Sends records; every `send` ends with the broker's acknowledgement or an error.
 
@@ -69,23 +90,10 @@ class KafkaProducer:
     ) -> None:
         self._producer = Producer(
             {
-                "bootstrap.servers": bootstrap_servers,
-                "client.id": client_id,
-                "acks": "all",
-                "enable.idempotence": True,
-                "partitioner": "murmur2_random",
+                **producer_settings(bootstrap_servers, client_id=client_id),
                 "delivery.timeout.ms": int(delivery_timeout_s * 1000),
                 "request.timeout.ms": int(min(delivery_timeout_s, 10.0) * 1000),
-                "socket.keepalive.enable": True,
                 "linger.ms": linger_ms,
-                "message.max.bytes": 2 * 1024 * 1024,
-                "allow.auto.create.topics": False,
-                # A topic that appears is seen within seconds, not minutes.
-                "topic.metadata.refresh.interval.ms": 10_000,
-                # A topic that is not there fails its records soon: others wait behind them.
-                "topic.metadata.propagation.max.ms": 2_000,
-                # Its own lines would stand between ours; the callback tells the same.
-                "log_level": 0,
                 "error_cb": _note_error,
             }
         )

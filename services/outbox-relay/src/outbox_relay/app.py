@@ -1,38 +1,43 @@
 """Puts the relay together: settings, adapters, use case, process."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterable, Sequence
 
-from outbox_relay.adapters.kafka_publisher import KafkaRecordPublisher
-from outbox_relay.adapters.postgres_outbox import PostgresOutboxStore
+from opentelemetry.metrics import CallbackOptions, Observation
+
+from contracts.telemetry import Attribute, Metric
+from outbox_relay.adapters.kafka_publisher import KafkaPublisher
+from outbox_relay.adapters.postgres_outbox import PostgresOutboxSession
 from outbox_relay.errors import RelayError
 from outbox_relay.service import OutboxRelay
 from outbox_relay.settings import OutboxSettings, Settings
 from runtime import commands, kafka, logs, telemetry
-from runtime.httpserver import Health, HttpServer
+from runtime.httpserver import Health, HealthCheck, HttpServer
 from runtime.lifecycle import Background, Component, Process
 
 SERVICE = "outbox-relay"
 
+_LANDING = 0.5  # of the grace: for what is in flight when the end comes
 
-class _RelayComponent(Background):
-    """Runs one relay in the background and closes what it used."""
 
-    def __init__(
-        self, relay: OutboxRelay, store: PostgresOutboxStore, publisher: KafkaRecordPublisher
-    ) -> None:
+class RelayComponent(Background):
+    """Runs one relay in the background; at the end what is in flight may land first."""
+
+    def __init__(self, relay: OutboxRelay, *, grace_s: float) -> None:
+        """`grace_s`: seconds until what has not landed is given up, to be sent again."""
         self.name = f"relay-{relay.name}"
         self._relay = relay
-        self._store = store
-        self._publisher = publisher
+        self._grace_s = grace_s
 
     async def _run(self) -> None:
         await self._relay.run()
 
     async def stop(self) -> None:
+        """Read no more, let land what is in flight, and give up the lead."""
+        self._relay.end()
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=self._grace_s)
         await super().stop()
-        # What was sent and is not acknowledged stays in the outbox: a duplicate later, not a loss.
-        await self._publisher.close()
-        await self._store.close()
 
 
 async def serve() -> None:
@@ -41,33 +46,80 @@ async def serve() -> None:
     logs.setup(service=SERVICE, level=settings.log_level)
     provider = telemetry.Telemetry(service=SERVICE, otlp_endpoint=settings.otlp_endpoint)
     health = Health()
+    relays = [_relay(settings, outbox) for outbox in settings.outboxes]
+    grace_s = settings.shutdown_grace.total_seconds() * _LANDING
     components: list[Component] = [
         HttpServer(listen=settings.http_listen, health=health),
-        *(_component(settings, outbox, health) for outbox in settings.outboxes),
+        *(RelayComponent(relay, grace_s=grace_s) for relay in relays),
     ]
+    for relay in relays:
+        health.add_check(f"outbox-{relay.name}", _works(relay))
+    _observe(relays)
     try:
         await Process(components, health=health, grace=settings.shutdown_grace).run()
     finally:
         provider.shutdown()
 
 
-def _component(settings: Settings, outbox: OutboxSettings, health: Health) -> _RelayComponent:
-    store = PostgresOutboxStore(dsn=outbox.dsn.get_secret_value(), schema=outbox.db_schema)
-    publisher = KafkaRecordPublisher(settings.kafka_bootstrap_servers)
-    relay = OutboxRelay(
+def _relay(settings: Settings, outbox: OutboxSettings) -> OutboxRelay:
+    stirred = asyncio.Event()
+    return OutboxRelay(
         name=outbox.name,
-        store=store,
-        publisher=publisher,
-        batch_size=settings.batch_size,
-        idle_s=settings.idle.total_seconds(),
+        session=PostgresOutboxSession(
+            dsn=outbox.dsn.get_secret_value(),
+            schema=outbox.db_schema,
+            hung_after=settings.hung_after,
+        ),
+        publisher=KafkaPublisher(
+            settings.kafka_bootstrap_servers,
+            delivery_timeout=settings.delivery_timeout,
+            stirred=stirred.set,
+        ),
+        stirred=stirred,
+        refused=outbox.refused,
+        batch_rows=settings.batch_rows,
+        window_bytes=settings.window_bytes,
+        poll_s=settings.poll.total_seconds(),
     )
 
+
+def _works(relay: OutboxRelay) -> HealthCheck:
     async def works() -> None:
         if relay.problem is not None:
             raise RelayError(relay.problem)
 
-    health.add_check(f"outbox-{outbox.name}", works)
-    return _RelayComponent(relay, store, publisher)
+    return works
+
+
+def _observe(relays: Sequence[OutboxRelay]) -> None:
+    """Offer how far behind each outbox is, and who leads what, to whoever scrapes."""
+    meter = telemetry.meter(__name__)
+    of: dict[OutboxRelay, dict[str, str]] = {r: {Attribute.OUTBOX: r.name} for r in relays}
+
+    def rows(_: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(relay.lag.rows, of[relay]) for relay in relays]
+
+    def seconds(_: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(relay.lag.seconds, of[relay]) for relay in relays]
+
+    def parked(_: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(relay.lag.parked, of[relay]) for relay in relays]
+
+    def shards(_: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(len(relay.shards), of[relay]) for relay in relays]
+
+    meter.create_observable_gauge(
+        Metric.OUTBOX_PENDING, [rows], description="Pending rows, counted up to 100,000."
+    )
+    meter.create_observable_gauge(
+        Metric.OUTBOX_LAG, [seconds], unit="s", description="Age of the oldest pending row."
+    )
+    meter.create_observable_gauge(
+        Metric.OUTBOX_PARKED, [parked], description="Rows that the broker refuses."
+    )
+    meter.create_observable_gauge(
+        Metric.RELAY_SHARDS, [shards], description="Shards that this relay leads."
+    )
 
 
 async def check() -> Sequence[commands.Check]:
@@ -81,19 +133,22 @@ async def check() -> Sequence[commands.Check]:
 
     return [
         await commands.probe("kafka", brokers),
-        *[await _check_outbox(outbox) for outbox in settings.outboxes],
+        *[await _check_outbox(settings, outbox) for outbox in settings.outboxes],
     ]
 
 
-async def _check_outbox(outbox: OutboxSettings) -> commands.Check:
+async def _check_outbox(settings: Settings, outbox: OutboxSettings) -> commands.Check:
     async def readable() -> str:
-        store = PostgresOutboxStore(dsn=outbox.dsn.get_secret_value(), schema=outbox.db_schema)
+        session = PostgresOutboxSession(
+            dsn=outbox.dsn.get_secret_value(),
+            schema=outbox.db_schema,
+            hung_after=settings.hung_after,
+        )
         try:
-            leading = await store.lead()
-            if leading:
-                await store.pending(limit=1, without=())
-            return "readable" if leading else "led by another relay"
+            await session.open(lambda _again: None)
+            lag, lead = await session.lag(), await session.lead()
         finally:
-            await store.close()
+            await session.close()
+        return f"readable, {lag.rows} pending, {lag.parked} parked, {lead.members - 1} relays"
 
     return await commands.probe(f"outbox {outbox.name}", readable)

@@ -1,109 +1,302 @@
 """Empties one outbox for as long as the process lives.
 
 A row leaves the outbox only after the broker has acknowledged its bytes, so that whatever happens
-in between it is published again, never lost.
+in between it is published again, never lost. One loop does it all: see who leads which shard,
+delete what has landed, read on while there is room in flight, and wait until something stirs.
 """
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 
 from contracts.telemetry import Attribute, Metric
-from outbox_relay.domain import batches
-from outbox_relay.domain.holds import Holds
-from outbox_relay.errors import RelayError
-from outbox_relay.ports import OutboxStore, RecordPublisher
+from outbox_relay.domain import shares
+from outbox_relay.domain.horizon import Horizon
+from outbox_relay.domain.rows import PendingRow
+from outbox_relay.domain.shares import Change
+from outbox_relay.domain.waits import Policy, Waits
+from outbox_relay.domain.window import Window
+from outbox_relay.errors import PublishingError, RelayError
+from outbox_relay.ports import Lag, OutboxSession, Publisher
 from runtime import logs, telemetry
-from runtime.faultpoints import faultpoint
 
 _log = logs.get_logger(__name__)
 
+_FIRST_RETRY_S = 0.1
 _LONGEST_RETRY_S = 5.0
-_STANDBY_S = 0.5
+_SWEEP_S = 30.0
+"""How often everything pending is read again, whatever the horizon says."""
+_LAG_S = 5.0
 
 
 class OutboxRelay:
-    """Relays one outbox; one of all its instances leads, the others stand by."""
+    """Relays one outbox, together with the other relays of it: each leads some of its shards."""
 
     def __init__(
         self,
         *,
         name: str,
-        store: OutboxStore,
-        publisher: RecordPublisher,
-        batch_size: int,
-        idle_s: float,
+        session: OutboxSession,
+        publisher: Publisher,
+        stirred: asyncio.Event,
+        refused: Mapping[str, Policy],
+        batch_rows: int,
+        window_bytes: int,
+        poll_s: float,
     ) -> None:
-        """Relay `store` through `publisher`, `batch_size` rows at a time.
+        """Relay what `session` reads through `publisher`.
 
-        `idle_s` is how long an empty outbox is left alone, in seconds.
+        `stirred` is set by the publisher when something has landed or failed. `refused` is the
+        policy by kind of stream. At most about `window_bytes` are in flight, read `batch_rows` at a
+        time. Every `poll_s` seconds the outbox is looked at without being woken.
         """
         self.name = name
         self.problem: str | None = "not started"
-        self._store = store
+        self.lag = Lag(rows=0, seconds=0.0, parked=0)
+        self._session = session
         self._publisher = publisher
-        self._batch_size = batch_size
-        self._idle_s = idle_s
-        self._holds = Holds()
+        self._stirred = stirred
+        self._refused = refused
+        self._batch_rows = batch_rows
+        self._window_bytes = window_bytes
+        self._poll_s = poll_s
+        self._ending = False
+        self._of: dict[str, str] = {Attribute.OUTBOX: name}
         meter = telemetry.meter(__name__)
         self._published = meter.create_counter(
             Metric.RELAY_PUBLISHED, unit="{event}", description="Events acknowledged by the broker."
         )
-        self._duration = meter.create_histogram(
-            Metric.RELAY_BATCH_DURATION, unit="s", description="From reading to deleting a batch."
+        self._parked = meter.create_counter(
+            Metric.RELAY_PARKED, unit="{event}", description="Events the broker refuses for good."
         )
+        self._renewals = meter.create_counter(
+            Metric.RELAY_RENEWALS, description="Times the relay began anew after trouble."
+        )
+        self._duration = meter.create_histogram(
+            Metric.RELAY_BATCH_DURATION, unit="s", description="From sending to acknowledgement."
+        )
+        self._start_over()
+
+    @property
+    def shards(self) -> frozenset[int]:
+        """The shards this relay leads."""
+        return self._shards
 
     async def run(self) -> None:
-        """Relay until cancelled; what is away is waited for."""
-        retry_s = 0.1
-        while True:
+        """Relay until `end` or cancelled; what is away is waited for."""
+        retry_s = _FIRST_RETRY_S
+        while not self._ending:
             try:
-                relayed = await self.relay_batch()
+                await self._relay()
             except RelayError as exc:
                 if self.problem != str(exc):
                     _log.warning("relay_waits", outbox=self.name, reason=str(exc))
                 self.problem = str(exc)
+                self._renewals.add(1, self._of)
+                if self._has_worked:
+                    retry_s = _FIRST_RETRY_S
                 await asyncio.sleep(retry_s)
                 retry_s = min(retry_s * 2, _LONGEST_RETRY_S)
-                continue
-            if self.problem is not None:
-                _log.info("relay_works", outbox=self.name, leading=relayed is not None)
-            self.problem = None
-            retry_s = 0.1
-            if relayed is None:
-                await asyncio.sleep(_STANDBY_S)
-            elif relayed == 0:
-                await asyncio.sleep(self._idle_s)
 
-    async def relay_batch(self) -> int | None:
-        """Publish one batch and return how many rows left the outbox; None while standing by.
+    def end(self) -> None:
+        """Read no more; `run` returns once what is in flight has landed."""
+        self._ending = True
+        self._stirred.set()
+
+    async def _relay(self) -> None:
+        """Relay over one session, until it fails or the end has come."""
+        self._start_over()
+        try:
+            await self._session.open(self._woken)
+            while True:
+                self._stirred.clear()
+                await self._look()
+                await self._clear()
+                if self._ending and not self._window:
+                    return
+                if not await self._read_on():
+                    await self._wait()
+        finally:
+            # What is in flight stays in the outbox: copies later, no loss.
+            await self._publisher.reset()
+            await self._session.close()
+
+    def _start_over(self) -> None:
+        self._horizon = Horizon()
+        self._waits = Waits()
+        self._window = Window(size=self._window_bytes, rows=self._batch_rows)
+        self._shards: frozenset[int] = frozenset()
+        self._handing_over = False
+        self._unread = self._again = self._has_worked = False
+        self._look_at = self._sweep_at = self._lag_at = 0.0
+
+    def _woken(self, again: bool) -> None:  # noqa: FBT001 - a callback
+        self._unread = True
+        if again:
+            self._again = True
+            self._look_at = 0.0
+        self._stirred.set()
+
+    async def _wait(self) -> None:
+        timeout = max(0.0, self._look_at - time.monotonic())
+        try:
+            async with asyncio.timeout(timeout):
+                await self._stirred.wait()
+        except TimeoutError:
+            return
+
+    async def _look(self) -> None:
+        """See to what nobody tells: the other relays, parked streams, topics, lost wake-ups."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + self._poll_s
+        await self._share()
+        if self._waits.know_parked(await self._session.waiting_streams()):
+            self._again = True
+        if self._waits.due(now=now):
+            self._waits.retry()
+            self._again = True
+        if self._again or now >= self._sweep_at:
+            self._horizon.rewind()
+            self._again = False
+            self._sweep_at = now + _SWEEP_S
+        if now >= self._lag_at:
+            self._lag_at = now + _LAG_S
+            self.lag = await self._session.lag()
+        self._unread = True
+
+    async def _share(self) -> None:
+        lead = await self._session.lead()
+        change = shares.change(members=lead.members, mine=lead.mine, others=lead.others)
+        if self._ending:
+            change = Change(give=frozenset(), take=frozenset())
+        # A shard is given up when nothing of it is in flight, so that its next leader begins where
+        # this one ended; until then nothing is read.
+        self._handing_over = bool(change.give) and bool(self._window)
+        if self._handing_over:
+            self._look_at = 0.0
+            return
+        self._shards = lead.mine - change.give
+        if change.give or change.take:
+            taken = await self._session.change(change)
+            self._shards |= taken
+            self._again = self._again or bool(taken)
+            _log.info("shards", outbox=self.name, led=len(self._shards), relays=lead.members)
+
+    async def _clear(self) -> None:
+        """Remove from the outbox what the broker has."""
+        try:
+            landed = self._publisher.landed()
+        except PublishingError as exc:
+            await self._recover(exc)
+            return
+        if not landed:
+            return
+        await self._session.delete([row.position for flight in landed for row in flight.rows])
+        now = time.monotonic()
+        for flight in landed:
+            self._window.land(flight)
+            self._published.add(len(flight.rows), self._of)
+            self._duration.record(now - flight.started, self._of)
+        self._waits.sent()
+        self._succeeded()
+
+    async def _read_on(self) -> bool:
+        """Read and send one batch if there may be one and room for it; return whether it did."""
+        if not (self._unread and self._shards and self._window.has_room):
+            return False
+        if self._ending or self._handing_over:
+            return False
+        rows, complete = await self._session.read(
+            self._horizon,
+            shards=self._shards,
+            rows=self._window.limit,
+            size=self._window.read_size,
+        )
+        self._unread = not complete
+        rows = self._window.without_flying(rows)
+        if rows:
+            await self._send(rows)
+        elif complete:
+            self._succeeded()
+        return True
+
+    async def _send(self, rows: Sequence[PendingRow]) -> None:
+        missing = await self._publisher.missing({row.topic for row in rows})
+        for topic, reason in missing.items():
+            self._hold(topic, reason)
+        rows = self._waits.free(rows)
+        if not rows:
+            return
+        try:
+            flight = self._publisher.send(rows)
+        except PublishingError as exc:
+            await self._refuse(rows[0], exc)
+            return
+        self._window.start(flight)
+        if len(flight.rows) < len(rows):
+            self._read_again_from(rows[len(flight.rows)])
+
+    async def _refuse(self, row: PendingRow, trouble: PublishingError) -> None:
+        """Deal with a row that the producer does not even take."""
+        if not trouble.refused:
+            await self._recover(trouble)
+            return
+        await self._park(row, str(trouble))
+        self._read_again_from(row)
+
+    async def _recover(self, trouble: PublishingError) -> None:
+        """Learn from what failed, and read again what was in flight.
 
         Raises:
-            RelayError: the outbox or the broker is away; nothing is lost.
+            PublishingError: it is no single record's and no single topic's fault.
         """
-        if not await self._store.lead():
-            return None
-        started = time.monotonic()
-        rows = await self._store.pending(
-            limit=self._batch_size, without=self._holds.waiting(now=started)
+        flying = self._window.flying
+        await self._publisher.reset()
+        self._renewals.add(1, self._of)
+        if trouble.topic is not None:
+            self._hold(trouble.topic, str(trouble))
+        elif trouble.refused and len(flying) == 1:
+            await self._park(flying[0], str(trouble))
+        elif trouble.refused:
+            self._window.suspect()
+        else:
+            raise trouble
+        self._window.lose()
+        if flying:
+            self._read_again_from(min(flying))
+
+    async def _park(self, row: PendingRow, reason: str) -> None:
+        policy = self._refused.get(row.stream.partition(":")[0], Policy.WAIT)
+        await self._session.park(row.position, reason=reason, waits=policy is Policy.WAIT)
+        if policy is Policy.WAIT:
+            self._waits.park(row.stream_key)
+        self._parked.add(1, self._of)
+        _log.error(
+            "event_parked",
+            outbox=self.name,
+            namespace=row.namespace,
+            stream=row.stream,
+            position=row.position,
+            topic=row.topic,
+            reason=reason,
+            stream_policy=policy.value,
         )
-        if not rows:
-            return 0
-        faultpoint("relay.after_select.before_send")
-        failures = await self._publisher.publish(rows)
-        faultpoint("relay.after_send.before_delete")
-        settled = batches.settle(rows, failures)
-        if settled.published:
-            await self._store.delete(settled.published)
-        faultpoint("relay.after_delete")
-        published = set(settled.published)
-        for row in rows:
-            if row.position in published and row.stream_key not in settled.held:
-                self._holds.release(row.stream_key)
-        for (namespace, stream), reason in settled.held.items():
-            _log.error(
-                "stream_held", outbox=self.name, namespace=namespace, stream=stream, reason=reason
-            )
-        self._holds.add(settled.held, now=time.monotonic())
-        self._published.add(len(settled.published), {Attribute.OUTBOX: self.name})
-        self._duration.record(time.monotonic() - started, {Attribute.OUTBOX: self.name})
-        return len(settled.published)
+
+    def _hold(self, topic: str, reason: str) -> None:
+        if self._waits.hold(topic, reason, now=time.monotonic()):
+            _log.error("topic_waits", outbox=self.name, topic=topic, reason=reason)
+
+    def _read_again_from(self, row: PendingRow) -> None:
+        self._horizon.rewind(row.position - 1)
+        self._unread = True
+
+    def _succeeded(self) -> None:
+        """Note that outbox and broker, as far as was needed, are there."""
+        self._has_worked = True
+        problem = "; ".join(f"{topic}: {why}" for topic, why in self._waits.topics.items()) or None
+        if problem != self.problem:
+            if problem is None:
+                _log.info("relay_works", outbox=self.name)
+            self.problem = problem

@@ -1,1 +1,1 @@
-"""Pure rules of relaying."""
+"""Pure rules of relaying: what to read next, whose shards are whose, and which streams wait."""
