@@ -11,13 +11,13 @@ record would cost more than all the rest.
 """
 
 import asyncio
-import json
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 
+import pydantic_core
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from contracts.names import Header
@@ -155,7 +155,7 @@ class _Life:
                 produce(
                     row.topic,
                     row.body,
-                    row.key.encode(),
+                    row.key,
                     headers=_headers(row),
                     on_delivery=delivered,
                 )
@@ -226,12 +226,11 @@ class _Life:
                 continue
 
 
-def _headers(row: PendingRow) -> list[tuple[str, str | bytes | None]]:
-    headers: list[tuple[str, str | bytes | None]] = [
-        (name, value.encode()) for name, value in json.loads(row.headers)
-    ]
+def _headers(row: PendingRow) -> dict[str, str | bytes | None]:
+    # Names are unique: the event store renders them. Text is cheaper to hand over than bytes.
+    headers: dict[str, str | bytes | None] = dict(pydantic_core.from_json(row.headers))
     if row.republish_id is not None:
-        headers.append((Header.REPUBLISHED.value, row.republish_id.encode()))
+        headers[Header.REPUBLISHED.value] = row.republish_id
     return headers
 
 
