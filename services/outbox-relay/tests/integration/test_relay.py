@@ -23,6 +23,7 @@ from outbox_relay.adapters.kafka_publisher import KafkaPublisher
 from outbox_relay.adapters.postgres_outbox import PostgresOutboxSession
 from outbox_relay.domain.waits import Policy
 from outbox_relay.service import OutboxRelay
+from runtime.errors import DatabaseUnavailableError
 
 DEADLINE_S = 60.0
 
@@ -62,7 +63,7 @@ class Running:
 
 
 @pytest.fixture
-async def start(database, ledger, kafka_bootstrap_servers):
+async def start(request, kafka_bootstrap_servers):
     """Start relays of the ledger's outbox; they end with the test."""
     async with contextlib.AsyncExitStack() as stack:
 
@@ -78,7 +79,7 @@ async def start(database, ledger, kafka_bootstrap_servers):
             relay = OutboxRelay(
                 name="ledger",
                 session=PostgresOutboxSession(
-                    dsn=dsn or database.dsn("relay"),
+                    dsn=dsn or request.getfixturevalue("database").dsn("relay"),
                     schema="ledger",
                     hung_after=timedelta(seconds=hung_s),
                 ),
@@ -387,6 +388,39 @@ async def test_a_relay_that_is_told_to_end_lands_what_is_in_flight(
     await emptied(ledger)
     seen = await asyncio.to_thread(read_all, kafka_bootstrap_servers, topic_of(namespace), 500)
     assert versions(seen, "d:manual:1") == list(range(1, 501))
+
+
+async def test_a_failover_of_postgresql_loses_nothing_that_was_committed(
+    pair, open_ledger, start, namespace, kafka_bootstrap_servers
+):
+    ledger = await open_ledger(pair.dsn("ledger"), migrate_at=pair.primary_dsn("ledger"))
+    try:
+        running = start(dsn=pair.dsn("relay"))
+        await until(lambda: len(running.shards) == 16)
+        for number in range(20):
+            await ledger.record(namespace, f"d:manual:{number}", 5)
+        await pair.fail_over()
+        for number in range(20):
+            await recorded(ledger, namespace, f"d:manual:{number}")
+        await emptied(ledger)
+    finally:
+        await ledger.pool.close()
+    seen = await asyncio.to_thread(first_occurrences, kafka_bootstrap_servers, topic_of(namespace))
+    for number in range(20):
+        assert seen[f"d:manual:{number}"] == [1, 2, 3, 4, 5, 6]
+
+
+async def recorded(ledger, namespace, run_id):
+    """Record an event once the database takes writes again."""
+
+    async def record():
+        try:
+            await ledger.record(namespace, run_id)
+        except DatabaseUnavailableError:
+            return False
+        return True
+
+    await until(record)
 
 
 async def test_the_relay_can_read_and_clear_the_outbox_and_nothing_else(ledger, database):
