@@ -8,13 +8,19 @@ from dataclasses import dataclass
 import pytest
 
 from backbone.ledger.v1 import ledger_pb2
+from backbone.outbox.v1 import outbox_pb2
 from backbone.registry.v1 import registry_pb2
 from backbone.router.v1 import router_pb2
 from contracts.roles import Role
 from runtime.authorisation import Policy
 from runtime.grpcserver import Service
 
-FILES = (registry_pb2.DESCRIPTOR, ledger_pb2.DESCRIPTOR, router_pb2.DESCRIPTOR)
+FILES = (
+    registry_pb2.DESCRIPTOR,
+    ledger_pb2.DESCRIPTOR,
+    router_pb2.DESCRIPTOR,
+    outbox_pb2.DESCRIPTOR,
+)
 DECLARED = {
     service.full_name: service for file in FILES for service in file.services_by_name.values()
 }
@@ -30,10 +36,10 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served():
-    """Return what the adapters of all services serve, by the name of the gRPC service."""
+    """Return what the adapters serve, and what services share, by the name of the gRPC service."""
     found = {}
-    for package in ("registry", "router", "ledger"):
-        adapters = importlib.import_module(f"{package}.adapters")
+    for package in ("registry.adapters", "router.adapters", "ledger.adapters", "eventstore"):
+        adapters = importlib.import_module(package)
         for info in pkgutil.iter_modules(adapters.__path__, f"{adapters.__name__}."):
             module = importlib.import_module(info.name)
             for servicer in vars(module).values():

@@ -1,4 +1,4 @@
-"""What an append can refuse."""
+"""What the event store and its outbox can refuse."""
 
 
 class EventStoreError(Exception):
@@ -23,3 +23,21 @@ class EventTooLargeError(EventStoreError):
         self.subject = subject
         self.size = size
         self.limit = limit
+
+
+class NotParkedError(EventStoreError):
+    """No event is parked there."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"no event is parked at position {position}")
+        self.position = position
+
+
+class RequestIdReusedError(EventStoreError):
+    """The request id was used for another request."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            f"the request id {request_id!r} was used for another request: choose a new one"
+        )
+        self.request_id = request_id

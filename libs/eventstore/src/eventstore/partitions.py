@@ -1,4 +1,8 @@
-"""Keeps the months ahead of an event store made, for as long as its service runs."""
+"""Keeps the months ahead of an event store made, and drops those that are too old.
+
+Months are made long before they are needed, and an append without its month falls into the default
+partition: what fails here is logged and tried again, it never stops the service.
+"""
 
 import asyncio
 from datetime import timedelta
@@ -6,20 +10,20 @@ from datetime import timedelta
 from eventstore.store import EventStore
 from runtime import logs
 from runtime.errors import DatabaseUnavailableError
+from runtime.faultpoints import faultpoint
 from runtime.lifecycle import Background
-from runtime.postgres import Postgres
+from runtime.postgres import Postgres, Transaction
 
 MONTHS_AHEAD = 3
+
+MIN_RETENTION = timedelta(days=35)
+"""The least that events can be kept, so that a month is over long before it is dropped."""
 
 _log = logs.get_logger(__name__)
 
 
 class PartitionKeeper(Background):
-    """A component of a process; every replica may run one.
-
-    Months are made long before they are needed, and an append without its month falls into the
-    default partition: a failure here is logged and tried again, it never stops the service.
-    """
+    """A component of a process; every replica may run one."""
 
     name = "partitions"
 
@@ -29,21 +33,72 @@ class PartitionKeeper(Background):
         events: EventStore,
         *,
         namespace: str,
+        retention: timedelta | None = None,
         interval: timedelta = timedelta(hours=6),
+        retry_after: timedelta = timedelta(minutes=1),
     ) -> None:
-        """Look every `interval`; `namespace` is any that the service has."""
+        """Look every `interval`; `namespace` is any that the service has.
+
+        Without `retention` events are kept for ever; with it, months that have been over for so
+        long are dropped once everything in them is published.
+
+        Raises:
+            ValueError: `retention` is shorter than `MIN_RETENTION`.
+        """
+        if retention is not None and retention < MIN_RETENTION:
+            raise ValueError(f"events are kept for {MIN_RETENTION.days} days at least")
         self._database = database
         self._events = events
         self._namespace = namespace
+        self._retention = retention
         self._interval = interval.total_seconds()
+        self._retry_after = retry_after.total_seconds()
 
     async def _run(self) -> None:
         while True:
             try:
-                async with self._database.transaction(self._namespace) as transaction:
-                    made = await self._events.ensure_partitions(transaction, months=MONTHS_AHEAD)
-                if made:
-                    _log.info("partitions_made", partitions=made)
+                await self._make()
+                await self._drop()
+                wait = self._interval
             except DatabaseUnavailableError as exc:
-                _log.warning("partitions_not_made", reason=str(exc))
-            await asyncio.sleep(self._interval)
+                _log.warning("partitions_not_kept", reason=str(exc))
+                wait = min(self._interval, self._retry_after)
+            await asyncio.sleep(wait)
+
+    async def _make(self) -> None:
+        async with self._database.transaction(self._namespace) as transaction:
+            made = await self._events.ensure_partitions(transaction, months=MONTHS_AHEAD)
+            faultpoint("eventstore.before_make_months")
+        faultpoint("eventstore.after_make_months")
+        if made:
+            _log.info("partitions_made", partitions=made)
+
+    async def _drop(self) -> None:
+        kept = self._retention
+        if kept is None:
+            return
+
+        async def drop(transaction: Transaction) -> str | None:
+            dropped = await self._events.drop_month(transaction, older_than=kept)
+            faultpoint("eventstore.before_drop_month")
+            return dropped
+
+        # One month, or one batch, a transaction: no lock is held for longer than that takes.
+        while True:
+            dropped = await self._database.retrying(self._namespace, drop)
+            faultpoint("eventstore.after_drop_month")
+            if dropped is None:
+                break
+            _log.info("partition_dropped", partition=dropped)
+
+        async def clear(transaction: Transaction) -> int:
+            deleted = await self._events.clear_default(transaction, older_than=kept)
+            faultpoint("eventstore.before_clear_default")
+            return deleted
+
+        while True:
+            deleted = await self._database.retrying(self._namespace, clear)
+            faultpoint("eventstore.after_clear_default")
+            if not deleted:
+                break
+            _log.info("default_partition_cleared", events=deleted)

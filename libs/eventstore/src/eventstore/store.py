@@ -4,8 +4,8 @@ State and event are one transaction; version n+1 of a stream is written only aft
 """
 
 import json
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any, Final, Literal
@@ -53,11 +53,21 @@ def migrations() -> Traversable:
 
 
 class EventStore:
-    """The streams of one service; its `projections` run in the transaction of every append."""
+    """The streams of one service; its `projections` run in the transaction of every append.
 
-    def __init__(self, *, service: str, projections: Sequence[Projection] = ()) -> None:
+    `appended` is called when one was committed: a hint to publish, see `eventstore.wakeup`.
+    """
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        projections: Sequence[Projection] = (),
+        appended: Callable[[], None] | None = None,
+    ) -> None:
         self._source = names.source(service)
         self._projections = projections
+        self._appended = appended
         self._sql = sqlfiles.load("eventstore", "events")
 
     async def append(
@@ -105,6 +115,8 @@ class EventStore:
                 raise ConcurrencyError(stream, expected=NEW, actual=actual)
         for project in self._projections:
             await project(transaction, appended)
+        if self._appended is not None:
+            transaction.after_commit(self._appended)
         return appended
 
     async def read(
@@ -142,6 +154,20 @@ class EventStore:
         """Make the partitions of this month and `months` more; return the names of the new ones."""
         rows = await transaction.fetch(self._sql["ensure_partitions"], months)
         return [row["name"] for row in rows]
+
+    async def drop_month(self, transaction: Transaction, *, older_than: timedelta) -> str | None:
+        """Drop the oldest month that has been over for so long and is published as a whole.
+
+        Returns its name, None when there is none. Appends wait until the transaction ends.
+        """
+        name: str | None = await transaction.fetchval(self._sql["drop_month"], older_than)
+        return name
+
+    async def clear_default(
+        self, transaction: Transaction, *, older_than: timedelta, most: int = 10_000
+    ) -> int:
+        """Delete at most `most` published events of such months from the default partition."""
+        return int(await transaction.fetchval(self._sql["clear_default"], older_than, most))
 
     def _render(
         self,

@@ -1,13 +1,21 @@
 """A migrated schema of its own for every test."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 
 import pytest
 
+from contracts.events import RunCompleted
 from devstack.infrastructure.endpoints import PostgresEndpoint
 from eventstore import store
+from eventstore.events import Cause, Event, Fact
+from eventstore.store import ANY, EventStore
 from runtime import migrations
 from runtime.postgres import Postgres
+
+AT = datetime(2026, 11, 1, 12, 0, 0, 5, tzinfo=UTC)
+
+Appended = Callable[..., Awaitable[list[Event]]]
 
 
 @pytest.fixture
@@ -17,3 +25,35 @@ async def postgres(database: PostgresEndpoint) -> AsyncIterator[Postgres]:
     opened = await Postgres.connect(dsn, application="tests", schema="ledger")
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def appended(postgres: Postgres) -> Appended:
+    """Appends to the stream of a run and commits: `await appended("billing:manual:1", 3)`."""
+
+    async def append(
+        run: str = "billing:manual:1",
+        count: int = 1,
+        *,
+        namespace: str = "dev",
+        into: EventStore | None = None,
+    ) -> list[Event]:
+        async with postgres.transaction(namespace) as transaction:
+            return await (into or EventStore(service="ledger")).append(
+                transaction,
+                stream=store.run_stream(run),
+                facts=[
+                    Fact(
+                        payload=RunCompleted(
+                            run_id=run, definition_id="billing", definition_version=number
+                        ),
+                        key=run,
+                    )
+                    for number in range(1, count + 1)
+                ],
+                expected=ANY,
+                occurred_at=AT,
+                cause=Cause(correlation_id="c"),
+            )
+
+    return append

@@ -53,6 +53,8 @@ def setup(*, service: str, level: str = "info", as_json: bool | None = None) -> 
     # Their information is about their own machinery; their warnings are worth reading.
     for noisy in ("temporalio", "faststream", "uvicorn", "yoyo", "asyncio"):
         logging.getLogger(noisy).setLevel(max(threshold, logging.WARNING))
+    # Whoever asks a pool for a connection tells that there is none; this adds only a traceback.
+    logging.getLogger("asyncpg.pool").setLevel(max(threshold, logging.ERROR))
     structlog.contextvars.bind_contextvars(service=service)
 
 

@@ -7,14 +7,17 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import asyncpg
 
+from runtime import logs
 from runtime.errors import DatabaseUnavailableError
 
 T = TypeVar("T")
+
+_log = logs.get_logger(__name__)
 
 _CONNECT_TIMEOUT_S = 5.0
 _ACQUIRE_TIMEOUT_S = 5.0
@@ -45,6 +48,23 @@ class Transaction:
 
     namespace: str
     connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+    _committed: list[Callable[[], None]] = field(default_factory=list, repr=False)
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called when the commit has returned, and never when it has not.
+
+        A commit whose answer was lost may have taken effect all the same, so that this is for
+        hints only. The transaction's owner waits for it: it must neither block nor raise.
+        """
+        self._committed.append(callback)
+
+    def committed(self) -> None:
+        """Call what was to be called after the commit; what one of them raises is logged."""
+        for callback in self._committed:
+            try:
+                callback()
+            except Exception:  # noqa: BLE001 - the work is committed, whoever hears of it
+                _log.exception("after_commit_failed")
 
     async def fetch(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
         """Return all rows."""
@@ -135,14 +155,14 @@ class Postgres:
                 commit that was under way took effect is then unknown: writes are idempotent.
         """
         try:
-            async with (
-                self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection,
-                connection.transaction(),
-            ):
-                await connection.execute(
-                    "SELECT set_config('backbone.namespace', $1, true)", namespace
-                )
-                yield Transaction(namespace, connection)
+            async with self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection:
+                transaction = Transaction(namespace, connection)
+                async with connection.transaction():
+                    await connection.execute(
+                        "SELECT set_config('backbone.namespace', $1, true)", namespace
+                    )
+                    yield transaction
+                transaction.committed()
         except UNAVAILABLE as exc:
             raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_text(exc)}") from exc
 

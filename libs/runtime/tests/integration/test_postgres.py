@@ -38,6 +38,52 @@ async def test_leaving_with_an_error_undoes_the_work(pool):
         assert await transaction.fetchval("SELECT count(*) FROM t") == 0
 
 
+async def test_what_is_to_follow_a_commit_follows_it_and_it_alone(pool):
+    followed = []
+
+    async def write(transaction):
+        await transaction.execute("INSERT INTO t VALUES (1)")
+        transaction.after_commit(lambda: followed.append("committed"))
+
+    async with pool.transaction("dev") as transaction:
+        await transaction.execute("CREATE TABLE t (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+    async with pool.transaction("dev") as transaction:
+        await write(transaction)
+        assert followed == []
+    assert followed == ["committed"]
+    with pytest.raises(KeyError):
+        async with pool.transaction("dev") as transaction:
+            await write(transaction)
+            raise KeyError
+    # The key is looked at by the commit itself.
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await pool.retrying("dev", write)
+    assert followed == ["committed"]
+
+
+async def test_what_follows_a_commit_cannot_fail_it(pool):
+    followed = []
+    async with pool.transaction("dev") as transaction:
+        transaction.after_commit(lambda: {}["absent"])
+        transaction.after_commit(lambda: followed.append("committed"))
+    assert followed == ["committed"]
+
+
+async def test_only_the_attempt_that_committed_is_followed(pool):
+    followed = []
+
+    async def work(transaction):
+        number = len(attempts)
+        attempts.append(number)
+        transaction.after_commit(lambda: followed.append(number))
+        if number == 0:
+            raise asyncpg.SerializationError("again")
+
+    attempts = []
+    await pool.retrying("dev", work)
+    assert followed == [1]
+
+
 async def test_a_statement_that_waits_for_ever_is_unavailable(pool):
     with pytest.raises(DatabaseUnavailableError):
         async with pool.transaction("dev") as transaction:

@@ -1,13 +1,15 @@
 """Puts the ledger together: settings, adapters, use cases, process."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib import resources
 
 from backbone.ledger.v1 import ledger_pb2_grpc
+from eventstore import grpc_outbox
 from eventstore import store as eventstore
 from eventstore.partitions import PartitionKeeper
 from eventstore.store import EventStore
+from eventstore.wakeup import RelayWakeup
 from ledger.adapters import grpc_ledger, grpc_tasks
 from ledger.adapters.grpc_ledger import LedgerServicer
 from ledger.adapters.grpc_tasks import TaskServicer
@@ -44,18 +46,23 @@ async def serve() -> None:
     provider = telemetry.Telemetry(service=SERVICE, otlp_endpoint=settings.otlp_endpoint)
     health = Health()
     try:
+        dsn = settings.postgres_dsn.get_secret_value()
         postgres = await Postgres.connect(
-            settings.postgres_dsn.get_secret_value(),
-            application=SERVICE,
-            schema=SCHEMA,
-            size=settings.postgres_pool_size,
+            dsn, application=SERVICE, schema=SCHEMA, size=settings.postgres_pool_size
         )
         health.add_check("postgres", postgres.ping)
-        events = event_store()
+        wakeup = RelayWakeup(dsn, schema=SCHEMA, application=SERVICE)
+        events = event_store(appended=wakeup.wake)
         components: list[Component] = [
             HttpServer(listen=settings.http_listen, health=health),
             Closing("postgres", postgres.close),
-            PartitionKeeper(postgres, events, namespace=settings.namespaces[0]),
+            wakeup,
+            PartitionKeeper(
+                postgres,
+                events,
+                namespace=settings.namespaces[0],
+                retention=settings.event_retention,
+            ),
             GrpcServer(
                 listen=settings.grpc_listen,
                 services=grpc_services(postgres, events, namespaces=settings.namespaces),
@@ -69,15 +76,15 @@ async def serve() -> None:
         provider.shutdown()
 
 
-def event_store() -> EventStore:
-    """Return the ledger's event store with its read models."""
-    return EventStore(service=SERVICE, projections=[RunProjection()])
+def event_store(*, appended: Callable[[], None] | None = None) -> EventStore:
+    """Return the ledger's event store with its read models; `appended` hears of commits."""
+    return EventStore(service=SERVICE, projections=[RunProjection()], appended=appended)
 
 
 def grpc_services(
     postgres: Postgres, events: EventStore, *, namespaces: Collection[str]
 ) -> list[Service]:
-    """Return the two gRPC services on top of a database."""
+    """Return the three gRPC services on top of a database."""
     schedules = PostgresScheduleStore()
     runs = RunLedger(
         database=postgres,
@@ -103,6 +110,7 @@ def grpc_services(
             servicer=TaskServicer(runs=runs, reader=reader),
             policy=grpc_tasks.POLICY,
         ),
+        grpc_outbox.grpc_service(postgres, namespaces=namespaces),
     ]
 
 

@@ -7,13 +7,15 @@ import signal
 import sys
 from asyncio.subprocess import Process
 
+import asyncpg
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from backbone.ledger.v1 import ledger_pb2 as pb
 from backbone.ledger.v1 import ledger_pb2_grpc as pb_grpc
-from contracts import canonical, identifiers
+from backbone.outbox.v1 import outbox_pb2, outbox_pb2_grpc
+from contracts import canonical, identifiers, names
 from contracts.decisions import Decision
 from contracts.triggers import Trigger, TriggerKind
 from devstack.infrastructure.endpoints import PostgresEndpoint
@@ -76,7 +78,7 @@ async def test_process_migrates_checks_serves_and_ends(database: PostgresEndpoin
     code, output = await said(await run(database, "migrate"))
     assert (code, output.splitlines()) == (
         0,
-        ["applied 0001_pre_event_store", "applied 0001_pre_ledger"],
+        ["applied 0001_pre_event_store", "applied 0002_pre_outbox", "applied 0001_pre_ledger"],
     )
     assert (await said(await run(database, "migrate")))[1] == "nothing to apply\n"
     assert (await said(await run(database, "check")))[0] == 0
@@ -93,6 +95,34 @@ async def test_process_migrates_checks_serves_and_ends(database: PostgresEndpoin
     assert (await said(serving))[0] == 0
 
 
+async def test_relays_are_told_of_what_is_recorded_and_operators_of_the_outbox(
+    database: PostgresEndpoint,
+) -> None:
+    assert (await said(await run(database, "migrate")))[0] == 0
+    told: asyncio.Queue[str] = asyncio.Queue()
+    relay = await asyncpg.connect(database.dsn("relay"))
+    await relay.add_listener(
+        names.outbox_channel("ledger"), lambda *message: told.put_nowait(message[3])
+    )
+    serving = await run(database, "serve", BACKBONE_EVENT_RETENTION="P400D")
+    channel = grpcclient.channel(await listening(serving), actor="tester")
+    await pb_grpc.LedgerServiceStub(channel).RecordRun(request())
+    assert await asyncio.wait_for(told.get(), 20) == ""
+    outbox: outbox_pb2_grpc.OutboxServiceAsyncStub = outbox_pb2_grpc.OutboxServiceStub(channel)
+    state = await outbox.GetOutbox(outbox_pb2.GetOutboxRequest(namespace="dev"))
+    assert (state.pending, state.parked) == (2, 0)
+    await channel.close()
+    await relay.close()
+    serving.send_signal(signal.SIGTERM)
+    assert (await said(serving))[0] == 0
+
+
+async def test_events_are_kept_for_35_days_at_least(database: PostgresEndpoint) -> None:
+    code, output = await said(await run(database, "serve", BACKBONE_EVENT_RETENTION="P34D"))
+    assert code == 2
+    assert "EVENT_RETENTION" in output.upper()
+
+
 async def test_without_tls_it_serves_only_locally(database: PostgresEndpoint) -> None:
     code, output = await said(await run(database, "serve", BACKBONE_ENVIRONMENT="prod"))
     assert code == 1
@@ -102,8 +132,8 @@ async def test_without_tls_it_serves_only_locally(database: PostgresEndpoint) ->
 @pytest.mark.parametrize(
     ("fault_point", "outcome"),
     [
-        ("ledger.record_run.before_commit", pb.RECORD_OUTCOME_RECORDED),
-        ("ledger.record_run.after_commit", pb.RECORD_OUTCOME_REPEATED),
+        ("ledger.before_record_run", pb.RECORD_OUTCOME_RECORDED),
+        ("ledger.after_record_run", pb.RECORD_OUTCOME_REPEATED),
     ],
 )
 async def test_run_is_recorded_once_whichever_side_of_the_commit_it_dies(

@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 from importlib import resources
 
 from contracts.catalogue import Catalogue
+from eventstore import grpc_outbox
 from eventstore import store as eventstore
 from eventstore.partitions import PartitionKeeper
 from eventstore.store import EventStore
+from eventstore.wakeup import RelayWakeup
 from registry.adapters import grpc_registry, postgres_projections
 from registry.adapters.grpc_ledger import GrpcScheduleLedger
 from registry.adapters.postgres_leadership import PostgresLeadership
@@ -65,7 +67,8 @@ async def serve() -> None:
             dsn, application=SERVICE, schema=SCHEMA, size=settings.postgres_pool_size
         )
         health.add_check("postgres", postgres.ping)
-        store = PostgresResourceStore(postgres)
+        wakeup = RelayWakeup(dsn, schema=SCHEMA, application=SERVICE)
+        store = PostgresResourceStore(postgres, appended=wakeup.wake)
         materialisations = PostgresMaterialisations(postgres)
         changes = Changes()
         mirrors = Mirrors(store, changes, namespaces=settings.namespaces)
@@ -86,12 +89,17 @@ async def serve() -> None:
             HttpServer(listen=settings.http_listen, health=health),
             Closing("postgres", postgres.close),
             Closing("ledger", channel.close),
+            wakeup,
+            # Events are what the tables of resources are made from: they are kept for ever.
             PartitionKeeper(
                 postgres, EventStore(service=SERVICE), namespace=settings.namespaces[0]
             ),
             GrpcServer(
                 listen=settings.grpc_listen,
-                services=[grpc_registry.grpc_service(service, drift)],
+                services=[
+                    grpc_registry.grpc_service(service, drift),
+                    grpc_outbox.grpc_service(postgres, namespaces=settings.namespaces),
+                ],
                 authenticator=authenticator,
                 tls=tls,
                 reflection_enabled=settings.environment != "prod",

@@ -13,8 +13,10 @@ import asyncpg
 import grpc
 import pytest
 
+from backbone.outbox.v1 import outbox_pb2, outbox_pb2_grpc
 from backbone.registry.v1 import registry_pb2 as pb
 from backbone.registry.v1 import registry_pb2_grpc
+from contracts.names import outbox_channel
 from runtime import grpcclient, rpcerrors
 from runtime.grpcserver import GrpcServer
 from runtime.identity import LocalAuthenticator
@@ -47,8 +49,8 @@ async def run(environment: dict[str, str], command: str) -> Any:
 
 
 @pytest.fixture
-async def serving(environment: dict[str, str]) -> AsyncIterator[Any]:
-    """Starts a registry; gives the process and a stub."""
+async def started(environment: dict[str, str]) -> AsyncIterator[Any]:
+    """Starts a registry; gives the process and a channel."""
     code, told = await run(environment, "migrate")
     assert code == 0, told
     process = await asyncio.create_subprocess_exec(
@@ -64,13 +66,20 @@ async def serving(environment: dict[str, str]) -> AsyncIterator[Any]:
         port = await ready(process)
         reader = asyncio.create_task(process.stderr.read())
         channel = grpcclient.channel(f"127.0.0.1:{port}", actor="ada")
-        yield process, registry_pb2_grpc.RegistryServiceStub(channel)
+        yield process, channel
         await channel.close()
     finally:
         if process.returncode is None:
             process.kill()
         await process.wait()
     await reader
+
+
+@pytest.fixture
+def serving(started: Any) -> Any:
+    """The process of a registry and a stub."""
+    process, channel = started
+    return process, registry_pb2_grpc.RegistryServiceStub(channel)
 
 
 async def ready(process: Any) -> int:
@@ -240,6 +249,24 @@ async def test_drift_without_temporal_is_unavailable_and_names_it(serving: Any) 
     with pytest.raises(grpc.aio.AioRpcError, match="Temporal does not answer") as caught:
         await registry.GetDrift(pb.GetDriftRequest(namespace="dev"), timeout=30)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_relays_are_told_of_a_change_and_operators_of_the_outbox(
+    started: Any, postgres_dsn: str, document: Callable[..., bytes]
+) -> None:
+    _, channel = started
+    told: asyncio.Queue[str] = asyncio.Queue()
+    relay = await asyncpg.connect(postgres_dsn)
+    await relay.add_listener(
+        outbox_channel("registry"), lambda *message: told.put_nowait(message[3])
+    )
+    registry: Any = registry_pb2_grpc.RegistryServiceStub(channel)
+    await registry.ApplyResources(applying(document("a")))
+    assert await asyncio.wait_for(told.get(), 20) == ""
+    await relay.close()
+    outbox: Any = outbox_pb2_grpc.OutboxServiceStub(channel)
+    state = await outbox.GetOutbox(outbox_pb2.GetOutboxRequest(namespace="dev"))
+    assert (state.pending, state.parked) == (1, 0)
 
 
 async def test_rebuild_makes_the_tables_again_from_the_events(

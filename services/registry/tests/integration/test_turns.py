@@ -432,11 +432,10 @@ asyncio.run(main())
 @pytest.mark.parametrize(
     ("fault_point", "changes"),
     [
-        ("registry.before_apply", 0),
-        ("registry.apply.before_commit", 0),
-        ("registry.after_apply", 3),
-        ("registry.disable.before_commit", 3),
-        ("registry.after_disable", 4),
+        ("registry.before_change:1", 0),
+        ("registry.after_change:1", 3),
+        ("registry.before_change:2", 3),
+        ("registry.after_change:2", 4),
     ],
 )
 async def test_process_that_is_killed_has_done_all_or_nothing(

@@ -16,6 +16,7 @@ from cli import (
     events,
     history,
     lifecycle,
+    outbox,
     resources,
     runs,
     starts,
@@ -92,6 +93,7 @@ app.add_typer(run, name="run")
 app.add_typer(tasks.app, name="tasks")
 app.command()(runs.ticks)
 app.add_typer(events.app, name="events")
+app.add_typer(outbox.app, name="outbox")
 app.add_typer(contract.app, name="contract")
 
 

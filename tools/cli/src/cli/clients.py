@@ -12,6 +12,7 @@ from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from backbone.router.v1 import router_pb2, router_pb2_grpc
 from cli import statuses
 from cli.errors import CliError, UsageError
+from cli.outboxes import Outbox, Owner
 from cli.registry import Registry
 from cli.settings import Settings
 from contracts.decisions import RunStatus, TaskStatus
@@ -77,6 +78,14 @@ class Clients:
             self._channel("registry"),
             namespace=self.namespace,
             explain=lambda exc: self._explained("registry", exc),
+        )
+
+    def outbox(self, owner: Owner) -> Outbox:
+        """Return the outbox of a service; UsageError when its address is not known."""
+        return Outbox(
+            self._channel(owner.value),
+            namespace=self.namespace,
+            explain=lambda exc: self._explained(owner.value, exc),
         )
 
     async def trigger(

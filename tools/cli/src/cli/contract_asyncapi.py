@@ -44,6 +44,9 @@ _HEADERS = {
     Header.EVENT_TYPE: "The envelope's type.",
     Header.STREAM: "The stream that the event stands in.",
     Header.STREAM_VERSION: "The event's place in its stream, counted from 1.",
+    Header.REPUBLISHED: (
+        "On a copy that was asked for: the request. Whoever needs no copy drops it, as any other."
+    ),
     Header.TRACEPARENT: "W3C trace context.",
     Header.REASON: "Why the record was refused: a stable code. Codes are added.",
     Header.DETAIL: "Why, in one sentence.",
@@ -221,7 +224,7 @@ def _message(message: str, payload: str, description: str, channel: str) -> Docu
     elif channel == PRODUCERS:
         found["headers"] = _headers((), (Header.EVENT_ID, Header.EVENT_TYPE, Header.TRACEPARENT))
     else:
-        found["headers"] = _headers(_OF_EVENTS, (Header.TRACEPARENT,))
+        found["headers"] = _headers(_OF_EVENTS, (Header.TRACEPARENT, Header.REPUBLISHED))
         found["headers"]["properties"][Header.EVENT_TYPE.value]["const"] = message
     if channel != Topic.DEAD_LETTERS:
         found["correlationId"] = {"location": "$message.payload#/correlation_id"}

@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from backbone.ledger.v1 import ledger_pb2
+from backbone.outbox.v1 import outbox_pb2
 from backbone.registry.v1 import registry_pb2
 from cli.kinds import Kind
 from contracts import identifiers
@@ -159,6 +160,55 @@ def due_time(message: ledger_pb2.DueTime) -> dict[str, Any]:
         "run_id": message.run_id or None,
         "decided_at": moment(message, "decided_at"),
         "acknowledged_at": moment(message, "acknowledged_at"),
+    }
+
+
+def outbox(service: str, message: outbox_pb2.GetOutboxResponse) -> dict[str, Any]:
+    """Return how full a service's outbox is; `more`: there are more pending than were counted."""
+    return {
+        "service": str(service),
+        "pending": message.pending,
+        "copies": message.copies,
+        "more": message.more,
+        "oldest_queued_at": moment(message, "oldest_queued_at"),
+        "parked": message.parked,
+        "waiting_streams": message.waiting_streams,
+        "discarded": message.discarded,
+    }
+
+
+def republished(
+    service: str, message: outbox_pb2.RepublishEventsResponse, *, request_id: str | None
+) -> dict[str, Any]:
+    """Return what became of a republication; without a request id it was a dry run."""
+    return {
+        "service": str(service),
+        "republished": message.republished,
+        "pending": message.pending,
+        "parked": message.parked,
+        "discarded": message.discarded,
+        "dry_run": request_id is None,
+        "request_id": request_id,
+    }
+
+
+def parked_event(service: str, message: outbox_pb2.ParkedEvent) -> dict[str, Any]:
+    """Return an event that the broker refused for good."""
+    return {
+        "service": str(service),
+        "position": message.position,
+        "stream": message.stream,
+        "stream_version": message.stream_version,
+        "event_id": message.event_id,
+        "type": message.type,
+        "topic": message.topic,
+        "key": message.key,
+        "size": message.size,
+        "recorded_at": moment(message, "recorded_at"),
+        "parked_at": moment(message, "parked_at"),
+        "reason": message.reason,
+        "waits": message.waits,
+        "republish_id": message.republish_id or None,
     }
 
 

@@ -328,3 +328,21 @@ def test_watch_goes_on_after_the_registry_was_away(backbone: Backbone, registry:
         watching.kill()
         watching.communicate()
     assert (before["latest"]["reason"], after["latest"]["reason"]) == ("before", "after")
+
+
+def test_outbox_holds_what_no_relay_has_published(
+    backbone: Backbone, registry: Registry, definitions: Path
+) -> None:
+    backbone(f"apply -f {definitions} --reason first")
+    mine = "--service registry -o json"
+    status = json.loads(backbone(f"outbox status {mine}").stdout)
+    assert (status["pending"], status["parked"], status["more"]) == (4, 0, False)
+    assert status["oldest_queued_at"] is not None
+    always = "--from 2020-01-01T00:00:00Z --to 2100-01-01T00:00:00Z"
+    planned = json.loads(backbone(f"outbox republish {always} --dry-run {mine}").stdout)
+    done = json.loads(backbone(f"outbox republish {always} --reason lost {mine}").stdout)
+    for counts in (planned, done):
+        assert (counts["republished"], counts["pending"]) == (0, 4)
+    assert "nothing is parked" in backbone("outbox parked --service registry").stderr
+    refused = backbone("outbox retry 4711 --service registry --reason why", code=1)
+    assert refused.stderr == "backbone: no event is parked at position 4711\n"

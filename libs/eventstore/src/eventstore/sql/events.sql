@@ -63,3 +63,9 @@ LOCK TABLE stream_heads IN EXCLUSIVE MODE;
 
 -- name: ensure_partitions
 SELECT name FROM events_ensure_partitions($1) AS name;
+
+-- name: drop_month
+SELECT events_drop_month(clock_timestamp() - $1::interval);
+
+-- name: clear_default
+SELECT events_clear_default(clock_timestamp() - $1::interval, $2);

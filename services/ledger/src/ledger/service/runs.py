@@ -275,11 +275,11 @@ class RunLedger:
     ) -> T:
         async def with_fault_point(transaction: Transaction) -> T:
             result = await work(transaction)
-            faultpoint(f"ledger.{name}.before_commit")
+            faultpoint(f"ledger.before_{name}")
             return result
 
         result = await self._database.retrying(namespace, with_fault_point)
-        faultpoint(f"ledger.{name}.after_commit")
+        faultpoint(f"ledger.after_{name}")
         return result
 
     async def _recorded_before(self, transaction: Transaction, occasion: Occasion) -> Recorded:

@@ -152,11 +152,11 @@ class ScheduleLedger:
     ) -> T:
         async def with_fault_point(transaction: Transaction) -> T:
             result = await work(transaction)
-            faultpoint(f"ledger.{name}.before_commit")
+            faultpoint(f"ledger.before_{name}")
             return result
 
         result = await self._database.retrying(namespace, with_fault_point)
-        faultpoint(f"ledger.{name}.after_commit")
+        faultpoint(f"ledger.after_{name}")
         return result
 
     def _count(self, namespace: str, rows: Sequence[DueRow]) -> None:

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import asyncpg
 
+from contracts import names
 from outbox_relay.domain.horizon import Horizon, running
 from outbox_relay.domain.rows import PendingRow, StreamKey
 from outbox_relay.domain.shares import SHARDS, Change
@@ -18,9 +19,6 @@ from outbox_relay.ports import Lag, Lead
 from runtime import postgres, sqlfiles
 from runtime.errors import DatabaseUnavailableError
 from runtime.faultpoints import faultpoint
-
-AGAIN = "again"
-"""The payload of a notification that rows were put back under their old positions."""
 
 _SQL = sqlfiles.load("outbox_relay", "outbox")
 _APPLICATION = "outbox-relay"
@@ -49,8 +47,10 @@ class PostgresOutboxSession:
             )
             await connection.fetchrow(_SQL["prepare"], self._schema, hung_after)
             await connection.add_listener(
-                f"backbone_outbox_{self._schema}",
-                lambda _connection, _pid, _channel, payload: wake(payload == AGAIN),
+                names.outbox_channel(self._schema),
+                lambda _connection, _pid, _channel, payload: wake(
+                    payload == names.OUTBOX_READ_AGAIN
+                ),
             )
             await connection.fetchval(_SQL["join"])
             faultpoint("relay.after_open")

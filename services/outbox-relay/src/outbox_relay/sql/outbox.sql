@@ -87,6 +87,8 @@ INSERT INTO outbox_parked (
 SELECT
     position, recorded_at, namespace, stream, version, republish_id, queued_at, $2, $3
 FROM refused
+-- Another copy of it may be parked already.
+ON CONFLICT ON CONSTRAINT outbox_parked_pkey DO NOTHING
 
 -- name: waiting_streams
 SELECT DISTINCT namespace, stream FROM outbox_parked WHERE waits

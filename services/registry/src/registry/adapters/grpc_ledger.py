@@ -6,6 +6,7 @@ from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from contracts import canonical
 from registry.domain.materialisation import Desired
 from registry.errors import MaterialisationError, NeighbourUnavailableError
+from runtime.faultpoints import faultpoint
 
 # What another attempt cannot cure until the definition or one of the two services changes.
 _REFUSALS = frozenset(
@@ -49,7 +50,9 @@ class GrpcScheduleLedger:
         )
         request.effective_from.FromDatetime(desired.effective_from)
         try:
+            faultpoint("registry.before_put_schedule")
             await self._ledger.PutSchedule(request)
+            faultpoint("registry.after_put_schedule")
         except grpc.aio.AioRpcError as exc:
             told = f"{exc.code().name}: {exc.details()}"
             if exc.code() in _REFUSALS:

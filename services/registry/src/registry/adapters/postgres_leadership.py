@@ -9,6 +9,7 @@ import asyncpg
 
 from registry.errors import LeadershipLostError
 from runtime import postgres
+from runtime.faultpoints import faultpoint
 
 _TRY_LOCK = "SELECT pg_try_advisory_lock(hashtext('registry.leadership'), hashtext($1))"
 _RETRY_S = 1.0
@@ -31,8 +32,10 @@ class PostgresLeadership:
         async with postgres.dedicated(self._dsn, application="registry-leader") as connection:
             # Asked again and again rather than waited for: a session that waits in the server can
             # hold the lock for a process that is no longer there.
+            faultpoint("registry.before_lead")
             while not await connection.fetchval(_TRY_LOCK, self._subject):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(_RETRY_S)
+            faultpoint("registry.after_lead")
             yield PostgresTerm(connection)
 
 
@@ -49,7 +52,9 @@ class PostgresTerm:
             LeadershipLostError: the connection is gone, and the lock with it.
         """
         try:
+            faultpoint("registry.before_confirm_lead")
             await self._connection.fetchval("SELECT 1", timeout=5.0)
+            faultpoint("registry.after_confirm_lead")
         except (*postgres.UNAVAILABLE, asyncpg.PostgresError) as exc:
             raise LeadershipLostError(
                 f"the connection that held the lead is gone: {exc or type(exc).__name__}"

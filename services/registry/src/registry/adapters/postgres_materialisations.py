@@ -2,6 +2,7 @@
 
 from registry.ports import Materialisation
 from runtime import sqlfiles
+from runtime.faultpoints import faultpoint
 from runtime.postgres import Postgres
 
 _SQL = sqlfiles.load("registry", "materialisations")
@@ -21,6 +22,8 @@ class PostgresMaterialisations:
             await transaction.execute(
                 _SQL["record_materialisation"], namespace, definition_id, revision, error
             )
+            faultpoint("registry.before_record_materialisation")
+        faultpoint("registry.after_record_materialisation")
 
     async def all(self, namespace: str) -> list[Materialisation]:
         """Return the last attempt for every definition, by id."""

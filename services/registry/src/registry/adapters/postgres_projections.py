@@ -3,7 +3,7 @@
 Everything in them comes from the events, times and revisions too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from contracts import canonical
@@ -18,6 +18,7 @@ from contracts.resources import ChangeKind, ResourceKind
 from eventstore.events import Event
 from eventstore.store import EventStore
 from runtime import sqlfiles
+from runtime.faultpoints import faultpoint
 from runtime.postgres import Postgres, Transaction
 
 ResourceEvent = (
@@ -60,9 +61,9 @@ async def project_resources(transaction: Transaction, events: Sequence[Event]) -
         await transaction.executemany(_SQL["project_schema"], schemas)
 
 
-def event_store() -> EventStore:
+def event_store(*, appended: Callable[[], None] | None = None) -> EventStore:
     """Return the registry's event store, whose appends keep these tables."""
-    return EventStore(service="registry", projections=[project_resources])
+    return EventStore(service="registry", projections=[project_resources], appended=appended)
 
 
 async def rebuild(postgres: Postgres, namespaces: Sequence[str]) -> dict[str, int]:
@@ -79,6 +80,8 @@ async def rebuild(postgres: Postgres, namespaces: Sequence[str]) -> dict[str, in
             for name in _EMPTY:
                 await transaction.execute(_SQL[name], namespace)
             counts[namespace] = await events.rebuild(transaction)
+            faultpoint("registry.before_rebuild")
+        faultpoint("registry.after_rebuild")
     return counts
 
 

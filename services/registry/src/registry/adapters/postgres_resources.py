@@ -16,6 +16,7 @@ from registry.domain import resources
 from registry.domain.resources import Change, Key, Resource
 from registry.ports import Request, ResourceChanges
 from runtime import sqlfiles, telemetry
+from runtime.faultpoints import faultpoint
 from runtime.postgres import Postgres, Transaction
 
 T = TypeVar("T")
@@ -30,9 +31,10 @@ _NEWEST = 2**63 - 1
 class PostgresResourceStore:
     """The resources of one database."""
 
-    def __init__(self, postgres: Postgres) -> None:
+    def __init__(self, postgres: Postgres, *, appended: Callable[[], None] | None = None) -> None:
+        """Read and write over `postgres`; `appended` hears of commits."""
         self._postgres = postgres
-        self._events = postgres_projections.event_store()
+        self._events = postgres_projections.event_store(appended=appended)
 
     async def change(self, namespace: str, work: Callable[[ResourceChanges], Awaitable[T]]) -> T:
         """Run `work` with the namespace's revision locked, and commit."""
@@ -42,9 +44,13 @@ class PostgresResourceStore:
             if row is None:
                 raise AssertionError("an upsert returns its row")
             now = resources.change_time(row["changed_at"], now=row["now"])
-            return await work(_Changes(transaction, self._events, now, row["revision"]))
+            result = await work(_Changes(transaction, self._events, now, row["revision"]))
+            faultpoint("registry.before_change")
+            return result
 
-        return await self._postgres.retrying(namespace, locked)
+        result = await self._postgres.retrying(namespace, locked)
+        faultpoint("registry.after_change")
+        return result
 
     async def request(self, namespace: str, request_id: str) -> Request | None:
         """Return the request that was carried out under this id."""

@@ -33,6 +33,7 @@ from contracts.runs import TickInput
 from registry.domain.materialisation import Tampered, Wakeup
 from registry.errors import MaterialisationError, NeighbourUnavailableError
 from rules.schedules import Span, WakeCalendar
+from runtime.faultpoints import faultpoint
 
 _CATCHUP_WINDOW = timedelta(days=365)
 _TICK_EXECUTION_TIMEOUT = timedelta(hours=24)
@@ -67,6 +68,7 @@ class TemporalWakeupClock:
         del namespace
         found: dict[str, str] = {}
         with _errors():
+            faultpoint("registry.before_list_wakeups")
             async for listed in await self._client.list_schedules(
                 page_size=1000, rpc_timeout=_RPC_TIMEOUT
             ):
@@ -74,6 +76,7 @@ class TemporalWakeupClock:
                 if definition_id is None:
                     continue
                 found[definition_id] = _fingerprint_of(listed.schedule)
+            faultpoint("registry.after_list_wakeups")
         return found
 
     async def put(self, wakeup: Wakeup, *, at_once: bool) -> None:
@@ -90,12 +93,14 @@ class TemporalWakeupClock:
             except RPCError as exc:
                 if exc.status is not RPCStatusCode.NOT_FOUND:
                     raise
+                faultpoint("registry.before_create_wakeup")
                 await self._client.create_schedule(
                     identifiers.schedule_id(wakeup.definition_id),
                     schedule,
                     trigger_immediately=at_once,
                     rpc_timeout=_RPC_TIMEOUT,
                 )
+                faultpoint("registry.after_create_wakeup")
 
     async def _update(self, wakeup: Wakeup, schedule: Schedule, *, at_once: bool) -> None:
         changed = False
@@ -106,9 +111,13 @@ class TemporalWakeupClock:
             return ScheduleUpdate(schedule) if changed else None
 
         handle = self._client.get_schedule_handle(identifiers.schedule_id(wakeup.definition_id))
+        faultpoint("registry.before_update_wakeup")
         await handle.update(replace, rpc_timeout=_RPC_TIMEOUT)
+        faultpoint("registry.after_update_wakeup")
         if changed and at_once:
+            faultpoint("registry.before_trigger_wakeup")
             await handle.trigger(overlap=ScheduleOverlapPolicy.ALLOW_ALL, rpc_timeout=_RPC_TIMEOUT)
+            faultpoint("registry.after_trigger_wakeup")
 
     async def remove(self, namespace: str, definition_id: str) -> None:
         """Delete a definition's Schedule, if there is one.
@@ -120,7 +129,9 @@ class TemporalWakeupClock:
         handle = self._client.get_schedule_handle(identifiers.schedule_id(definition_id))
         with _errors():
             try:
+                faultpoint("registry.before_delete_wakeup")
                 await handle.delete(rpc_timeout=_RPC_TIMEOUT)
+                faultpoint("registry.after_delete_wakeup")
             except RPCError as exc:
                 if exc.status is not RPCStatusCode.NOT_FOUND:
                     raise

@@ -136,7 +136,6 @@ class _Set:
 
     def work(self) -> Work[_Ready, ApplyOutcome]:
         return Work(
-            name="apply",
             rests_on=lambda view: proposals.rests_on(view, self.reading, self.prune),
             prepare=self._prepare,
             carry_out=self._carry_out,

@@ -177,7 +177,6 @@ class Lifecycle:
             namespace,
             asked,
             Work(
-                name=name,
                 rests_on=rests_on,
                 prepare=prepare,
                 carry_out=carry_out,

@@ -29,7 +29,6 @@ from registry.service.changes import Changes
 from registry.service.demands import Demand, Demands
 from runtime import logs
 from runtime.errors import DatabaseUnavailableError
-from runtime.faultpoints import faultpoint
 from runtime.lifecycle import Background
 
 _FIRST_RETRY_S = 0.25
@@ -190,19 +189,15 @@ class Reconciler(Background):
         if wanted is None:
             raise MaterialisationError(entry.demand.refusal)
         if not entry.ledger_told:
-            faultpoint("registry.before_put_schedule")
             await self._ledger.put(wanted)
-            faultpoint("registry.after_put_schedule")
             entry.ledger_told = True
         if present is not None and entry.stands(present):
             return
-        faultpoint("registry.before_set_clock")
         if wakeup is None:
             await self._clock.remove(wanted.namespace, wanted.definition_id)
         else:
             late = materialisation.overdue(wanted, now=self._now())
             await self._clock.put(wakeup, at_once=late)
-        faultpoint("registry.after_set_clock")
 
     async def _record_away(self, exc: NeighbourUnavailableError) -> None:
         error = materialisation.waits_for(exc.neighbour)

@@ -17,7 +17,6 @@ from registry.ports import Request, ResourceChanges, ResourceStore
 from registry.service.mirror import Mirrors
 from registry.service.requests import Asked
 from runtime.errors import DatabaseUnavailableError
-from runtime.faultpoints import faultpoint
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -43,7 +42,6 @@ class Work(Generic[P, T]):
     that was carried out before.
     """
 
-    name: str
     rests_on: Callable[[View], object]
     prepare: Callable[[View], Awaitable[P]]
     carry_out: Callable[[ResourceChanges, View, P], Awaitable[Done[T]]]
@@ -127,12 +125,9 @@ class Turns:
             done = await work.carry_out(changes, present, prepared)
             if asked.request_id:
                 await changes.remember(Request(asked.request_id, asked.sha256, done.answer))
-            faultpoint(f"registry.{work.name}.before_commit")
             return done
 
-        faultpoint(f"registry.before_{work.name}")
         done = await self._store.change(namespace, locked)
-        faultpoint(f"registry.after_{work.name}")
         if isinstance(done, Request):
             return await work.answered(_answer(done, asked))
         self._mirrors.absorb(namespace, done.changed)

@@ -1,0 +1,131 @@
+"""The outboxes as the commands see them: one method a call, messages out, errors as sentences."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeVar
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from backbone.outbox.v1 import outbox_pb2, outbox_pb2_grpc
+from cli.errors import CliError
+
+T = TypeVar("T")
+
+_PAGE = 200
+
+
+class Owner(StrEnum):
+    """A service that has an outbox."""
+
+    LEDGER = "ledger"
+    REGISTRY = "registry"
+
+
+@dataclass(frozen=True)
+class Range:
+    """Which events to publish once more."""
+
+    recorded_from: datetime
+    recorded_to: datetime
+    stream: str = ""
+    types: Sequence[str] = ()
+
+
+class Outbox:
+    """The calls to one service's outbox for one namespace. Every method raises CliError."""
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        namespace: str,
+        explain: Callable[[grpc.aio.AioRpcError], CliError],
+    ) -> None:
+        self._stub: outbox_pb2_grpc.OutboxServiceAsyncStub = outbox_pb2_grpc.OutboxServiceStub(
+            channel
+        )
+        self._namespace = namespace
+        self._explain = explain
+
+    async def state(self) -> outbox_pb2.GetOutboxResponse:
+        """Return how full it is."""
+        request = outbox_pb2.GetOutboxRequest(namespace=self._namespace)
+        return await self._ask(self._stub.GetOutbox(request))
+
+    async def republish(
+        self, events: Range, *, request_id: str, reason: str
+    ) -> outbox_pb2.RepublishEventsResponse:
+        """Carry a republication on; call it again until the answer is complete."""
+        request = self._republication(events)
+        request.request_id = request_id
+        request.reason = reason
+        return await self._ask(self._stub.RepublishEvents(request))
+
+    async def plan(self, events: Range) -> outbox_pb2.RepublishEventsResponse:
+        """Count what a republication would do."""
+        request = self._republication(events)
+        request.dry_run = True
+        total = outbox_pb2.RepublishEventsResponse()
+        while not total.complete:
+            page = await self._ask(self._stub.RepublishEvents(request))
+            total.republished += page.republished
+            total.pending += page.pending
+            total.parked += page.parked
+            total.discarded += page.discarded
+            total.complete = page.complete
+            request.page_token = page.next_page_token
+        return total
+
+    async def parked(self, *, limit: int) -> list[outbox_pb2.ParkedEvent]:
+        """Return at most `limit` parked events, the oldest first."""
+        found: list[outbox_pb2.ParkedEvent] = []
+        token = ""
+        while True:
+            request = outbox_pb2.ListParkedEventsRequest(
+                namespace=self._namespace,
+                page_size=min(_PAGE, limit - len(found)),
+                page_token=token,
+            )
+            page = await self._ask(self._stub.ListParkedEvents(request))
+            found.extend(page.events)
+            token = page.next_page_token
+            if not token or len(found) >= limit:
+                return found[:limit]
+
+    async def retry(self, position: int, *, request_id: str, reason: str) -> bool:
+        """Put a parked event back; return False when this request did so before."""
+        request = outbox_pb2.RetryParkedEventRequest(
+            namespace=self._namespace, position=position, request_id=request_id, reason=reason
+        )
+        return (await self._ask(self._stub.RetryParkedEvent(request))).changed
+
+    async def discard(self, position: int, *, request_id: str, reason: str) -> bool:
+        """Give a parked event up; return False when this request did so before."""
+        request = outbox_pb2.DiscardParkedEventRequest(
+            namespace=self._namespace, position=position, request_id=request_id, reason=reason
+        )
+        return (await self._ask(self._stub.DiscardParkedEvent(request))).changed
+
+    def _republication(self, events: Range) -> outbox_pb2.RepublishEventsRequest:
+        return outbox_pb2.RepublishEventsRequest(
+            namespace=self._namespace,
+            recorded_from=_stamp(events.recorded_from),
+            recorded_to=_stamp(events.recorded_to),
+            stream=events.stream,
+            types=events.types,
+        )
+
+    async def _ask(self, call: Awaitable[T]) -> T:
+        try:
+            return await call
+        except grpc.aio.AioRpcError as exc:
+            raise self._explain(exc) from exc
+
+
+def _stamp(moment: datetime) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp
