@@ -3,9 +3,14 @@
 import asyncio
 import sys
 
-from benchmarks import first_run, registry, report
+from benchmarks import first_run, registry, relay, relay_bloat, report
 
-BENCHMARKS = {"first-run": first_run.main, "registry": registry.main}
+BENCHMARKS = {
+    "first-run": first_run.main,
+    "registry": registry.main,
+    "relay": relay.main,
+    "relay-bloat": relay_bloat.main,
+}
 
 
 def main() -> None:

@@ -172,6 +172,7 @@ def install() -> None:
     typer.echo(f"Java          {kafka.java}")
     typer.echo(f"Kafka         {kafka.libraries}")
     typer.echo(f"Temporal      {tools.find_temporal()}")
+    typer.echo(f"toxiproxy     {tools.find_toxiproxy()}")
 
 
 def _folder(path: Path | None) -> StateFolder:

@@ -76,10 +76,12 @@ class Suite:
         partitions: Of every topic made here.
         env: Environment variables per process, over those of `environment`.
         server_env: Environment variables per server.
+        kafka_advertised: Further listeners of Kafka, see `provide`.
         durable: False lets PostgreSQL lose data when the machine (not a process) dies.
         provider: Who runs the servers; chosen when None.
         prepare: Called once the servers answer and before any service starts, which may then still
-            be given a variable in `env`: for what is the caller's on these servers.
+            be given a variable in `env`: for what is the caller's on these servers. `addresses`
+            is known by then.
         tell: Called with a sentence on every event (a crash, a port that changed).
     """
 
@@ -97,6 +99,7 @@ class Suite:
         partitions: int = _PARTITIONS,
         env: Mapping[str, Mapping[str, str]] | None = None,
         server_env: Mapping[Server, Mapping[str, str]] | None = None,
+        kafka_advertised: Mapping[str, str] | None = None,
         durable: bool = True,
         provider: Provider | None = None,
         prepare: Callable[[Endpoints], None] | None = None,
@@ -110,7 +113,8 @@ class Suite:
         self._task_queues = tuple(task_queues)
         self._catalogue = catalogue
         self._partitions = partitions
-        self._env = env or {}
+        # The very mapping: `prepare` may still add to it.
+        self._env = {} if env is None else env
         self._prepare = prepare
         self._supervisor = Supervisor(self._state, tell=tell)
         self._ports = Ports(self._state, self._supervisor.tell)
@@ -123,6 +127,7 @@ class Suite:
                 namespaces=namespaces,
                 durable=durable,
                 server_env=server_env,
+                kafka_advertised=kafka_advertised,
                 provider=provider,
                 supervisor=self._supervisor,
             )
@@ -156,12 +161,6 @@ class Suite:
         try:
             if self._infrastructure is not None:
                 self._endpoints = self._infrastructure.start()
-            if self._prepare is not None:
-                self._prepare(self.endpoints)
-            ensure_topics(
-                self.endpoints.kafka_bootstrap_servers,
-                dict.fromkeys(self._all_topics(), self._partitions),
-            )
             self._addresses = {
                 service: Address(
                     http=f"127.0.0.1:{self._ports.port(f'{service}-http')}",
@@ -174,6 +173,12 @@ class Suite:
                 # Also of those that do not run here: others may be told to call them.
                 for service in SERVICES
             }
+            if self._prepare is not None:
+                self._prepare(self.endpoints)
+            ensure_topics(
+                self.endpoints.kafka_bootstrap_servers,
+                dict.fromkeys(self._all_topics(), self._partitions),
+            )
             self._state.write_text("env", _lines(self.client_environment()))
             for service in _WITH_SCHEMA:
                 if service in self._services:
@@ -213,8 +218,17 @@ class Suite:
         """Start a process that was stopped by name."""
         self._supervisor.start(name)
 
-    def restart(self, name: str) -> None:
-        """Stop one process politely and start it again; see `wait_ready`."""
+    def restart(self, name: str, *, env: Mapping[str, str] | None = None) -> None:
+        """Stop one process politely and start it again; see `wait_ready`.
+
+        Args:
+            name: The process.
+            env: Variables that it has from now on, over those it had: of no server.
+        """
+        if env is not None:
+            self._env = {**self._env, name: {**self._env.get(name, {}), **env}}
+            self._supervisor.stop(name)
+            self._supervisor.add(self._known(name))
         self._supervisor.restart(name)
 
     def kill(self, name: str) -> None:
@@ -320,6 +334,13 @@ class Suite:
     def _all_topics(self) -> list[str]:
         own = [names.topic(namespace, t) for namespace in self._namespaces for t in names.Topic]
         return [*self._topics, *own]
+
+    def _known(self, name: str) -> Program:
+        for service in self._services:
+            if service == name:
+                return self._program(service)
+        (extra,) = (extra for extra in self._extra if extra.name == name)
+        return self._extra_program(extra)
 
     def _program(self, service: Service) -> Program:
         address = self._addresses[service]

@@ -158,13 +158,14 @@ class Supervisor:
             self._tell_caller(text)
 
     def add(self, program: Program) -> None:
-        """Know a program, or know it anew; it runs once started."""
+        """Know a program, or know it anew, its crashes forgiven; it runs once started."""
         with self._changed:
             known = self._processes.get(program.name)
             if known is None:
                 self._processes[program.name] = _Process(program)
             else:
                 known.program = program
+                known.delay = _FIRST_DELAY
 
     def start(self, name: str) -> None:
         """Have the program run from now on; nothing happens when it does already."""

@@ -14,6 +14,7 @@ import psutil
 import pytest
 import redis
 from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
@@ -39,7 +40,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def infrastructure(folder: Path) -> Iterator[Infrastructure]:
     infrastructure = provide(
-        folder, namespaces=("dev", "stage"), durable=False, provider="local", tell=print
+        folder,
+        namespaces=("dev", "stage"),
+        durable=False,
+        kafka_advertised={"router": "127.0.0.1:2", "relay": "127.0.0.1:3"},
+        provider="local",
+        tell=print,
     )
     yield infrastructure
     infrastructure.stop()
@@ -105,6 +111,20 @@ def test_kafka_carries_records_and_makes_no_topic_by_itself(endpoints: Endpoints
     producer.produce("dev.unknown", b"x", on_delivery=lambda error, _: errors.append(error))
     producer.flush(10)
     assert errors[0] is not None
+
+
+def test_kafka_sends_the_clients_of_a_further_listener_where_it_was_told_to(
+    endpoints: Endpoints,
+) -> None:
+    def leads_to(bootstrap: str) -> str:
+        (broker,) = (
+            AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=10).brokers.values()
+        )
+        return f"{broker.host}:{broker.port}"
+
+    assert leads_to(endpoints.kafka_listeners["router"]) == "127.0.0.1:2"
+    assert leads_to(endpoints.kafka_listeners["relay"]) == "127.0.0.1:3"
+    assert leads_to(endpoints.kafka_bootstrap_servers) == endpoints.kafka_bootstrap_servers
 
 
 async def test_temporal_answers_in_every_namespace(endpoints: Endpoints) -> None:

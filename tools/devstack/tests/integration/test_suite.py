@@ -189,6 +189,21 @@ def test_a_service_can_be_stopped_and_started_by_itself(suite: Suite) -> None:
     suite.wait_ready("router")
 
 
+def test_a_restarted_process_has_the_variables_it_is_given_from_then_on(
+    suite: Suite, tmp_path: Path
+) -> None:
+    suite.start()
+    before = told(suite, "router")["env"]
+    suite.restart("router", env={"BACKBONE_FAULTPOINT": "router.before_start"})
+    suite.wait_ready("router")
+    assert told(suite, "router")["env"] == {**before, "BACKBONE_FAULTPOINT": "router.before_start"}
+    suite.restart("router", env={"BACKBONE_FAULTPOINT": ""})
+    suite.wait_ready("router")
+    suite.kill("router")
+    suite.wait_ready("router")
+    assert told(suite, "router")["env"]["BACKBONE_FAULTPOINT"] == ""
+
+
 def test_what_is_not_ready_in_time_is_named(
     tmp_path: Path, endpoints: Endpoints, stand_ins: dict[str, str]
 ) -> None:
@@ -224,3 +239,28 @@ def test_extra_processes_run_with_the_addresses_of_the_stack(
             time.sleep(0.02)
         assert suite.log("producer").read_text() == f"{suite.addresses['ledger'].grpc} yes\n"
         assert told(suite, "ledger")["env"]["BACKBONE_POSTGRES_DSN"].endswith("/extras")
+
+
+def test_what_prepares_knows_the_addresses_and_may_still_say_more(
+    tmp_path: Path, endpoints: Endpoints, stand_ins: dict[str, str]
+) -> None:
+    env: dict[str, dict[str, str]] = {}
+
+    def prepare(seen: Endpoints) -> None:
+        assert seen == endpoints
+        env["ledger"] = stand_ins
+        env["router"] = {
+            "BACKBONE_LEDGER_ADDRESS": f"proxy-of-{suite.addresses['ledger'].grpc}",
+            **stand_ins,
+        }
+
+    suite = Suite(
+        tmp_path / "state",
+        endpoints=endpoints,
+        services=("ledger", "router"),
+        env=env,
+        prepare=prepare,
+    )
+    with suite:
+        said = told(suite, "router")["env"]["BACKBONE_LEDGER_ADDRESS"]
+        assert said == f"proxy-of-{suite.addresses['ledger'].grpc}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from devstack.errors import ToolMissingError
-from devstack.tools import kafka, wheels
+from devstack.tools import debezium, kafka, maven, wheels
 
 LOCKS = files("devstack.tools") / "locks"
 WHEELS = {
@@ -34,17 +34,30 @@ def test_a_lock_of_something_else_is_noticed() -> None:
         wheels.pinned("jgo==1.0 \\\n    --hash=sha256:00\n", "go")
 
 
+JARS = {
+    "kafka-jars": (kafka.VERSION, r"kafka[-_].*-(\d[\d.]+)\.jar"),
+    "debezium-jars": (debezium.VERSION, r"debezium-.*-(\d[\d.]+Final)\.jar"),
+}
+
+
 def test_jars_that_differ_from_the_locked_ones_are_refused(tmp_path: Path) -> None:
-    (tmp_path / f"kafka_2.13-{kafka.VERSION}.jar").write_bytes(b"not Kafka")
+    name = f"libs/kafka_2.13-{kafka.VERSION}.jar"
+    (tmp_path / "libs").mkdir()
+    (tmp_path / name).write_bytes(b"not Kafka")
 
-    with pytest.raises(ToolMissingError, match=re.escape(f"kafka_2.13-{kafka.VERSION}.jar")):
-        kafka.verify(tmp_path)
+    with pytest.raises(ToolMissingError, match=re.escape(name)):
+        maven.verify(tmp_path, lock="kafka-jars", what="Kafka")
 
 
-def test_the_locked_jars_are_of_one_kafka() -> None:
-    names = [line.split()[1] for line in (LOCKS / "kafka-jars.txt").read_text().splitlines()]
-    versions = {
-        match[1] for name in names if (match := re.match(r"kafka[-_].*-(\d[\d.]+)\.jar", name))
-    }
+@pytest.mark.parametrize(("lock", "version", "pattern"), [(k, *v) for k, v in JARS.items()])
+def test_the_locked_jars_are_of_one_release(lock: str, version: str, pattern: str) -> None:
+    names = [Path(name).name for name in maven.locked(lock)]
+    versions = {match[1] for name in names if (match := re.match(pattern, name))}
 
-    assert versions == {kafka.VERSION}
+    assert versions == {version}
+
+
+def test_debezium_is_run_by_the_kafka_it_writes_to() -> None:
+    names = maven.locked("debezium-jars")
+
+    assert f"connect/connect-runtime-{kafka.VERSION}.jar" in names

@@ -56,7 +56,7 @@ class ContainerInfrastructure:
         *,
         namespaces: Sequence[str],
         durable: bool,
-        kafka_advertised: str | None,
+        kafka_advertised: Mapping[str, str],
         server_env: Mapping[Server, Mapping[str, str]],
         supervisor: Supervisor | None,
         tell: Callable[[str], None] | None,
@@ -80,7 +80,8 @@ class ContainerInfrastructure:
         if self._owns_supervisor:
             self._supervisor.open()
         try:
-            ports = {name: self._ports.port(name) for name in servers.PORTS}
+            listeners = [f"kafka-{name}" for name in self._kafka_advertised]
+            ports = {name: self._ports.port(name) for name in (*servers.PORTS, *listeners)}
             postgres = PostgresEndpoint(
                 host="127.0.0.1",
                 port=ports["postgres"],
@@ -99,7 +100,10 @@ class ContainerInfrastructure:
         return Endpoints(
             postgres=postgres,
             redis_url=f"redis://127.0.0.1:{ports['redis']}/0",
-            kafka_bootstrap_servers=self._kafka_advertised or f"127.0.0.1:{ports['kafka']}",
+            kafka_bootstrap_servers=f"127.0.0.1:{ports['kafka']}",
+            kafka_listeners={
+                name: f"127.0.0.1:{ports[f'kafka-{name}']}" for name in self._kafka_advertised
+            },
             temporal_address=f"127.0.0.1:{ports['temporal']}",
             temporal_ui_url=f"http://127.0.0.1:{ports['temporal-ui']}",
         )
@@ -197,11 +201,18 @@ class ContainerInfrastructure:
         self, postgres: PostgresEndpoint, ports: Mapping[str, int]
     ) -> dict[Server, _Recipe]:
         address = f"127.0.0.1:{ports['kafka']}"
+        kafka_ports = {9092: ports["kafka"]}
+        bound, sent_to, protocols = ["CLIENTS://:9092"], [f"CLIENTS://{address}"], ["CLIENTS"]
+        for number, (name, advertised) in enumerate(self._kafka_advertised.items(), start=1):
+            kafka_ports[9100 + number] = ports[f"kafka-{name}"]
+            bound.append(f"PROXIED{number}://:{9100 + number}")
+            sent_to.append(f"PROXIED{number}://{advertised}")
+            protocols.append(f"PROXIED{number}")
         temporal = f"127.0.0.1:{ports['temporal']}"
         unsafe = () if self._durable else ("-c", "fsync=off", "-c", "full_page_writes=off")
         return {
             "kafka": _Recipe(
-                ports={9092: ports["kafka"]},
+                ports=kafka_ports,
                 volume="/var/lib/kafka/data",
                 env={
                     "CLUSTER_ID": self._state.secret("kafka-cluster")[:22],
@@ -211,14 +222,12 @@ class ContainerInfrastructure:
                     "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
                     "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
                     "KAFKA_INTER_BROKER_LISTENER_NAME": "INTERNAL",
-                    "KAFKA_LISTENERS": (
-                        "CLIENTS://:9092,INTERNAL://localhost:9094,CONTROLLER://localhost:9093"
+                    "KAFKA_LISTENERS": ",".join(
+                        [*bound, "INTERNAL://localhost:9094", "CONTROLLER://localhost:9093"]
                     ),
-                    "KAFKA_ADVERTISED_LISTENERS": (
-                        f"CLIENTS://{self._kafka_advertised or address},INTERNAL://localhost:9094"
-                    ),
-                    "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": (
-                        "CLIENTS:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT"
+                    "KAFKA_ADVERTISED_LISTENERS": ",".join([*sent_to, "INTERNAL://localhost:9094"]),
+                    "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": ",".join(
+                        f"{name}:PLAINTEXT" for name in (*protocols, "INTERNAL", "CONTROLLER")
                     ),
                     "KAFKA_LOG_DIRS": "/var/lib/kafka/data",
                     "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",

@@ -39,3 +39,5 @@ class Endpoints:
     kafka_bootstrap_servers: str
     temporal_address: str
     temporal_ui_url: str
+    kafka_listeners: Mapping[str, str] = field(default_factory=dict)
+    """Where Kafka's further listeners are, by their names; see `provide`."""

@@ -26,7 +26,7 @@ class LocalInfrastructure:
         *,
         namespaces: Sequence[str],
         durable: bool,
-        kafka_advertised: str | None,
+        kafka_advertised: Mapping[str, str],
         server_env: Mapping[Server, Mapping[str, str]],
         supervisor: Supervisor | None,
         tell: Callable[[str], None] | None,
@@ -53,7 +53,8 @@ class LocalInfrastructure:
         if self._owns_supervisor:
             self._supervisor.open()
         try:
-            ports = {name: self._ports.port(name) for name in servers.PORTS}
+            listeners = [f"kafka-{name}" for name in self._kafka_advertised]
+            ports = {name: self._ports.port(name) for name in (*servers.PORTS, *listeners)}
             postgres = PostgresEndpoint(
                 host="127.0.0.1",
                 port=ports["postgres"],
@@ -82,7 +83,10 @@ class LocalInfrastructure:
         return Endpoints(
             postgres=postgres,
             redis_url=f"redis://127.0.0.1:{ports['redis']}/0",
-            kafka_bootstrap_servers=self._kafka_advertised or f"127.0.0.1:{ports['kafka']}",
+            kafka_bootstrap_servers=f"127.0.0.1:{ports['kafka']}",
+            kafka_listeners={
+                name: f"127.0.0.1:{ports[f'kafka-{name}']}" for name in self._kafka_advertised
+            },
             temporal_address=f"127.0.0.1:{ports['temporal']}",
             temporal_ui_url=f"http://127.0.0.1:{ports['temporal-ui']}",
         )

@@ -56,7 +56,7 @@ def provide(
     *,
     namespaces: Sequence[str] = ("dev",),
     durable: bool = True,
-    kafka_advertised: str | None = None,
+    kafka_advertised: Mapping[str, str] | None = None,
     server_env: Mapping[Server, Mapping[str, str]] | None = None,
     provider: Provider | None = None,
     supervisor: Supervisor | None = None,
@@ -68,7 +68,8 @@ def provide(
         state_dir: Where data, logs, ports and passwords are kept; one stack per folder.
         namespaces: Temporal namespaces to create.
         durable: False lets PostgreSQL lose data when the machine (not a process) dies.
-        kafka_advertised: host:port that Kafka's clients are sent to: a fault proxy's.
+        kafka_advertised: Further listeners of Kafka by name, each with the host:port that its
+            clients are sent to: a fault proxy's. Where they listen: `Endpoints.kafka_listeners`.
         server_env: Environment variables per server.
         provider: Who runs the servers; when None, BACKBONE_PROVIDER says it, else it is chosen.
         supervisor: One already open on `state_dir`, to share; else there is one of its own.
@@ -89,7 +90,7 @@ def provide(
             StateFolder(state_dir),
             namespaces=namespaces,
             durable=durable,
-            kafka_advertised=kafka_advertised,
+            kafka_advertised=kafka_advertised or {},
             server_env=server_env or {},
             supervisor=supervisor,
             tell=tell,
@@ -98,7 +99,7 @@ def provide(
         StateFolder(state_dir),
         namespaces=namespaces,
         durable=durable,
-        kafka_advertised=kafka_advertised,
+        kafka_advertised=kafka_advertised or {},
         server_env=server_env or {},
         supervisor=supervisor,
         tell=tell,

@@ -37,7 +37,7 @@ from devstack.tools import find_kafka, find_postgresql, find_redis, find_tempora
 Server = Literal["postgres", "redis", "kafka", "temporal"]
 SERVERS: tuple[Server, ...] = ("postgres", "redis", "kafka", "temporal")
 PORTS = (
-    *("postgres", "redis", "kafka", "kafka-internal", "kafka-controller"),
+    *("postgres", "redis", "kafka", "kafka-controller"),
     *("temporal", "temporal-ui"),
 )
 
@@ -113,27 +113,35 @@ def redis(state: StateFolder, ports: Mapping[str, int]) -> Launch:
     return Launch(program, lambda: redis_answers(port))
 
 
-def kafka(state: StateFolder, ports: Mapping[str, int], *, advertised: str | None) -> Launch:
+def kafka(state: StateFolder, ports: Mapping[str, int], *, advertised: Mapping[str, str]) -> Launch:
     """Prepare Kafka: one node that is broker and controller.
 
     Args:
         state: Where its data goes.
-        ports: Those of the stack.
-        advertised: host:port given to clients instead of the broker's own, as a proxy needs.
+        ports: Those of the stack, with that of each further listener as `kafka-<name>`.
+        advertised: Further listeners by name, each with the host:port its clients are sent to.
     """
     installation = find_kafka()
     data = _folder(state, "kafka")
     address = f"127.0.0.1:{ports['kafka']}"
     controller = f"127.0.0.1:{ports['kafka-controller']}"
+    listeners = {"CLIENTS": (address, address)}
+    for number, (name, sent_to) in enumerate(advertised.items(), start=1):
+        # A listener's name has a syntax of its own.
+        listeners[f"PROXIED{number}"] = (f"127.0.0.1:{ports[f'kafka-{name}']}", sent_to)
     properties = {
         "process.roles": "broker,controller",
         "node.id": "1",
         "controller.quorum.voters": f"1@{controller}",
         "controller.listener.names": "CONTROLLER",
-        "inter.broker.listener.name": "INTERNAL" if advertised else "CLIENTS",
-        "listeners": f"CLIENTS://{address},CONTROLLER://{controller}",
-        "advertised.listeners": f"CLIENTS://{advertised or address}",
-        "listener.security.protocol.map": "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "CLIENTS",
+        "listeners": ",".join(
+            [f"CONTROLLER://{controller}", *(f"{n}://{at}" for n, (at, _) in listeners.items())]
+        ),
+        "advertised.listeners": ",".join(f"{n}://{to}" for n, (_, to) in listeners.items()),
+        "listener.security.protocol.map": ",".join(
+            f"{name}:PLAINTEXT" for name in ("CONTROLLER", *listeners)
+        ),
         "log.dirs": str(data / "log"),
         "auto.create.topics.enable": "false",
         "group.initial.rebalance.delay.ms": "0",
@@ -146,12 +154,6 @@ def kafka(state: StateFolder, ports: Mapping[str, int], *, advertised: str | Non
         "share.coordinator.state.topic.replication.factor": "1",
         "share.coordinator.state.topic.min.isr": "1",
     }
-    if advertised:
-        # The broker itself does not go through the proxy.
-        internal = f"127.0.0.1:{ports['kafka-internal']}"
-        properties["listeners"] += f",INTERNAL://{internal}"
-        properties["advertised.listeners"] += f",INTERNAL://{internal}"
-        properties["listener.security.protocol.map"] += ",INTERNAL:PLAINTEXT"
     configuration = data / "server.properties"
     configuration.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
     logging = data / "log4j2.properties"

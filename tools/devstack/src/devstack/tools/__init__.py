@@ -4,5 +4,14 @@ from devstack.tools.kafka import Kafka, find_kafka
 from devstack.tools.postgresql import Postgresql, find_postgresql
 from devstack.tools.redis import find_redis
 from devstack.tools.temporal import find_temporal
+from devstack.tools.toxiproxy import find_toxiproxy
 
-__all__ = ["Kafka", "Postgresql", "find_kafka", "find_postgresql", "find_redis", "find_temporal"]
+__all__ = [
+    "Kafka",
+    "Postgresql",
+    "find_kafka",
+    "find_postgresql",
+    "find_redis",
+    "find_temporal",
+    "find_toxiproxy",
+]

