@@ -88,10 +88,11 @@ class Publisher(Protocol):
         """
         ...
 
-    def send(self, rows: Sequence[PendingRow]) -> Flight:
+    def send(self, rows: Sequence[PendingRow], *, more: bool) -> Flight:
         """Begin to send rows, in order, behind what was sent before; return what is on its way.
 
-        A row that is refused at once ends the flight before it, and is to be sent again, alone.
+        `more` rows are about to follow: these need not hurry. A row that is refused at once ends
+        the flight before it, and is to be sent again, alone.
 
         Raises:
             PublishingError: the first row is refused, or the producer is of no more use.

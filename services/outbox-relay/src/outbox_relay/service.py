@@ -230,7 +230,7 @@ class OutboxRelay:
         if not rows:
             return
         try:
-            flight = self._publisher.send(rows)
+            flight = self._publisher.send(rows, more=self._unread)
         except PublishingError as exc:
             await self._refuse(rows[0], exc)
             return

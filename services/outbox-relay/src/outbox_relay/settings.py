@@ -25,9 +25,9 @@ class Settings(KafkaSettings, ServiceSettings):
     """`BACKBONE_OUTBOXES` is a JSON list of `{"name", "dsn", "schema", "refused"}`."""
 
     outboxes: tuple[OutboxSettings, ...] = Field(min_length=1)
-    batch_rows: int = Field(1000, ge=1, le=10_000, description="Rows that are read at once.")
+    batch_rows: int = Field(500, ge=1, le=10_000, description="Rows that are read at once.")
     window_bytes: int = Field(
-        4 * 1024 * 1024, ge=64 * 1024, description="What may be in flight, bodies only."
+        2 * 1024 * 1024, ge=64 * 1024, description="What may be in flight, bodies only."
     )
     poll: timedelta = Field(
         timedelta(milliseconds=500),

@@ -7,7 +7,8 @@ thrown away with all that is in flight. What of that still arrives is the beginn
 copies, never a later event before an earlier one.
 
 Delivery is counted for each flight, in the thread that serves the reports: one future for each
-record would cost more than all the rest.
+record would cost more than all the rest. Requests to the broker are what costs most then, so in a
+backlog records wait a little for company; what has nothing behind it is flushed at once.
 """
 
 import asyncio
@@ -30,6 +31,10 @@ from runtime.faultpoints import faultpoint
 _log = logs.get_logger(__name__)
 
 _METADATA_TIMEOUT_S = 5.0
+_LINGER_MS = 20
+_REPORTS_S = 0.1
+_IDLE_S = 1.0
+"""How often the client's own news are heard while nothing is in flight."""
 _TOPICS_TROUBLE = frozenset(
     {
         KafkaError.UNKNOWN_TOPIC_OR_PART,
@@ -85,12 +90,12 @@ class KafkaPublisher:
         self._known |= unknown - set(absent)
         return dict.fromkeys(absent, "the topic is not there; create it, the relay does not")
 
-    def send(self, rows: Sequence[PendingRow]) -> Flight:
+    def send(self, rows: Sequence[PendingRow], *, more: bool) -> Flight:
         """Queue rows in the producer."""
         if self._life is None:
             self._life = _Life(self._bootstrap_servers, self._stirred)
         faultpoint("relay.before_send")
-        flight = self._life.send(rows)
+        flight = self._life.send(rows, more=more)
         faultpoint("relay.after_send")
         return flight
 
@@ -131,7 +136,7 @@ class _Life:
                 "enable.gapless.guarantee": True,
                 # No record times out by itself, which would be a gap; the relay has a deadline.
                 "message.timeout.ms": 0,
-                "linger.ms": 0.5,
+                "linger.ms": _LINGER_MS,
                 "error_cb": self._fatal,
             }
         )
@@ -140,11 +145,13 @@ class _Life:
         self._flights: deque[Flight] = deque()
         self._failure: tuple[str | None, KafkaError] | None = None
         self._progress = time.monotonic()
+        self._more = False
+        self._sent = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="kafka-reports", daemon=True)
         self._thread.start()
 
-    def send(self, rows: Sequence[PendingRow]) -> Flight:
+    def send(self, rows: Sequence[PendingRow], *, more: bool) -> Flight:
         if not self._flights:
             self._progress = time.monotonic()
         flight = Flight(rows, started=time.monotonic())
@@ -160,6 +167,7 @@ class _Life:
                     on_delivery=delivered,
                 )
             except (KafkaException, BufferError) as exc:
+                more = False
                 flight.rows = rows[:number]
                 if number:
                     self._stirred()  # It may have landed before it was known to be so short.
@@ -169,6 +177,8 @@ class _Life:
                 if isinstance(error, KafkaError):
                     raise _trouble(row.topic, error) from exc
                 raise PublishingError(str(exc)) from exc
+        self._more = more
+        self._sent.set()
         return flight
 
     def landed(self) -> list[Flight]:
@@ -189,6 +199,7 @@ class _Life:
     def end(self) -> None:
         self._producer.purge()
         self._ended.set()
+        self._sent.set()
         self._thread.join()
         del self._producer  # Here, since it takes its time.
 
@@ -219,7 +230,13 @@ class _Life:
     def _serve(self) -> None:
         while not self._ended.is_set():
             try:
-                self._producer.poll(0.1)
+                if not len(self._producer):
+                    self._sent.wait(_IDLE_S)
+                    self._sent.clear()
+                if self._more:
+                    self._producer.poll(_REPORTS_S)
+                else:
+                    self._producer.flush(_REPORTS_S)
             except KafkaException as exc:  # A fatal error comes this way, too.
                 self._fatal(exc.args[0])
             except SystemError:  # A report was given while that exception was on its way.
