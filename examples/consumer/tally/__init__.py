@@ -4,7 +4,7 @@ from faststream.confluent import KafkaBroker
 
 from contracts.envelope import Envelope
 from contracts.names import Topic, topic
-from sdk.inbox import Inbox, OutOfOrder, PostgresInboxStore, Transaction
+from sdk.inbox import Inbox, Order, PostgresInboxStore, Transaction
 
 GROUP = "examples.tally"
 
@@ -16,6 +16,8 @@ CREATE TABLE IF NOT EXISTS task_tally (
     CONSTRAINT task_tally_pkey PRIMARY KEY (definition_id, event_type)
 )
 """
+
+SHOW = "SELECT definition_id, event_type, events FROM task_tally ORDER BY 1, 2"
 
 _COUNT = """
 INSERT INTO task_tally AS tally (definition_id, event_type, events)
@@ -36,5 +38,5 @@ async def count(event: Envelope, transaction: Transaction) -> None:
 def subscribe(broker: KafkaBroker, store: PostgresInboxStore, *, namespace: str) -> None:
     """Count the task events of `namespace` for as long as `broker` runs."""
     # A count does not depend on order, so that an event that was overtaken is counted too.
-    inbox = Inbox(broker, store, namespace=namespace, group=GROUP, out_of_order=OutOfOrder.HANDLE)
-    inbox.subscriber(topic(namespace, Topic.TASK_EVENTS))(count)
+    inbox = Inbox(broker, store, namespace=namespace, group=GROUP)
+    inbox.subscriber(topic(namespace, Topic.TASK_EVENTS), order=Order.ANY)(count)

@@ -1,34 +1,50 @@
-"""A consumer that counts exactly once, until SIGTERM.
+"""A consumer that counts exactly once, until SIGTERM; with the argument `show`, what it counted.
 
 Its addresses come from the environment: BACKBONE_KAFKA_BOOTSTRAP_SERVERS and TALLY_DSN; the
-namespace is BACKBONE_NAMESPACE, or dev.
+namespace is BACKBONE_NAMESPACE, or dev. With BACKBONE_HTTP_LISTEN it serves its figures on
+`/metrics`.
 """
 
 import asyncio
 import os
-from datetime import timedelta
+import sys
 
+import psycopg
 from faststream import FastStream
 from faststream.confluent import KafkaBroker
 
 import tally
-from runtime import logs
-from sdk import inbox
+from runtime import commands, logs, telemetry
+from runtime.httpserver import Health, HttpServer
+from sdk.inbox import PostgresInboxStore
 
-FORGET_AFTER = timedelta(days=30)
-"""Longer than the topic keeps its records: what comes again later is no longer known by its id."""
+REQUIRED = ("BACKBONE_KAFKA_BOOTSTRAP_SERVERS", "TALLY_DSN")
 
 
-async def main() -> None:
+def show() -> None:
+    """Print what was counted."""
+    with psycopg.connect(os.environ["TALLY_DSN"]) as connection:
+        for row in connection.execute(tally.SHOW):
+            print(*row)  # noqa: T201 - a command's answer
+
+
+async def consume() -> None:
     """Make the tables, then consume."""
-    dsn, namespace = os.environ["TALLY_DSN"], os.environ.get("BACKBONE_NAMESPACE", "dev")
+    namespace = os.environ.get("BACKBONE_NAMESPACE", "dev")
     logs.setup(service="tally", level="INFO")
-    await asyncio.to_thread(inbox.install, dsn, schema="tally_inbox")
-    store = await inbox.PostgresInboxStore.connect(dsn, application="tally", schema="tally_inbox")
+    telemetry.Telemetry(service="tally", otlp_endpoint=None)
+    if listen := os.environ.get("BACKBONE_HTTP_LISTEN"):
+        await HttpServer(listen=listen, health=Health()).start()
+    store = await PostgresInboxStore.open(
+        os.environ["TALLY_DSN"], application="tally", schema="tally_inbox"
+    )
     async with store.transaction(namespace, tally.GROUP) as transaction:
         await transaction.effects.execute(tally.CREATE_TABLE)
-    await store.forget(namespace, tally.GROUP, older_than=FORGET_AFTER)
-    broker = KafkaBroker(os.environ["BACKBONE_KAFKA_BOOTSTRAP_SERVERS"], logger=None)
+    broker = KafkaBroker(
+        os.environ["BACKBONE_KAFKA_BOOTSTRAP_SERVERS"],
+        allow_auto_create_topics=False,
+        logger=None,
+    )
     tally.subscribe(broker, store, namespace=namespace)
     app = FastStream(broker, logger=None)
     try:
@@ -38,4 +54,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    if missing := [name for name in REQUIRED if name not in os.environ]:
+        sys.exit(f"tally: set {' and '.join(missing)}")
+    with commands.errors_told("tally"):
+        show() if sys.argv[1:] == ["show"] else asyncio.run(consume())

@@ -23,3 +23,7 @@ class OutputError(PermanentError):
 
 class OutcomeRefusedError(SdkError):
     """The ledger refused an outcome for what it says."""
+
+
+class HandlerFailedError(SdkError):
+    """A consumer's handler raised something that may not be raised the next time."""

@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum, StrEnum, auto
 
 from contracts import envelope as envelopes
@@ -17,6 +18,7 @@ from contracts.names import Header
 from contracts.rejections import EventRejectedError, Reason
 
 MAX_STREAM_BYTES = 512
+MAX_REPUBLISH_ID_BYTES = 128
 MAX_VERSION = 2**63 - 1
 
 _VERSION = re.compile(rb"[1-9][0-9]{0,18}")
@@ -43,6 +45,8 @@ class Admission(Enum):
     """Its id is known, with other bytes."""
     OUT_OF_ORDER = auto()
     """It was never seen, and a later version of its stream was."""
+    EARLY = auto()
+    """It was never seen, and a version of its stream before it was neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +64,21 @@ class Record:
         """SHA-256 of the value."""
         return hashlib.sha256(self.value or b"").digest()
 
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C traceparent of the headers, if there is one."""
+        for name, value in self.headers or ():
+            if name == Header.TRACEPARENT and value is not None:
+                return value.decode("ascii", errors="replace")
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """An event that arrived on `topic`; `digest` is of its bytes.
 
-    `stream` and `version` are None for events that stand in no stream.
+    `stream` and `version` are None for events that stand in no stream; `republish_id` is that of
+    the request which had the relay publish the event once more.
     """
 
     topic: str
@@ -73,6 +86,23 @@ class Arrival:
     digest: bytes
     stream: str | None = None
     version: int | None = None
+    republish_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Versions of a stream that are missing, while later ones wait for them.
+
+    The versions `after` + 1 to `before` - 1 have not come; `waiting` events have, the first one at
+    `since`.
+    """
+
+    source: str
+    stream: str
+    after: int
+    before: int
+    waiting: int
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +146,17 @@ def read(record: Record, *, namespace: str) -> Arrival:
             Reason.WRONG_NAMESPACE,
             f"the event says {event.namespace!r}, the inbox belongs to {namespace!r}",
         )
+    if record.headers is None:
+        raise RecordRefusedError(InboxReason.INVALID_HEADERS, "the headers cannot be read")
     stream, version = _place_in_stream(record.headers)
-    return Arrival(record.topic, event, record.digest, stream, version)
+    return Arrival(
+        topic=record.topic,
+        event=event,
+        digest=record.digest,
+        stream=stream,
+        version=version,
+        republish_id=_republish_id(record.headers),
+    )
 
 
 def _parse(value: bytes | None) -> Envelope:
@@ -131,9 +170,7 @@ def _parse(value: bytes | None) -> Envelope:
         return Envelope.model_validate(strictjson.parse(value))
 
 
-def _place_in_stream(headers: Headers | None) -> tuple[str | None, int | None]:
-    if headers is None:
-        raise RecordRefusedError(InboxReason.INVALID_HEADERS, "the headers cannot be read")
+def _place_in_stream(headers: Headers) -> tuple[str | None, int | None]:
     streams = [value for name, value in headers if name == Header.STREAM]
     versions = [value for name, value in headers if name == Header.STREAM_VERSION]
     if not streams and not versions:
@@ -146,14 +183,27 @@ def _place_in_stream(headers: Headers | None) -> tuple[str | None, int | None]:
     return _stream(streams[0]), _version(versions[0])
 
 
+def _republish_id(headers: Headers) -> str | None:
+    values = [value for name, value in headers if name == Header.REPUBLISHED]
+    if not values:
+        return None
+    if len(values) != 1:
+        raise RecordRefusedError(InboxReason.INVALID_HEADERS, f"{len(values)} republish ids")
+    return _text(values[0], longest=MAX_REPUBLISH_ID_BYTES, what="a republish id")
+
+
 def _stream(value: bytes | None) -> str:
+    return _text(value, longest=MAX_STREAM_BYTES, what="a stream")
+
+
+def _text(value: bytes | None, *, longest: int, what: str) -> str:
     try:
-        stream = (value or b"").decode()
+        text = (value or b"").decode()
     except UnicodeDecodeError:
-        stream = ""
-    if not stream or len(value or b"") > MAX_STREAM_BYTES or _UNPRINTABLE.search(stream):
-        raise RecordRefusedError(InboxReason.INVALID_HEADERS, f"not a stream: {value!r:.200}")
-    return stream
+        text = ""
+    if not text or len(value or b"") > longest or _UNPRINTABLE.search(text):
+        raise RecordRefusedError(InboxReason.INVALID_HEADERS, f"not {what}: {value!r:.200}")
+    return text
 
 
 def _version(value: bytes | None) -> int:

@@ -10,12 +10,11 @@ import asyncio
 import contextlib
 import operator
 import random
-import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from confluent_kafka import KafkaException, Message, TopicPartition
 from faststream import AckPolicy, BaseMiddleware
@@ -23,14 +22,11 @@ from faststream.confluent import KafkaBroker
 from faststream.confluent.schemas import Topic
 from faststream.message import StreamMessage
 
-from contracts import identifiers
-from runtime import logs
+from contracts.telemetry import Attribute, Metric
+from runtime import logs, telemetry
 from runtime.faultpoints import faultpoint
-from sdk.errors import HandlerDefinitionError
 from sdk.inbox.arrivals import Headers, Record
-from sdk.inbox.processing import Handler, OutOfOrder, Processor
 from sdk.inbox.progress import Progress
-from sdk.inbox.store import InboxStore
 
 POLL_S = 0.05
 BATCH_BUDGET_S = 30.0
@@ -38,90 +34,12 @@ BATCH_BUDGET_S = 30.0
 `max.poll.interval.ms` (5 minutes)."""
 
 _SEEK_AGAIN_S = 0.5
-_GROUP = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 Place = tuple[str, int]
 Batch = tuple[Message, ...]
-EffectsT = TypeVar("EffectsT")
 
 _log = logs.get_logger(__name__)
 _read_headers = operator.methodcaller("headers")
-
-
-class Inbox(Generic[EffectsT]):
-    """The inbox of one consumer group in one namespace, on a FastStream broker."""
-
-    def __init__(
-        self,
-        broker: KafkaBroker,
-        store: InboxStore[EffectsT],
-        *,
-        namespace: str,
-        group: str,
-        out_of_order: OutOfOrder = OutOfOrder.REFUSE,
-    ) -> None:
-        """Remember in `store` what the consumer group `group` has processed of `namespace`.
-
-        Raises:
-            HandlerDefinitionError: a name is malformed.
-        """
-        if not re.match(identifiers.NAMESPACE_PATTERN, namespace):
-            raise HandlerDefinitionError(f"not a namespace: {namespace!r}")
-        if not _GROUP.fullmatch(group):
-            raise HandlerDefinitionError(f"not a consumer group: {group!r}")
-        self._broker = broker
-        self._store = store
-        self._namespace = namespace
-        self._group = group
-        self._out_of_order = out_of_order
-        self._topics: set[str] = set()
-
-    def subscriber(
-        self,
-        *topics: str,
-        concurrency: int = 4,
-        batch_records: int = 100,
-        timeout: timedelta = timedelta(seconds=20),
-    ) -> Callable[[Handler[EffectsT]], Handler[EffectsT]]:
-        """Run the decorated function for every event of `topics`, with one effect for each.
-
-        It takes the event and the open transaction and writes its effects with that. What it raises
-        undoes them: `PermanentError` refuses the event for good, anything else makes the partition
-        wait and tries again. `concurrency` partitions are worked on at once, each in order and with
-        a connection; an event that takes longer than `timeout` is tried again.
-
-        Raises:
-            HandlerDefinitionError: there is no topic, or the group has a handler for it already.
-        """
-        if not topics:
-            raise HandlerDefinitionError("name at least one topic")
-        taken = sorted(self._topics.intersection(topics))
-        if taken:
-            raise HandlerDefinitionError(
-                f"the group {self._group} has a handler for {', '.join(taken)} already"
-            )
-        self._topics.update(topics)
-
-        def decorate(handler: Handler[EffectsT]) -> Handler[EffectsT]:
-            processor = Processor(
-                self._store,
-                handler,
-                namespace=self._namespace,
-                group=self._group,
-                out_of_order=self._out_of_order,
-            )
-            Subscription(
-                self._broker,
-                processor.process,
-                topics=topics,
-                group=self._group,
-                concurrency=concurrency,
-                batch_records=batch_records,
-                timeout=timeout,
-            )
-            return handler
-
-        return decorate
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +64,15 @@ class Subscription:
         concurrency: int,
         batch_records: int,
         timeout: timedelta,
+        beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
+        """`beside` is work without end, done for as long as the broker runs."""
         self._settle = settle
+        self._beside = beside
+        self._group = group
+        self._holds = telemetry.meter(__name__).create_counter(
+            Metric.INBOX_HOLDS, description="Times a partition went back and rested."
+        )
         self._slots = asyncio.Semaphore(concurrency)
         self._timeout_s = timeout.total_seconds()
         self._owned: dict[Place, Progress] = {}
@@ -171,10 +96,20 @@ class Subscription:
             decoder=_decode,
         )
         self._subscriber(self._handle)
+        # FastStream tells nobody when it starts a subscriber; a test guards that this is called.
+        self._start_subscriber = self._subscriber.start
+        self._subscriber.start = self._start  # type: ignore[method-assign]
         # The outermost of the broker's, so that what its other middlewares raise is seen too.
         broker.insert_middleware(self._guard)
 
+    async def _start(self) -> None:
+        await self._start_subscriber()
+        if self._beside is not None:
+            # FastStream cancels it where it stops the subscriber, after the records in work.
+            self._subscriber.add_task(self._beside)
+
     async def _handle(self, records: Any) -> None:
+        faultpoint("sdk.after_poll")
         # `Any`: FastStream would have Pydantic convert what is annotated.
         by_place: dict[Place, list[Message]] = {}
         for message in records:
@@ -188,6 +123,8 @@ class Subscription:
         for place, result in settled.items():
             if result.back_to is not None:
                 await self._go_back(place, result.back_to, result.pause_s)
+        # FastStream polls between two batches.
+        faultpoint("sdk.before_poll")
 
     async def _partition(self, place: Place, batch: Sequence[Message], deadline: float) -> _Settled:
         progress = self._owned.get(place)
@@ -218,6 +155,13 @@ class Subscription:
                         await self._settle(record)
                 except Exception as exc:  # noqa: BLE001 - no outcome yet, whatever the reason is
                     pause_s = progress.fail(record.offset)
+                    self._holds.add(
+                        1,
+                        {
+                            Attribute.CONSUMER_GROUP: self._group,
+                            Attribute.NAMESPACE: record.topic.partition(".")[0],
+                        },
+                    )
                     _log.warning(
                         "partition_held",
                         topic=record.topic,

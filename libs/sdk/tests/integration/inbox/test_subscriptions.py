@@ -1,6 +1,7 @@
 """The subscription on a real Kafka: order, holds, hostile records, offsets."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -13,7 +14,8 @@ from faststream.confluent import KafkaBroker
 
 from contracts.envelope import Envelope
 from sdk import HandlerDefinitionError, PermanentError
-from sdk.inbox import Inbox, MemoryInboxStore
+from sdk.inbox import Inbox, MemoryInboxStore, Order
+from sdk.inbox.upkeep import Upkeep
 
 Start = Callable[..., AbstractAsyncContextManager[KafkaBroker]]
 
@@ -34,7 +36,13 @@ def consume(events: Any, store: MemoryInboxStore) -> Start:
         handler: Any = None, *, broker: KafkaBroker | None = None, **options: Any
     ) -> AsyncIterator[KafkaBroker]:
         broker = broker or KafkaBroker(events.bootstrap, logger=None)
-        inbox = Inbox(broker, store, namespace="dev", group=events.group)
+        inbox = Inbox(
+            broker,
+            store,
+            namespace="dev",
+            group=events.group,
+            upkeep_every=timedelta(milliseconds=50),
+        )
 
         @inbox.subscriber(events.topic, **options)
         async def note(event: Envelope, effects: dict[str, Any]) -> None:
@@ -229,6 +237,56 @@ async def test_partition_that_was_lost_while_it_was_held_goes_on_when_it_comes_b
 def _assignment(broker: KafkaBroker) -> list[Any]:
     (subscriber,) = broker.subscribers
     return list(subscriber.consumer.consumer.assignment())
+
+
+async def test_gapless_streams_keep_their_order_across_partitions(
+    events, store, consume, eventually
+) -> None:
+    published = [(stream, version) for stream in "ab" for version in range(1, 16)] * 2
+    random.Random(7).shuffle(published)
+    for number, (stream, version) in enumerate(published):
+        events.publish(
+            f"{stream}{version}", partition=number % 2, stream=f"run:{stream}", version=version
+        )
+    async with consume(order=Order.GAPLESS):
+        await eventually(events.all_committed)
+    for stream in "ab":
+        of_stream = [event_id for event_id in handled(store) if event_id[0] == stream]
+        assert of_stream == [f"{stream}{version}" for version in range(1, 16)]
+    assert await store.refusals("dev", events.group, limit=10) == []
+
+
+async def test_gap_holds_its_stream_alone_until_people_skip_it(
+    events, store, consume, eventually
+) -> None:
+    for version in (1, 2, 4, 5):  # Version 3 was discarded: it never comes.
+        events.publish(f"a{version}", stream="run:a", version=version)
+    events.publish("b1", stream="run:b", version=1)
+    async with consume(order=Order.GAPLESS):
+        await eventually(events.all_committed)
+        assert handled(store) == ["a1", "a2", "b1"]
+        (gap,) = await store.gaps("dev", events.group, limit=10)
+        assert (gap.stream, gap.after, gap.before) == ("run:a", 2, 4)
+        assert await store.skip("dev", events.group, gap)
+        # Nothing comes any more: the upkeep finds what waits.
+        await eventually(lambda: len(handled(store)) == 5)
+    assert handled(store) == ["a1", "a2", "b1", "a4", "a5"]
+
+
+async def test_upkeep_lasts_as_long_as_the_broker_runs(
+    events, store, consume, eventually, monkeypatch
+) -> None:
+    rounds = 0
+
+    async def count(upkeep: Upkeep) -> None:
+        nonlocal rounds
+        rounds += 1
+
+    monkeypatch.setattr(Upkeep, "round", count)
+    async with consume() as broker:
+        await eventually(lambda: rounds >= 2)
+    (subscriber,) = broker.subscribers
+    assert subscriber.tasks == []
 
 
 async def test_faststream_is_as_the_subscription_needs_it(events, consume) -> None:

@@ -88,3 +88,17 @@ def test_event_of_another_namespace_is_refused():
 def test_last_event_of_a_chain_that_the_router_ended_is_taken():
     arrival = arrivals.read(record(hops=MAX_HOPS + 1), namespace="dev")
     assert arrival.event.hops == MAX_HOPS + 1
+
+
+def test_republished_copy_says_who_asked_for_it():
+    headers = [(Header.REPUBLISHED.value, b"request-1")]
+    assert arrivals.read(record(headers), namespace="dev").republish_id == "request-1"
+    assert arrivals.read(record(), namespace="dev").republish_id is None
+
+
+@pytest.mark.parametrize("values", [[None], [b""], [b"\xff"], [b"x" * 129], [b"a", b"b"]])
+def test_republish_id_that_is_not_sound_is_refused(values):
+    headers = [(Header.REPUBLISHED.value, value) for value in values]
+    with pytest.raises(RecordRefusedError) as caught:
+        arrivals.read(record(headers), namespace="dev")
+    assert caught.value.reason == "invalid_headers"

@@ -1,11 +1,15 @@
 import json
+from datetime import timedelta
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from contracts.names import Header
 from runtime import telemetry
 from sdk import PermanentError
-from sdk.inbox import MemoryInboxStore, OutOfOrder
+from sdk.errors import HandlerFailedError
+from sdk.inbox import MemoryInboxStore, Order, arrival
 from sdk.inbox.arrivals import Record
 from sdk.inbox.processing import Outcome, Processor
 
@@ -39,7 +43,7 @@ def processor(store, handler):
     return Processor(store, handler, namespace="dev", group="reports")
 
 
-def record(event_id, *, version=None, offset=0, headers=(), **fields):
+def record(event_id, *, version=None, stream="run:1", offset=0, headers=(), **fields):
     event = {
         "event_id": event_id,
         "type": "backbone.TaskCreated",
@@ -49,7 +53,7 @@ def record(event_id, *, version=None, offset=0, headers=(), **fields):
     }
     if version is not None:
         headers = [
-            (Header.STREAM.value, b"run:1"),
+            (Header.STREAM.value, stream.encode()),
             (Header.STREAM_VERSION.value, str(version).encode()),
         ]
     return Record("dev.events", 0, offset, json.dumps(event | fields).encode(), headers)
@@ -68,7 +72,7 @@ async def test_handler_runs_once_for_copies_of_an_event(processor, store):
 
 async def test_failure_leaves_nothing_and_the_next_try_works(processor, store, handler):
     handler.failure = ConnectionError("the mail server is away")
-    with pytest.raises(ConnectionError):
+    with pytest.raises(HandlerFailedError, match="ConnectionError: the mail server is away"):
         await processor.process(record("e1", version=1))
     assert store.effects == {}
     handler.failure = None
@@ -114,13 +118,175 @@ async def test_event_that_was_overtaken_is_refused_and_not_lost(processor, store
 
 
 async def test_event_that_was_overtaken_is_handled_once_where_order_does_not_matter(store, handler):
-    processor = Processor(
-        store, handler, namespace="dev", group="reports", out_of_order=OutOfOrder.HANDLE
-    )
+    processor = Processor(store, handler, namespace="dev", group="reports", order=Order.ANY)
     for event_id, version in (("e2", 2), ("e1", 1), ("e2", 2), ("e1", 1)):
         await processor.process(record(event_id, version=version))
     assert store.effects == {"seen": ["e2", "e1"]}
     assert await refusals(store) == []
+
+
+@pytest.fixture
+def gapless(store, handler):
+    return Processor(
+        store,
+        handler,
+        namespace="dev",
+        group="reports",
+        topics=["dev.events"],
+        order=Order.GAPLESS,
+    )
+
+
+async def test_early_events_are_handled_in_order_once_what_is_missing_has_come(gapless, store):
+    outcomes = [
+        await gapless.process(record(f"e{version}", version=version)) for version in (3, 2, 3, 1)
+    ]
+    assert outcomes == [Outcome.WAITING, Outcome.WAITING, Outcome.DUPLICATE, Outcome.HANDLED]
+    assert store.effects == {"seen": ["e1", "e2", "e3"]}
+
+
+async def test_waiting_event_that_fails_is_tried_again_with_the_one_it_waited_for(
+    gapless, store, handler
+):
+    await gapless.process(record("e2", version=2))
+
+    async def fail_at_the_second(event, effects):
+        if event.event_id == "e2":
+            raise ConnectionError("away")
+        await Handler()(event, effects)
+
+    failing = Processor(
+        store,
+        fail_at_the_second,
+        namespace="dev",
+        group="reports",
+        topics=["dev.events"],
+        order=Order.GAPLESS,
+    )
+    with pytest.raises(HandlerFailedError):
+        await failing.process(record("e1", version=1))
+    assert store.effects == {"seen": ["e1"]}
+    assert await gapless.process(record("e1", version=1)) is Outcome.DUPLICATE
+    assert store.effects == {"seen": ["e1", "e2"]}
+
+
+async def test_waiting_event_that_is_refused_lets_the_stream_go_on(gapless, store, handler):
+    refused = record("e2", version=2)
+    await gapless.process(refused)
+    await gapless.process(record("e3", version=3))
+
+    async def refuse_the_second(event, effects):
+        if event.event_id == "e2":
+            raise PermanentError("no such invoice")
+        await Handler()(event, effects)
+
+    refusing = Processor(
+        store,
+        refuse_the_second,
+        namespace="dev",
+        group="reports",
+        topics=["dev.events"],
+        order=Order.GAPLESS,
+    )
+    assert await refusing.process(record("e1", version=1)) is Outcome.HANDLED
+    assert store.effects == {"seen": ["e1", "e3"]}
+    (refusal,) = await refusals(store)
+    assert (refusal.event_id, refusal.body) == ("e2", refused.value)
+
+
+async def test_second_event_of_a_place_that_waits_is_refused(gapless, store):
+    await gapless.process(record("e2", version=2))
+    assert await gapless.process(record("another", version=2)) is Outcome.REFUSED
+    (refusal,) = await refusals(store)
+    assert (refusal.event_id, refusal.reason) == ("another", "out_of_order")
+
+
+async def test_release_handles_what_a_skipped_gap_held_back(gapless, store):
+    for version in (1, 4, 5):
+        await gapless.process(record(f"e{version}", version=version))
+    (gap,) = await store.gaps("dev", "reports", limit=10)
+    await store.skip("dev", "reports", gap)
+    await gapless.release(within=timedelta(seconds=20))
+    assert store.effects == {"seen": ["e1", "e4", "e5"]}
+
+
+async def test_release_of_a_stream_that_fails_leaves_the_others_alone(gapless, store, handler):
+    streams = ("run:1", "run:2")
+    for stream in streams:
+        await gapless.process(record(f"{stream}-2", version=2, stream=stream))
+    for gap in await store.gaps("dev", "reports", limit=10):
+        await store.skip("dev", "reports", gap)
+
+    async def fail_in_the_first(event, effects):
+        if event.event_id == "run:1-2":
+            raise ConnectionError("away")
+        await Handler()(event, effects)
+
+    failing = Processor(
+        store,
+        fail_in_the_first,
+        namespace="dev",
+        group="reports",
+        topics=["dev.events"],
+        order=Order.GAPLESS,
+    )
+    await failing.release(within=timedelta(seconds=20))
+    assert store.effects == {"seen": ["run:2-2"]}
+    await gapless.release(within=timedelta(seconds=20))
+    assert store.effects == {"seen": ["run:2-2", "run:1-2"]}
+
+
+async def test_republished_copies_are_duplicates_unless_they_are_asked_for(store, handler):
+    republished = [(Header.REPUBLISHED.value, b"request-1")]
+    for asks, expected in ((False, Outcome.DUPLICATE), (True, Outcome.HANDLED)):
+        processor = Processor(store, handler, namespace="dev", group="reports", republished=asks)
+        await processor.process(record("e1"))
+        assert await processor.process(record("e1", headers=republished)) is expected
+    assert await processor.process(record("e1", headers=republished)) is Outcome.DUPLICATE
+    assert store.effects == {"seen": ["e1", "e1"]}
+
+
+async def test_republished_copy_of_an_event_that_never_came_is_that_event(processor, store):
+    republished = [(Header.REPUBLISHED.value, b"request-1")]
+    assert await processor.process(record("e1", headers=republished)) is Outcome.HANDLED
+    assert await processor.process(record("e1")) is Outcome.DUPLICATE
+
+
+async def test_handler_can_ask_what_it_is_called_for(store):
+    asked = []
+
+    async def handler(event, effects):
+        asked.append(arrival())
+
+    processor = Processor(store, handler, namespace="dev", group="reports")
+    await processor.process(record("e1", version=7))
+    (found,) = asked
+    assert (found.topic, found.stream, found.version) == ("dev.events", "run:1", 7)
+    assert found.republish_id is None
+    with pytest.raises(LookupError):
+        arrival()
+
+
+async def test_records_are_counted_by_outcome_and_reason(processor, handler, monkeypatch):
+    reader = InMemoryMetricReader()
+    provider = MeterProvider(metric_readers=[reader], shutdown_on_exit=False)
+    monkeypatch.setattr(telemetry, "meter", provider.get_meter)
+    counted = Processor(MemoryInboxStore(), handler, namespace="dev", group="reports")
+    for event_id in ("e1", "e1", "e2"):
+        await counted.process(record(event_id))
+    await counted.process(Record("dev.events", 0, 1, None, ()))
+
+    data = reader.get_metrics_data().to_json()
+    (metric,) = json.loads(data)["resource_metrics"][0]["scope_metrics"][0]["metrics"]
+    assert metric["name"] == "backbone.inbox.records"
+    found = {
+        (
+            point["attributes"]["backbone.outcome"],
+            point["attributes"].get("backbone.reason"),
+        ): point["value"]
+        for point in metric["data"]["data_points"]
+    }
+    assert found == {("handled", None): 2, ("duplicate", None): 1, ("refused", "empty"): 1}
 
 
 @pytest.mark.parametrize("where", ["event", "header"])
