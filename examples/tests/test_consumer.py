@@ -212,7 +212,7 @@ def tally(
     return tally
 
 
-def until(condition: Callable[[], object], *, within_s: float = 60.0) -> None:
+def until(condition: Callable[[], object], *, within_s: float = 150.0) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {within_s} s"
