@@ -65,7 +65,19 @@ test-unit: setup ## Run the tests that need no server
 	@$(RUN) python -m pytest libs/*/tests/unit services/*/tests/unit tools/*/tests/unit tests/contract tests/replay $(ARGS)
 
 .PHONY: test-full
-test-full: test ## Run what takes longer too (the same as test until there is more)
+test-full: setup ## Run all tests, and crash at every fault point rather than at a sample (half an hour)
+	@BACKBONE_CRASHPOINTS=all $(RUN) python -m pytest $(ARGS)
+
+CHAOS := python tests/chaos/campaign.py $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) \
+	$(if $(EVENTS),--events $(EVENTS)) $(if $(FAULTS),--faults $(FAULTS))
+
+.PHONY: chaos
+chaos: setup ## Workload and faults at once, then the verdict: make chaos SEED=1 EVENTS=200 FAULTS=12 SEEDS=20
+	@$(RUN) $(CHAOS) $(ARGS)
+
+.PHONY: certificate
+certificate: setup ## The same with a report of it in build/certificate (OUT=…): seed, versions, faults, counts, verdicts
+	@$(RUN) $(CHAOS) --certificate $(or $(OUT),build/certificate) $(ARGS)
 
 .PHONY: lint
 lint: setup ## ruff, buf and the lock: format, lint, no address in a lock file

@@ -68,7 +68,7 @@ class World:
         found = {}
 
         async def recorded():
-            runs = await observing.runs_of(self.ledger, self.source)
+            runs = await observing.runs_of(self.ledger, observing.Scope(self.source))
             found.update({run.event_id: run.version for run in runs})
             return found.keys() >= set(event_ids)
 

@@ -31,7 +31,6 @@ from router.errors import (
 )
 from router.ports import ActiveDefinitions, DeadLetters, Observer, SeenEvents, WorkflowStarter
 from runtime import logs, telemetry
-from runtime.faultpoints import faultpoint
 
 _log = logs.get_logger(__name__)
 _tracer = telemetry.tracer(__name__)
@@ -90,7 +89,6 @@ class Router:
     async def _park(
         self, record: Record, namespace: str, rejection: EventRejectedError, attempts: int
     ) -> Settled:
-        faultpoint("router.before_dead_letter")
         await self._dead_letters.park(
             record,
             namespace=namespace,
@@ -98,7 +96,6 @@ class Router:
             detail=rejection.detail,
             attempts=attempts,
         )
-        faultpoint("router.after_dead_letter.before_commit")
         self._observer.parked(namespace, rejection.reason)
         _log.warning(
             "record_parked",
@@ -161,12 +158,10 @@ class Router:
     ) -> list[str]:
         if not matched:
             return []
-        faultpoint("router.before_start")
         results = await asyncio.gather(
             *(self._start(event, namespace, candidate) for candidate in matched),
             return_exceptions=True,
         )
-        faultpoint("router.after_start.before_commit")
         refusals = []
         transient: BaseException | None = None
         for candidate, result in zip(matched, results, strict=True):
@@ -255,9 +250,7 @@ class ManualTrigger:
             reason=reason or None,
         )
         run = _run(namespace, definition, trigger)
-        faultpoint("router.before_manual_start")
         started = await self._starter.start(run, task_queue=definition.task_queue)
-        faultpoint("router.after_manual_start")
         if not started:
             earlier = await self._earlier(namespace, run_id, value)
             if earlier is not None:

@@ -212,9 +212,9 @@ async def refused(stub, request, **changes):
     [
         "router.after_poll:1",
         "router.before_start:3",
-        "router.after_start.before_commit:3",
+        "router.after_start:3",
         "router.before_dead_letter:1",
-        "router.after_dead_letter.before_commit:1",
+        "router.after_dead_letter:1",
         "router.before_commit:1",
         "router.after_commit:1",
     ],

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from contracts import identifiers
 from contracts.names import Header
+from router.errors import TransientError
 
 
 class World(NamedTuple):
@@ -278,6 +279,41 @@ async def test_two_routers_share_the_partitions_and_one_takes_over_from_the_othe
     world.kafka.flush()
     await world.eventually(lambda: world.runs.all_started(world.definition_id, events))
     await world.eventually(all_committed(world.kafka))
+
+
+async def test_a_partition_that_rested_when_it_was_taken_away_is_read_when_it_comes_back(
+    world, monkeypatch
+):
+    away = True
+
+    def failing(settle):
+        async def failing(record, *, attempts):
+            if away:
+                raise TransientError("away")
+            return await settle(record, attempts=attempts)
+
+        return failing
+
+    first = await world.route(wrap=failing)
+    seek, went = first.consumer._seek, asyncio.Event()
+
+    async def seek_when_taken_away(place, offset):
+        # A poll may come before it, and take the partition away.
+        await world.eventually(lambda: went.is_set() or place not in first.consumer._owned)
+        went.set()
+        return await seek(place, offset)
+
+    world.kafka.produce(world.event("e-0"), partition=0)
+    world.kafka.produce(world.event("e-1"), partition=1)
+    world.kafka.flush()
+    await world.eventually(lambda: len(first.consumer._rests) == 2)
+    monkeypatch.setattr(first.consumer, "_seek", seek_when_taken_away)
+    second = await world.route(wrap=failing)
+    await world.eventually(went.is_set)
+    monkeypatch.setattr(first.consumer, "_seek", seek)
+    await second.consumer.stop()
+    away = False
+    await world.eventually(lambda: world.runs.all_started(world.definition_id, ["e-0", "e-1"]))
 
 
 async def test_starting_is_waited_for_no_longer_than_it_may_take(world, proxy, temporal_address):

@@ -70,7 +70,6 @@ class PostgresContextSource:
         if statement is None:
             raise ConnectorError(f"{where}: the connector has no such statement")
         given = _bound(where, statement, parameters)
-        faultpoint("worker.before_query")
         try:
             async with asyncio.timeout(connector.statement_timeout.total_seconds() + 5):
                 rows = await self._rows(where, name, connector, statement, given)
@@ -80,7 +79,6 @@ class PostgresContextSource:
             raise ContextUnavailableError(
                 f"{where}: the database does not answer: {exc or type(exc).__name__}"
             ) from exc
-        faultpoint("worker.after_query")
         return rows
 
     async def check(self, name: str) -> str:
@@ -142,7 +140,9 @@ class PostgresContextSource:
                     raise StatementError(
                         f"{where}: more than the {statement.max_bytes} bytes that are allowed"
                     )
-            return rows
+            faultpoint("worker.before_query")
+        faultpoint("worker.after_query")
+        return rows
 
     async def _pool(
         self, name: str, connector: PostgresConnector

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import (
     TIMESTAMP_NOT_AVAILABLE,
+    Consumer,
     KafkaError,
     KafkaException,
     Message,
@@ -126,12 +127,26 @@ class KafkaConsumer:
             *(self._partition(place, batch, deadline) for place, batch in by_place.items())
         )
         settled = dict(zip(by_place, settlements, strict=True))
-        await self._commit(
+        committed = await self._commit(
             {place: s.commit for place, s in settled.items() if s.commit is not None}
         )
+        if not committed:
+            settled = {
+                place: self._again(place, by_place[place], settled[place]) for place in settled
+            }
         for place, settlement in settled.items():
             if settlement.rewind is not None:
                 await self._hold(place, settlement.rewind, settlement.pause_s)
+        # FastStream polls between two batches.
+        faultpoint("router.before_poll")
+
+    def _again(self, place: Place, batch: Sequence[Message], settlement: Settlement) -> Settlement:
+        """Return the settlement of a batch whose commit was refused."""
+        progress = self._owned.get(place)
+        if progress is None or settlement.rewind is not None:
+            return settlement
+        # Until another record comes nobody would commit it: the partition would stay behind.
+        return progress.uncommitted([_offset(message) for message in batch])
 
     async def _partition(
         self, place: Place, batch: Sequence[Message], deadline: float
@@ -195,14 +210,15 @@ class KafkaConsumer:
                     return
                 done.add(record.offset)
 
-    async def _commit(self, offsets: Mapping[Place, int]) -> None:
+    async def _commit(self, offsets: Mapping[Place, int]) -> bool:
+        """Commit what is owned; False when the broker did not take it."""
         positions = [
             TopicPartition(*place, offset)
             for place, offset in offsets.items()
             if place in self._owned
         ]
         if not positions:
-            return
+            return True
         faultpoint("router.before_commit")
         try:
             answers = await self._call("commit", offsets=positions, asynchronous=False)
@@ -213,6 +229,7 @@ class KafkaConsumer:
         if refused:
             # Fenced, or the broker is away: the records come again, and start nothing twice.
             _log.warning("commit_failed", errors=refused)
+        return not refused
 
     async def _hold(self, place: Place, offset: int, pause_s: float) -> None:
         """Go back to `offset`; with a pause, rest for about so long."""
@@ -277,9 +294,12 @@ class KafkaConsumer:
             self._owned[(partition.topic, partition.partition)] = Progress()
         _log.info("partitions_assigned", partitions=_shown(partitions))
 
-    def _revoked(self, _consumer: object, partitions: Sequence[TopicPartition]) -> None:
+    def _revoked(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         for partition in partitions:
             self._owned.pop((partition.topic, partition.partition), None)
+        # One that rests would still be paused, and nobody resume it, when it comes back.
+        with contextlib.suppress(KafkaException):
+            consumer.resume(list(partitions))
         _log.info("partitions_revoked", partitions=_shown(partitions))
 
     def _guard(self, msg: Batch | None, /, *, context: Any) -> "_Guard":

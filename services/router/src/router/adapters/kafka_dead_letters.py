@@ -14,6 +14,7 @@ from contracts.rejections import Reason
 from router.domain.records import RawHeaders, Record
 from router.errors import TransientError
 from runtime import logs
+from runtime.faultpoints import faultpoint
 from runtime.kafka import KafkaDeliveryError, KafkaProducer
 
 MAX_DETAIL = 2000
@@ -85,7 +86,9 @@ class KafkaDeadLetters:
             self._producer = self._make()
         producer = self._producer
         try:
+            faultpoint("router.before_dead_letter")
             await producer.send(topic, key=key, value=value, headers=headers)
+            faultpoint("router.after_dead_letter")
         except BufferError as exc:
             raise TransientError("dead letter: the producer's queue is full") from exc
         except KafkaDeliveryError as exc:

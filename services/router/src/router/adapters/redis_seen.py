@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from contracts import identifiers
 from runtime import logs
+from runtime.faultpoints import faultpoint
 
 CALL_BUDGET_S = 0.05
 REST_S = 5.0
@@ -95,7 +96,9 @@ class RedisSeenEvents:
         found: list[bytes | str | None] | None = None
         try:
             async with asyncio.timeout(CALL_BUDGET_S):
+                faultpoint("router.before_recall")
                 found = await self._redis.mget(list(asked))
+                faultpoint("router.after_recall")
         except (RedisError, OSError, TimeoutError) as exc:
             self._rest(exc)
         finally:
@@ -113,7 +116,9 @@ class RedisSeenEvents:
                 pipeline = self._redis.pipeline(transaction=False)
                 for key, digest in batch.items():
                     pipeline.set(key, digest, px=self._keep_ms)
+                faultpoint("router.before_remember")
                 await pipeline.execute()
+                faultpoint("router.after_remember")
         except (RedisError, OSError, TimeoutError) as exc:
             self._rest(exc)
         finally:

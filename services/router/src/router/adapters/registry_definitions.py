@@ -23,6 +23,7 @@ from router.errors import (
 )
 from rules import expressions
 from runtime import logs
+from runtime.faultpoints import faultpoint
 
 SILENCE_S = 45.0
 """The registry says something every 15 s; one that is silent for so long is taken for away."""
@@ -111,7 +112,9 @@ class RegistryDefinitions:
             namespace=namespace, kind=_KIND, resource_id=definition_id
         )
         try:
+            faultpoint("router.before_get_definition")
             response = await self._stub.GetResource(request, timeout=LATEST_TIMEOUT_S)
+            faultpoint("router.after_get_definition")
         except grpc.aio.AioRpcError as exc:
             if exc.code() is grpc.StatusCode.NOT_FOUND:
                 known_ids = [active.definition_id for active in self._watched[namespace].index]
@@ -169,7 +172,9 @@ class RegistryDefinitions:
         try:
             while True:
                 async with asyncio.timeout(SILENCE_S):
+                    faultpoint("router.before_read_change")
                     change = await call.read()
+                    faultpoint("router.after_read_change")
                 if change is grpc.aio.EOF:
                     return
                 yield change

@@ -16,6 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from contracts.names import Workflow
 from contracts.runs import RunInput
 from router.errors import StartRefusedError, TransientError
+from runtime.faultpoints import faultpoint
 
 _REFUSED = frozenset({RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.OUT_OF_RANGE})
 """What is wrong with the request itself. All else can be mended without changing the request: a
@@ -44,6 +45,7 @@ class TemporalWorkflowStarter:
             try:
                 # The SDK tries again by itself, past rpc_timeout: only the outer limit holds.
                 async with asyncio.timeout(self._timeout.total_seconds()):
+                    faultpoint("router.before_start")
                     await self._clients[run.namespace].start_workflow(
                         Workflow.RUN_ACTIVITY.value,
                         run,
@@ -53,6 +55,7 @@ class TemporalWorkflowStarter:
                         id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                         rpc_timeout=self._timeout,
                     )
+                    faultpoint("router.after_start")
             except WorkflowAlreadyStartedError:
                 return False
             except (RPCError, RuntimeError, TimeoutError) as exc:
@@ -69,7 +72,9 @@ class TemporalWorkflowStarter:
         handle = client.get_workflow_handle(run_id)
         try:
             async with asyncio.timeout(self._timeout.total_seconds()):
+                faultpoint("router.before_find_start")
                 async for event in handle.fetch_history_events(page_size=1):
+                    faultpoint("router.after_find_start")
                     payloads = event.workflow_execution_started_event_attributes.input.payloads
                     values = await client.data_converter.decode(payloads, [RunInput])
                     return values[0] if isinstance(values[0], RunInput) else None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 BACKOFF_FIRST_S = 0.25
 BACKOFF_LONGEST_S = 30.0
+COMMIT_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,15 @@ class Progress:
         self._mismatches = 0
         pause = backoff_s(self._failures[rewind]) if rewind in failed else 0.0
         return Settlement(commit=commit, rewind=rewind, pause_s=pause)
+
+    def uncommitted(self, offsets: Sequence[int]) -> Settlement:
+        """Account for a batch that was settled and whose commit was refused.
+
+        It is read again only to be committed again: what was done is not done twice.
+        """
+        self._done_ahead.update(offsets)
+        self._expected = offsets[0]
+        return Settlement(rewind=offsets[0], pause_s=COMMIT_AGAIN_S)
 
     def rewind_all(self, offset: int) -> Settlement:
         """Account for a batch that failed as a whole, from `offset` on."""

@@ -33,6 +33,16 @@ def test_records_done_behind_a_failed_one_are_skipped_when_read_again():
     assert subject.settle([6, 7, 8], done={8}, failed=()).commit == 9
 
 
+def test_a_batch_whose_commit_was_refused_is_read_again_and_done_once():
+    subject = Progress()
+    subject.take([4, 6])
+    assert subject.settle([4, 6], done={4, 6}, failed=()).rewind is None
+    again = subject.uncommitted([4, 6])
+    assert (again.rewind, again.pause_s) == (4, progress.COMMIT_AGAIN_S)
+    assert subject.take([4, 6, 7]).work == (7,)
+    assert subject.settle([4, 6, 7], done={7}, failed=()).commit == 8
+
+
 def test_pause_grows_with_each_failure_of_the_same_record_and_attempts_are_counted():
     subject = Progress()
     pauses = []

@@ -1,4 +1,4 @@
-"""The whole suite on real servers, once for the session."""
+"""The whole suite on real servers, once for the session: for tests/e2e and tests/chaos."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 
 from devstack.suite import Extra, Suite
 
-HERE = Path(__file__).parent
+HANDLERS = Path(__file__).parent / "chaos" / "packing_worker.py"
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +19,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
         tmp_path_factory.mktemp("suite"),
         topics=("dev.orders",),
         task_queues=("e2e-tq",),
-        extra=[Extra(name="handlers", argv=(sys.executable, str(HERE / "packing_worker.py")))],
+        extra=[Extra(name="handlers", argv=(sys.executable, str(HANDLERS)))],
     )
     try:
         yield suite.start()

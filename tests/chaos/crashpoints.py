@@ -1,0 +1,108 @@
+"""Crash points: each fault point of the product, the process that has it, and what reaches it."""
+
+import functools
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from fnmatch import fnmatch
+
+import crashpoints_source as source
+import pytest
+
+PROCESSES = (
+    (r"eventstore\.\w+_settle_parked", "registry"),
+    (r"eventstore\..*", "ledger"),
+    (r"ledger\..*", "ledger"),
+    (r"registry\..*", "registry"),
+    (r"relay\..*", "outbox-relay"),
+    (r"router\..*", "router"),
+    (r"sdk\..*", "handlers"),
+    (r"worker\..*", "orchestrator-worker"),
+)
+"""The supervised process that is armed with a point: the first whose pattern is all of its name."""
+
+REACHED_BY = (
+    # Processes that end, or that a user writes: the test runs them itself.
+    (r"registry\.\w+_rebuild", "rebuild"),
+    (r"sdk\.\w+_publish", "producer"),
+    (r"sdk\.\w+_skip", "skip"),
+    (r"sdk\.\w+_(poll|inbox_commit|offset_commit|forget)", "consumer"),
+    # What the supervised processes do not do for orders alone.
+    (r"relay\.\w+_park|eventstore\.\w+_settle_parked", "too_large"),
+    (r"eventstore\.\w+_republish", "republish"),
+    (r"(ledger|worker)\.\w+(_schedule|acknowledge_runs)", "pulse"),
+    (r"(ledger|worker)\.\w+(_failure|_query|_complete_task)", "by_hand"),
+    (r"worker\.\w+_record_task_outcome", "by_hand"),
+    (r"router\.\w+_(recall|remember)", "orders_slowly"),
+    (r"router\.\w+(get_definition|find_start)", "by_hand"),
+    (r"registry\..*", "pulse"),
+    (r".*", "orders"),
+)
+"""The stimulus by which a point is reached: the first one whose pattern is all of its name."""
+
+SAMPLE = 8
+
+
+@dataclass(frozen=True)
+class CrashPoint:
+    """A fault point, as it is crashed at."""
+
+    name: str
+    process: str
+    stimulus: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def all_points() -> list[CrashPoint]:
+    """Return every crash point, services taking turns, so that a process has rest between two."""
+    names = sorted(point.name for point in source.points())
+    turns: dict[str, int] = {}
+    order = {}
+    for name in names:
+        service = name.partition(".")[0]
+        turns[service] = turns.get(service, 0) + 1
+        order[name] = turns[service]
+    return [_point(name) for name in sorted(names, key=lambda name: (order[name], name))]
+
+
+def _point(name: str) -> CrashPoint:
+    process, stimulus = (
+        next(word for pattern, word in table if re.fullmatch(pattern, name))
+        for table in (PROCESSES, REACHED_BY)
+    )
+    return CrashPoint(name, process, stimulus)
+
+
+def chosen(points: list[CrashPoint], asked: str, today: date) -> list[CrashPoint]:
+    """Return `all`, a number of them or those of a name (`relay.*`); else today's sample.
+
+    The sample is spread over all points and moves on from day to day, until it has been at each.
+    """
+    if asked == "all":
+        return points
+    if asked and not asked.isdigit():
+        found = [point for point in points if fnmatch(point.name, asked)]
+        assert found, f"no fault point is named {asked!r}"
+        return found
+    number = min(int(asked or SAMPLE), len(points))
+    day = today.toordinal()
+    return [points[(turn * len(points) // number + day) % len(points)] for turn in range(number)]
+
+
+def of(*stimuli: str) -> Callable[[Callable], Callable | None]:
+    """Return what runs a test for each point to crash at of these stimuli.
+
+    Without any there is no such test, rather than one that is skipped.
+    """
+    points = [point for point in to_crash_at() if point.stimulus in stimuli]
+    return pytest.mark.parametrize("point", points, ids=str) if points else lambda _: None
+
+
+@functools.cache
+def to_crash_at() -> list[CrashPoint]:
+    """Return the crash points of this session, as `BACKBONE_CRASHPOINTS` asks."""
+    return chosen(all_points(), os.environ.get("BACKBONE_CRASHPOINTS", ""), date.today())  # noqa: DTZ011 - any day will do

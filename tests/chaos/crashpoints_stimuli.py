@@ -1,0 +1,305 @@
+"""What people do to the suite while one of its processes dies: by hand, by schedule, by applying.
+
+Each asks until it is answered, with one request id: whoever is asked may die of it. What was
+intended is written down for the checker, which judges it with everything else.
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import asyncpg
+import grpc
+import identity
+import observing
+import yaml
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+from history import Answered, Applied, Intents, Scheduled, Triggered
+from temporalio.client import Client
+from waiting import until
+
+from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+from backbone.outbox.v1 import outbox_pb2, outbox_pb2_grpc
+from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
+from backbone.router.v1 import router_pb2, router_pb2_grpc
+from devstack.suite import Suite
+from runtime import grpcclient
+
+T = TypeVar("T")
+
+DEFINITIONS = Path(__file__).parent / "definitions"
+SHARES = "e2e.shares"
+LARGEST = 10_000  # bytes
+PATIENCE = 60.0  # seconds that anything here may take, a crash included
+AWAY = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+}
+
+
+class People:
+    """Those who use one suite, with an answer to everything they ask."""
+
+    def __init__(self, suite: Suite, source: str) -> None:
+        """`source` tells their requests from those of others, and begins their ids."""
+        self.suite, self.source = suite, source
+        self._channels = {
+            service: grpcclient.channel(address.grpc, actor="people", timeout_s=10)
+            for service, address in suite.addresses.items()
+            if address.grpc
+        }
+        self.registry = registry_pb2_grpc.RegistryServiceStub(self._channels["registry"])
+        self.router = router_pb2_grpc.RouterServiceStub(self._channels["router"])
+        self.outbox = outbox_pb2_grpc.OutboxServiceStub(self._channels["registry"])
+        self.runs_outbox = outbox_pb2_grpc.OutboxServiceStub(self._channels["ledger"])
+        self.tasks = ledger_pb2_grpc.TaskServiceStub(self._channels["ledger"])
+
+    async def close(self) -> None:
+        for channel in self._channels.values():
+            await channel.close(None)
+
+    async def apply(self, document: dict, intents: Intents | None = None) -> None:
+        """Apply one resource; what is intended is written down where there is somewhere."""
+        kind = {"ActivityDefinition": "definition", "EventType": "event-type"}[document["kind"]]
+        resource_id = document["metadata"]["id"]
+        content = json.dumps(document)
+        request = registry_pb2.ApplyResourcesRequest(
+            namespace="dev",
+            documents=[registry_pb2.Document(content=content.encode())],
+            request_id=identity.short_hash(self.source, content),
+            reason="a crash point",
+        )
+        await answered(lambda: self.registry.ApplyResources(request))
+        if intents is not None:
+            intents.applied.append(Applied(f"{kind}:{resource_id}", acknowledged=True))
+
+    async def trigger(self, intents: Intents, *, parts: int, expect: tuple[str, ...]) -> str:
+        """Start `e2e.shares` by hand, and once more by the same request; return the run's id."""
+        request_id = f"{self.source}-{parts}"
+        request = router_pb2.TriggerDefinitionRequest(
+            namespace="dev",
+            definition_id=SHARES,
+            request_id=request_id,
+            input=json.dumps({"parts": parts}).encode(),
+            reason="a crash point",
+        )
+        answers = [await answered(lambda: self.router.TriggerDefinition(request)) for _ in "12"]
+        assert {answer.run_id for answer in answers} == {identity.manual_run(SHARES, request_id)}
+        assert not answers[1].started
+        intents.triggered.append(
+            Triggered(SHARES, request_id, acknowledged=True, expect_tasks=expect)
+        )
+        return answers[0].run_id
+
+    async def complete(self, intents: Intents, run_id: str, task: str) -> None:
+        """Complete a human task once it is there, and once more by the same request."""
+        task_id = identity.task(run_id, task)
+        request = ledger_pb2.CompleteTaskRequest(
+            namespace="dev",
+            task_id=task_id,
+            answer=b'{"fine": true}',
+            request_id=f"{self.source}-{task_id}",
+            reason="a crash point",
+        )
+
+        async def completed() -> bool:
+            try:
+                await answered(lambda: self.tasks.CompleteTask(request))
+            except grpc.aio.AioRpcError as exc:
+                if exc.code() is grpc.StatusCode.NOT_FOUND:
+                    return False
+                raise
+            return True
+
+        assert await until(completed, seconds=PATIENCE), f"no task {task} of {run_id}"
+        await answered(lambda: self.tasks.CompleteTask(request))
+        intents.answered.append(Answered(run_id, task, acknowledged=True))
+
+    async def switch(self, definition_id: str) -> None:
+        """Disable a definition and enable it again."""
+        names = {"namespace": "dev", "definition_id": definition_id, "reason": "a crash point"}
+        off = registry_pb2.DisableDefinitionRequest(**names, request_id=f"{definition_id}-off")
+        on = registry_pb2.EnableDefinitionRequest(**names, request_id=f"{definition_id}-on")
+        await answered(lambda: self.registry.DisableDefinition(off))
+        assert await until(lambda: self._clock(definition_id, {True}), seconds=PATIENCE)
+        await answered(lambda: self.registry.EnableDefinition(on))
+        assert await until(lambda: self._clock(definition_id, {False}), seconds=PATIENCE)
+
+    async def no_clock(self, definition_id: str) -> bool:
+        """Say whether Temporal has no Schedule of a definition any more."""
+        return await self._clock(definition_id, set())
+
+    async def no_tick(self) -> bool:
+        """Say whether no wake-up is at work."""
+        temporal = await Client.connect(self.suite.endpoints.temporal_address, namespace="dev")
+        ticks = 'WorkflowType = "ScheduledTick" AND ExecutionStatus = "Running"'
+        return (await temporal.count_workflows(ticks)).count == 0
+
+    async def _clock(self, definition_id: str, paused: set[bool]) -> bool:
+        temporal = await Client.connect(self.suite.endpoints.temporal_address, namespace="dev")
+        found = {
+            one.schedule.state.paused
+            async for one in await temporal.list_schedules()
+            if definition_id in one.id and one.schedule
+        }
+        return found == paused
+
+
+@asynccontextmanager
+async def people(suite: Suite, source: str) -> AsyncIterator[People]:
+    """Open the channels of people to a suite."""
+    made = People(suite, source)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def answered(call: Callable[[], Awaitable[T]]) -> T:
+    """Ask until there is an answer."""
+    found: list[T] = []
+
+    async def asked() -> bool:
+        try:
+            found.append(await call())
+        except grpc.aio.AioRpcError as exc:
+            if exc.code() not in AWAY:
+                raise
+        return bool(found)
+
+    assert await until(asked, seconds=PATIENCE), "nobody answers"
+    return found[0]
+
+
+async def orders(_: People, __: Intents) -> None:
+    """Nothing more than the events that are sent anyway."""
+
+
+async def orders_slowly(_: People, __: Intents) -> None:
+    """The same over a longer time: a Redis that was slow once is left alone for 5 s."""
+
+
+async def by_hand(people: People, intents: Intents) -> None:
+    """Start a run whose task fails and which a person ends, and one that cannot be decided."""
+    run_id = await people.trigger(intents, parts=4, expect=("cut/", "look/"))
+    await people.trigger(intents, parts=0, expect=())
+    await people.complete(intents, run_id, "look/")
+
+
+async def pulse(people: People, intents: Intents) -> None:
+    """Apply a definition that is due every second, disable and enable it, and end it."""
+    document = yaml.safe_load((DEFINITIONS / "pulse.yaml").read_text())
+    definition_id = f"e2e.pulse-{people.source}"
+    document["metadata"]["id"] = definition_id
+    await people.apply(document, intents)
+    begin = datetime.now(UTC)
+    # Without an end yet: all that is accounted for belongs to it.
+    intents.scheduled = Scheduled(definition_id, 1.0, begin, begin, expect_tasks=("note/",))
+    connection = await asyncpg.connect(people.suite.endpoints.postgres.dsn())
+    try:
+
+        async def accounted(count: int) -> bool:
+            return len(await observing.due_times(connection, definition_id)) >= count
+
+        assert await until(lambda: accounted(2), seconds=PATIENCE), "nothing is due"
+        await people.switch(definition_id)
+        before = len(await observing.due_times(connection, definition_id))
+        assert await until(lambda: accounted(before + 2), seconds=PATIENCE), "nothing is due again"
+        document["spec"]["triggers"] = [{"name": "by-hand", "manual": {}}]
+        await people.apply(document, intents)
+        assert await until(lambda: people.no_clock(definition_id), seconds=PATIENCE)
+
+        async def all_started() -> bool:
+            return await people.no_tick() and not await connection.fetchval(
+                "SELECT count(*) FROM ledger.due_times"
+                " WHERE definition_id = $1 AND run_id IS NOT NULL AND acknowledged_at IS NULL",
+                definition_id,
+            )
+
+        assert await until(all_started, seconds=PATIENCE), "a due run is not started"
+        last = (await observing.due_times(connection, definition_id))[-1].due_at
+        intents.scheduled = replace(intents.scheduled, end=last)
+    finally:
+        await connection.close()
+
+
+async def too_large(people: People, intents: Intents) -> None:
+    """Apply a resource whose event the broker refuses, and have it published when it may be."""
+    bootstrap = people.suite.endpoints.kafka_bootstrap_servers
+    name = f"e2e.large-{people.source}"
+    schema = {"description": random.Random(people.source).randbytes(20_000).hex()}
+    document = {
+        "apiVersion": "backbone/v1",
+        "kind": "EventType",
+        "metadata": {"id": name, "namespace": "dev", "owner": "e2e"},
+        "spec": {"schemas": [{"version": 1, "schema": schema}]},
+    }
+    await asyncio.to_thread(limit, bootstrap, LARGEST)
+    try:
+        await people.apply(document, intents)
+        connection = await asyncpg.connect(people.suite.endpoints.postgres.dsn())
+        try:
+
+            async def parked() -> bool:
+                return await observing.parked(connection) == 1
+
+            assert await until(parked, seconds=PATIENCE), "nothing is parked"
+        finally:
+            await connection.close()
+    finally:
+        await asyncio.to_thread(limit, bootstrap, None)
+    listing = outbox_pb2.ListParkedEventsRequest(namespace="dev")
+    (event,) = (await answered(lambda: people.outbox.ListParkedEvents(listing))).events
+    assert event.stream == f"event-type:{name}"
+    request = outbox_pb2.RetryParkedEventRequest(
+        namespace="dev", position=event.position, request_id=name, reason="a crash point"
+    )
+    await answered(lambda: people.outbox.RetryParkedEvent(request))
+
+
+async def republish(people: People, _: Intents) -> None:
+    """Have everything published once more that was recorded before this."""
+    end = datetime.now(UTC)
+    request = outbox_pb2.RepublishEventsRequest(
+        namespace="dev", request_id=people.source, reason="a crash point"
+    )
+    request.recorded_from.FromDatetime(end - timedelta(minutes=5))
+    request.recorded_to.FromDatetime(end)
+
+    async def complete() -> bool:
+        return (await answered(lambda: people.runs_outbox.RepublishEvents(request))).complete
+
+    assert await until(complete, seconds=PATIENCE), "the republication has no end"
+
+
+def limit(bootstrap: str, largest: int | None) -> None:
+    """Have the topic of definitions take batches of so many bytes, or as many as by default."""
+    operation = AlterConfigOpType.DELETE if largest is None else AlterConfigOpType.SET
+    entry = ConfigEntry(
+        "max.message.bytes",
+        "" if largest is None else str(largest),
+        incremental_operation=operation,
+    )
+    topic = ConfigResource(
+        ConfigResource.Type.TOPIC, observing.DEFINITIONS, incremental_configs=[entry]
+    )
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for answer in admin.incremental_alter_configs([topic]).values():
+        answer.result(30)
+
+
+STIMULI: dict[str, Callable[[People, Intents], Awaitable[None]]] = {
+    "orders": orders,
+    "orders_slowly": orders_slowly,
+    "by_hand": by_hand,
+    "pulse": pulse,
+    "republish": republish,
+    "too_large": too_large,
+}

@@ -1,0 +1,293 @@
+"""Reads what came of a workload: Kafka from where it stood, the tables, Temporal.
+
+Names of topics, tables and groups are spelled out: this must not share a mistake with the product.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient
+from history import DueTime, FoundRun, FoundTask, Observation, Record, Row
+from temporalio.client import Client
+
+from devstack.infrastructure import Endpoints
+
+INPUT = "dev.orders"
+TASK_EVENTS = "dev.backbone.task-events"
+RUN_EVENTS = "dev.backbone.run-events"
+DEFINITIONS = "dev.backbone.definition-events"
+OUT = (TASK_EVENTS, RUN_EVENTS, DEFINITIONS)
+DEAD = "dev.backbone.dead-letters"
+GROUP = "dev.backbone.router"
+SERVICES = ("ledger", "registry")
+
+Offsets = dict[tuple[str, int], int]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where everything stood when a scenario began. An empty one is the beginning of all."""
+
+    offsets: Offsets = field(default_factory=dict)
+    positions: dict[str, int] = field(default_factory=dict)  # of events, by service
+    since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which runs belong to a scenario; the empty one holds all of them."""
+
+    source: str | None = None
+    prefixes: tuple[str, ...] = ()  # of the ids of runs that no event started
+
+    def holds(self, run_id: str, source: str = "") -> bool:
+        """Say whether a run belongs to it."""
+        return self.source is None or source == self.source or run_id.startswith(self.prefixes)
+
+
+def _client(bootstrap: str) -> dict[str, object]:
+    return {
+        "bootstrap.servers": bootstrap,
+        "group.id": "observer",
+        "enable.auto.commit": False,
+        "enable.partition.eof": False,
+        # That a broker is away is what the nemesis is for, and no news.
+        "log_level": 0,
+        "reconnect.backoff.max.ms": 500,
+    }
+
+
+def _partitions(consumer: Consumer, topic: str) -> Iterator[tuple[int, int]]:
+    """Yield each partition with the offset after its last record."""
+    for partition in consumer.list_topics(topic, timeout=10).topics[topic].partitions:
+        _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+        yield partition, end
+
+
+def ends(bootstrap: str, topics: tuple[str, ...] = (INPUT, *OUT, DEAD)) -> Offsets:
+    """Return where the topics end now, by default those of a scenario."""
+    consumer = Consumer(_client(bootstrap))
+    try:
+        return {(t, p): end for t in topics for p, end in _partitions(consumer, t)}
+    finally:
+        consumer.close()
+
+
+def read_from(bootstrap: str, start: Offsets) -> list[Record]:
+    """Return every record from `start` to where the topics of `start` end now."""
+    consumer = Consumer(_client(bootstrap))
+    try:
+        topics = {topic for topic, _ in start}
+        stop = {(t, p): end for t in topics for p, end in _partitions(consumer, t)}
+        open_ = {at for at, end in stop.items() if end > start[at]}
+        consumer.assign([TopicPartition(t, p, start[t, p]) for t, p in open_])
+        found = []
+        while open_:
+            message = consumer.poll(30)
+            assert message is not None, f"nothing comes from {open_}"
+            assert message.error() is None, message.error()
+            at = (message.topic(), message.partition())
+            if at in open_:
+                found.append(_record(message))
+                if message.offset() + 1 >= stop[at]:
+                    open_.discard(at)
+        return found
+    finally:
+        consumer.close()
+
+
+def _record(message: Any) -> Record:
+    headers = {
+        name: (value or b"").decode("utf-8", "replace") for name, value in message.headers() or ()
+    }
+    return Record(
+        topic=message.topic(),
+        key=message.key(),
+        headers=headers,
+        value=message.value(),
+        partition=message.partition(),
+        offset=message.offset(),
+    )
+
+
+def uncommitted(bootstrap: str) -> int:
+    """Return how many records of the input the router has not committed."""
+    consumer = Consumer(_client(bootstrap))
+    try:
+        end = dict(_partitions(consumer, INPUT))
+    finally:
+        consumer.close()
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    asked = ConsumerGroupTopicPartitions(GROUP, [TopicPartition(INPUT, p) for p in end])
+    answer = admin.list_consumer_group_offsets([asked])[GROUP].result(10)
+    committed = {one.partition: max(one.offset, 0) for one in answer.topic_partitions}
+    return sum(end[partition] - committed.get(partition, 0) for partition in end)
+
+
+async def runs_of(
+    connection: "asyncpg.Connection[asyncpg.Record]", scope: Scope, mark: Mark = Mark()
+) -> list[FoundRun]:
+    """Return the runs of a scenario with their tasks."""
+    after = mark.positions.get("ledger", 0)
+    rows = await connection.fetch(
+        "SELECT r.run_id, r.definition_id, r.status, r.trigger_kind, r.definition_version, d.body"
+        " FROM ledger.runs r"
+        " JOIN ledger.documents d ON d.namespace = r.namespace AND d.sha256 = r.trigger_sha256"
+        " WHERE r.position > $1",
+        after,
+    )
+    tasks: dict[str, list[FoundTask]] = {}
+    for task in await connection.fetch(
+        "SELECT run_id, task_id, rule, key, type, status FROM ledger.tasks WHERE position > $1",
+        after,
+    ):
+        tasks.setdefault(task["run_id"], []).append(
+            FoundTask(
+                task_id=str(task["task_id"]),
+                name=f"{task['rule']}/{task['key']}",
+                type=task["type"],
+                status=task["status"],
+            )
+        )
+    found = []
+    for row in rows:
+        event = (json.loads(row["body"]).get("events") or [{}])[0]
+        run = FoundRun(
+            run_id=row["run_id"],
+            definition_id=row["definition_id"],
+            status=row["status"],
+            kind=row["trigger_kind"],
+            tasks=tuple(tasks.get(row["run_id"], ())),
+            source=event.get("source", ""),
+            event_id=event.get("event_id", ""),
+            version=row["definition_version"],
+        )
+        if scope.holds(run.run_id, run.source):
+            found.append(run)
+    return found
+
+
+async def events_of(connection: "asyncpg.Connection[asyncpg.Record]", mark: Mark) -> list[Row]:
+    """Return the rows of `events` of both databases."""
+    found = []
+    for service in SERVICES:
+        rows = await connection.fetch(
+            "SELECT position, namespace, stream, version, event_id, type, topic, key, headers, body"  # noqa: S608 - one of two names
+            f" FROM {service}.events ORDER BY position"
+        )
+        found += [
+            Row(
+                service=service,
+                namespace=row["namespace"],
+                stream=row["stream"],
+                version=row["version"],
+                event_id=str(row["event_id"]),
+                type=row["type"],
+                topic=row["topic"],
+                key=row["key"],
+                headers=dict(json.loads(row["headers"])),
+                body=row["body"],
+                earlier=row["position"] <= mark.positions.get(service, 0),
+            )
+            for row in rows
+        ]
+    return found
+
+
+async def pending_outbox(connection: "asyncpg.Connection[asyncpg.Record]") -> int:
+    """Return how many events wait in both outboxes."""
+    return await connection.fetchval(
+        "SELECT (SELECT count(*) FROM ledger.outbox_pending)"
+        " + (SELECT count(*) FROM registry.outbox_pending)"
+    )
+
+
+async def parked(connection: "asyncpg.Connection[asyncpg.Record]") -> int:
+    """Return how many events the broker refused for good."""
+    return await connection.fetchval(
+        "SELECT (SELECT count(*) FROM ledger.outbox_parked)"
+        " + (SELECT count(*) FROM registry.outbox_parked)"
+    )
+
+
+async def due_times(
+    connection: "asyncpg.Connection[asyncpg.Record]", definition_id: str
+) -> list[DueTime]:
+    """Return the due times of a definition's schedules, oldest first."""
+    rows = await connection.fetch(
+        "SELECT due_at, outcome, run_id, acknowledged_at IS NOT NULL AS acknowledged"
+        " FROM ledger.due_times WHERE definition_id = $1"
+        " ORDER BY due_at",
+        definition_id,
+    )
+    return [DueTime(**row) for row in rows]
+
+
+async def executions(temporal: Client, prefixes: tuple[str, ...], mark: Mark) -> dict[str, int]:
+    """Return how many executions each workflow id of the scenario has."""
+    found: dict[str, int] = {}
+    query = 'WorkflowType = "RunActivity"'
+    if mark.since is not None:
+        query += f' AND StartTime >= "{mark.since.isoformat()}"'
+    async for execution in temporal.list_workflows(query):
+        if execution.id.startswith(prefixes):
+            found[execution.id] = found.get(execution.id, 0) + 1
+    return found
+
+
+async def open_executions(temporal: Client) -> int:
+    """Return how many runs Temporal is carrying out."""
+    query = 'WorkflowType = "RunActivity" AND ExecutionStatus = "Running"'
+    return (await temporal.count_workflows(query)).count
+
+
+async def mark(connection: "asyncpg.Connection[asyncpg.Record]", bootstrap: str) -> Mark:
+    """Return where everything stands now."""
+    positions = {
+        service: await connection.fetchval(
+            f"SELECT coalesce(max(position), 0) FROM {service}.events"  # noqa: S608 - likewise
+        )
+        for service in SERVICES
+    }
+    return Mark(
+        offsets=await asyncio.to_thread(ends, bootstrap),
+        positions=positions,
+        since=await connection.fetchval("SELECT clock_timestamp()"),
+    )
+
+
+async def observe(
+    endpoints: Endpoints,
+    *,
+    mark: Mark,
+    scope: Scope,
+    scheduled: str | None = None,
+) -> Observation:
+    """Return everything that came of a scenario; `scheduled` is its definition with a schedule."""
+    bootstrap = endpoints.kafka_bootstrap_servers
+    temporal = await Client.connect(endpoints.temporal_address, namespace="dev")
+    connection = await asyncpg.connect(endpoints.postgres.dsn())
+    try:
+        end = await asyncio.to_thread(ends, bootstrap)
+        start = {place: mark.offsets.get(place, 0) for place in end}
+        records = await asyncio.to_thread(read_from, bootstrap, start)
+        return Observation(
+            runs=await runs_of(connection, scope, mark),
+            rows=await events_of(connection, mark),
+            events=[record for record in records if record.topic in OUT],
+            inputs=[record for record in records if record.topic == INPUT],
+            dead_letters=[record for record in records if record.topic == DEAD],
+            executions=await executions(temporal, ("e2e.orders:event:", *scope.prefixes), mark),
+            due_times=await due_times(connection, scheduled) if scheduled else [],
+            pending_outbox=await pending_outbox(connection),
+            parked=await parked(connection),
+            uncommitted=await asyncio.to_thread(uncommitted, bootstrap),
+        )
+    finally:
+        await connection.close()

@@ -1,0 +1,272 @@
+"""The workload beside Kafka: starts by hand, answers to human tasks, new versions, a schedule.
+
+Each request is tried with one request id until it is answered. Some are given up after one try,
+so that nobody knows what became of them.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import asyncpg
+import grpc
+import identity
+import observing
+import yaml
+from checker import ORDERS
+from history import Answered, Applied, DueTime, HistoryFile, Intents, Scheduled, Triggered
+from waiting import until
+from workload import Planned
+
+from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
+from backbone.router.v1 import router_pb2, router_pb2_grpc
+from devstack.suite import Suite
+from runtime import grpcclient
+
+HERE = Path(__file__).parent
+BY_HAND = "chaos.by-hand"
+APPROVE = "approve/"
+EVERY = 2.0  # seconds between two due times
+ONE_TRY = 4.0  # seconds
+PAUSE = 0.5  # seconds between two tries
+GIVEN_UP = 0.2  # the share of requests that get one try
+DEFINITIVE = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
+
+
+class RefusedError(AssertionError):
+    """A request that nothing is wrong with was refused."""
+
+
+class People:
+    """Those who call the services' gRPC APIs, directly and not through a proxy."""
+
+    def __init__(
+        self, suite: Suite, *, source: str, seed: int, history: HistoryFile, intents: Intents
+    ) -> None:
+        self._channels = {
+            service: grpcclient.channel(suite.addresses[service].grpc or "", actor="chaos")
+            for service in ("router", "ledger", "registry")
+        }
+        self._router = router_pb2_grpc.RouterServiceStub(self._channels["router"])
+        self._tasks = ledger_pb2_grpc.TaskServiceStub(self._channels["ledger"])
+        self._registry = registry_pb2_grpc.RegistryServiceStub(self._channels["registry"])
+        self._source = source
+        self._chance = random.Random(f"people {seed}")
+        self._history = history
+        self._intents = intents
+        self._beat = f"chaos.beat-{source}"
+        self.unanswered: list[str] = []
+        self._dsn = suite.endpoints.postgres.dsn()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for channel in self._channels.values():
+            await channel.close()
+
+    async def apply(self, *documents: dict[str, Any], wait_s: float = 60.0) -> None:
+        """Make documents the current versions.
+
+        Raises:
+            TimeoutError: The registry did not answer in time.
+        """
+        request = _applying(documents, f"{self._source}-{self._chance.randrange(10**12)}")
+        if not await self._try("registry", self._registry.ApplyResources, request, wait_s=wait_s):
+            raise TimeoutError(documents)
+
+    async def begin_schedule(self) -> None:
+        """Apply a definition of this scenario's own that is due every few seconds."""
+        await self.apply(_definition("beat", id=self._beat))
+        self._begun = datetime.now(UTC)
+
+    async def end_schedule(self, *, seconds: float) -> None:
+        """Take its schedule away once all that was due by now is accounted for, and started.
+
+        Without a schedule there are no ticks, and nobody to look after what one of them left.
+
+        Raises:
+            TimeoutError: It was not within `seconds`.
+        """
+        now = datetime.now(UTC)
+        found: list[DueTime] = []
+        connection = await asyncpg.connect(self._dsn)
+
+        async def caught_up() -> bool:
+            found[:] = await observing.due_times(connection, self._beat)
+            return (
+                bool(found)
+                and found[-1].due_at > now
+                and all(due.acknowledged for due in found if due.outcome == "run")
+            )
+
+        try:
+            if not await until(caught_up, seconds=seconds):
+                late = [due.due_at for due in found if not due.acknowledged]
+                message = f"{self._beat}: {len(found)} due times, not started: {late}"
+                raise TimeoutError(message)
+        finally:
+            await connection.close()
+        document = _definition("beat", id=self._beat)
+        document["spec"]["triggers"] = [{"name": "by-hand", "manual": {}}]
+        await self.apply(document)
+        self._intents.scheduled = Scheduled(
+            definition_id=self._beat,
+            every_s=EVERY,
+            begin=self._begun,
+            end=found[-1].due_at,
+            expect_tasks=("note/",),
+        )
+
+    async def start_by_hand(self, *, count: int, seconds: float, give_up_at: float) -> None:
+        """Start runs by hand, one after the other; try until a monotonic time."""
+        for number in range(count):
+            lines = [f"line-{n}" for n in range(self._chance.choice([0, 1, 2]))]
+            request_id = f"{self._source}-{number}"
+            request = router_pb2.TriggerDefinitionRequest(
+                namespace=identity.NAMESPACE,
+                definition_id=BY_HAND,
+                input=json.dumps({"lines": lines}).encode(),
+                request_id=request_id,
+                reason="chaos",
+            )
+            call = self._router.TriggerDefinition
+            done = await self._try("router", call, request, wait_s=self._patience(give_up_at))
+            if done and self._chance.random() < 0.5:
+                # Who asks again gets the same run.
+                await self._try("router", call, request, wait_s=ONE_TRY)
+            self._intents.triggered.append(
+                Triggered(
+                    definition_id=BY_HAND,
+                    request_id=request_id,
+                    acknowledged=done,
+                    expect_tasks=tuple(f"pack/{line}" for line in lines),
+                )
+            )
+            await asyncio.sleep(seconds / count)
+
+    async def answer_tasks(
+        self, records: list[Planned], *, count: int, seconds: float, give_up_at: float
+    ) -> None:
+        """Complete human tasks of the workload's orders, as soon as they are there."""
+        originals = [r for r in records if APPROVE in r.expect_tasks and not r.duplicate]
+        # Of the first half, so that their runs are there before this ends.
+        chosen = originals[: max(count, len(originals) // 2)]
+        chosen = sorted(self._chance.sample(chosen, min(count, len(chosen))), key=records.index)
+        for record in chosen:
+            await asyncio.sleep(seconds / (2 * count))
+            if not await until(partial(self._is_there, record), seconds=ONE_TRY):
+                continue
+            run_id = identity.event_run(ORDERS, self._source, record.event_id or "")
+            request = ledger_pb2.CompleteTaskRequest(
+                namespace=identity.NAMESPACE,
+                task_id=identity.task(run_id, APPROVE),
+                answer=b"{}",
+                request_id=f"{self._source}-{record.event_id}",
+                reason="chaos",
+            )
+            done = await self._try(
+                "ledger", self._tasks.CompleteTask, request, wait_s=self._patience(give_up_at)
+            )
+            self._intents.answered.append(Answered(run_id, APPROVE, acknowledged=done))
+
+    async def publish_versions(self, *, count: int, seconds: float, give_up_at: float) -> None:
+        """Apply a definition again and again, each time with another content."""
+        churn = f"chaos.churn-{self._source}"
+        for number in range(count):
+            document = _definition("by-hand", id=churn)
+            document["metadata"]["labels"] = {"number": str(number)}
+            request = _applying([document], f"{churn}-{number}")
+            done = await self._try(
+                "registry",
+                self._registry.ApplyResources,
+                request,
+                wait_s=self._patience(give_up_at),
+            )
+            self._intents.applied.append(Applied(f"definition:{churn}", acknowledged=done))
+            await asyncio.sleep(seconds / count)
+
+    async def _is_there(self, record: Planned) -> bool:
+        """Say whether Kafka has acknowledged the record."""
+        return any(
+            sent.event_id == record.event_id and sent.offset is not None
+            for sent in self._intents.sent
+        )
+
+    def _patience(self, give_up_at: float) -> float:
+        """Return the seconds that a request is tried for."""
+        if self._chance.random() < GIVEN_UP:
+            return 0.0
+        return max(0.0, give_up_at - time.monotonic())
+
+    async def _try(
+        self,
+        service: str,
+        call: Callable[..., Awaitable[Any]],
+        request: Any,
+        *,
+        wait_s: float,
+    ) -> bool:
+        """Ask until there is an answer; return whether there was one.
+
+        Raises:
+            RefusedError: The answer was that something is wrong with the request.
+        """
+        operation = self._history.begin(
+            f"people-{service}", type(request).__name__, request_id=request.request_id
+        )
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                await call(request, timeout=ONE_TRY)
+            except grpc.aio.AioRpcError as exc:
+                if exc.code() in DEFINITIVE:
+                    self._history.end(operation, "fail", error=str(exc.code()))
+                    raise RefusedError(f"{request.request_id}: {exc.details()}") from exc
+                if time.monotonic() > deadline:
+                    self._history.end(operation, "info", error=str(exc.code()))
+                    # Given up after one try it is no surprise.
+                    if wait_s > ONE_TRY:
+                        self.unanswered.append(f"{service}: {request.request_id}: {exc.details()}")
+                    return False
+                await asyncio.sleep(PAUSE)
+            else:
+                self._history.end(operation, "ok")
+                return True
+
+
+def documents() -> list[dict[str, Any]]:
+    """Return what every scenario needs: the orders' definition and its event type, and by-hand."""
+    names = ("order-placed", "orders", "by-hand")
+    return [yaml.safe_load((HERE / "definitions" / f"{name}.yaml").read_text()) for name in names]
+
+
+def _definition(name: str, *, id: str) -> dict[str, Any]:  # noqa: A002 - the field's name
+    document = yaml.safe_load((HERE / "definitions" / f"{name}.yaml").read_text())
+    document["metadata"]["id"] = id
+    return document
+
+
+def _applying(
+    documents: tuple[dict[str, Any], ...] | list[dict[str, Any]], request_id: str
+) -> registry_pb2.ApplyResourcesRequest:
+    return registry_pb2.ApplyResourcesRequest(
+        namespace=identity.NAMESPACE,
+        documents=[
+            registry_pb2.Document(name=d["metadata"]["id"], content=json.dumps(d).encode())
+            for d in documents
+        ],
+        request_id=request_id,
+        reason="chaos",
+    )

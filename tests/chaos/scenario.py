@@ -1,0 +1,162 @@
+"""One scenario: the records of a plan are sent at their pace, and what came of them is judged."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import asyncpg
+import checker
+import identity
+import observing
+from history import HistoryFile, Intents, Observation, Sent
+from observing import Mark, Scope
+from sending import Sender
+from temporalio.client import Client
+from waiting import until
+from workload import Planned
+
+from devstack.infrastructure import Endpoints
+from devstack.suite import Suite
+
+PATIENCE = 60.0  # seconds that Kafka has to acknowledge a record
+AT_REST = 3  # looks in a row, since what is on its way from one place to another is in neither
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was done, what was found, and what is wrong with it: nothing, when all is well."""
+
+    intents: Intents
+    seen: Observation
+    violations: list[str]
+    settled: bool  # everything came to its end in time
+    settling_s: float  # how long that took after the last operation
+    mark: Mark
+
+    @property
+    def sent(self) -> list[Sent]:
+        """The records that Kafka acknowledged."""
+        return [sent for sent in self.intents.sent if sent.offset is not None]
+
+
+async def run(
+    suite: Suite,
+    *,
+    source: str,
+    records: list[Planned],
+    seconds: float,
+    history: HistoryFile,
+    during: Callable[[int], Awaitable[None]] | None = None,
+    settle_s: float = 120,
+    alongside: Callable[[Intents], Awaitable[None]] | None = None,
+    bootstrap: str | None = None,
+    patience_s: float = PATIENCE,
+    hasty_s: float = PATIENCE,
+) -> Outcome:
+    """Send `records` over `seconds`, wait until all is quiet, observe and judge.
+
+    Args:
+        suite: Where the definition `e2e.orders` is active.
+        source: That of the records' events, and of no others.
+        records: What to send, in this order.
+        seconds: Over which the sending is spread.
+        history: Where every operation is written.
+        during: Called with the number of each record before it is sent.
+        settle_s: Seconds that the suite has to come to rest after the last operation.
+        alongside: Works at the same time, and adds what else it intends; runs to its end.
+        bootstrap: Where the records are sent, if not to Kafka directly.
+        patience_s: Seconds after which a record that was not acknowledged may be there or not.
+        hasty_s: The same of every sixth record.
+    """
+    endpoints = suite.endpoints
+    connection = await asyncpg.connect(endpoints.postgres.dsn())
+    try:
+        mark = await observing.mark(connection, endpoints.kafka_bootstrap_servers)
+    finally:
+        await connection.close()
+    intents = Intents()
+    sender = Sender(
+        bootstrap or endpoints.kafka_bootstrap_servers,
+        history,
+        intents,
+        patience_s=patience_s,
+        hasty_s=hasty_s,
+    )
+
+    async def send() -> None:
+        began = time.monotonic()
+        for number, planned in enumerate(records):
+            due = began + number * seconds / len(records)
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            if during is not None:
+                await during(number)
+            sender.send(source, planned)
+
+    try:
+        async with asyncio.TaskGroup() as work:
+            work.create_task(send())
+            if alongside is not None:
+                work.create_task(alongside(intents))
+    finally:
+        await asyncio.to_thread(sender.finish)
+    began = time.monotonic()
+    settled = await _settled(endpoints, intents, source, mark, settle_s)
+    settling_s = time.monotonic() - began
+    scheduled = intents.scheduled.definition_id if intents.scheduled else None
+    seen = await observing.observe(
+        endpoints, mark=mark, scope=_scope(intents, source), scheduled=scheduled
+    )
+    violations = checker.violations(intents, seen)
+    if not settled:
+        violations.append(f"I10: not everything was at rest {settle_s:.0f} s after the end")
+    return Outcome(intents, seen, violations, settled, settling_s, mark)
+
+
+def _scope(intents: Intents, source: str) -> Scope:
+    by_hand = {identity.manual_run(request.definition_id, source) for request in intents.triggered}
+    schedule = [f"{intents.scheduled.definition_id}:"] if intents.scheduled else []
+    return Scope(source=source, prefixes=(*by_hand, *schedule))
+
+
+async def _settled(
+    endpoints: Endpoints, intents: Intents, source: str, mark: Mark, settle_s: float
+) -> bool:
+    """Wait until nothing is on its way any more; return whether that was in time."""
+    scope = _scope(intents, source)
+    bootstrap = endpoints.kafka_bootstrap_servers
+    temporal = await Client.connect(endpoints.temporal_address, namespace="dev")
+    connection = await asyncpg.connect(endpoints.postgres.dsn())
+    due = {
+        identity.event_run(checker.ORDERS, sent.source, sent.event_id)
+        for sent in intents.sent
+        if sent.offset is not None and sent.expect_reason is None and sent.event_id is not None
+    } | {
+        identity.manual_run(request.definition_id, request.request_id)
+        for request in intents.triggered
+        if request.acknowledged
+    }
+    looks = 0
+
+    async def at_rest() -> bool:
+        nonlocal looks
+        runs = await observing.runs_of(connection, scope, mark)
+        quiet = (
+            due <= {run.run_id for run in runs}
+            and all(run.status != "running" for run in runs)
+            and await observing.pending_outbox(connection) == 0
+            and await asyncio.to_thread(observing.uncommitted, bootstrap) == 0
+            and await observing.open_executions(temporal) == 0
+            and len(await observing.executions(temporal, _prefixes(scope), mark)) >= len(runs)
+        )
+        looks = looks + 1 if quiet else 0
+        return looks >= AT_REST
+
+    try:
+        return await until(at_rest, seconds=settle_s)
+    finally:
+        await connection.close()
+
+
+def _prefixes(scope: Scope) -> tuple[str, ...]:
+    return (f"{checker.ORDERS}:event:", *scope.prefixes)

@@ -1,0 +1,477 @@
+"""The checker finds what it is there to find: each planted fault turns its verdict."""
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import checker
+import identity
+import pytest
+from history import (
+    Answered,
+    Applied,
+    DueTime,
+    FoundRun,
+    FoundTask,
+    Intents,
+    Observation,
+    Record,
+    Row,
+    Scheduled,
+    Sent,
+    Triggered,
+    digest,
+)
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+TASK_EVENTS, RUN_EVENTS = "dev.backbone.task-events", "dev.backbone.run-events"
+DEFINITIONS = "dev.backbone.definition-events"
+ORDER, BY_HAND, BEAT = b'{"order": 1}', "chaos.by-hand", "chaos.beat"
+R1 = identity.event_run("e2e.orders", "s", "1")
+BEATS = [identity.scheduled_run(BEAT, NOON + timedelta(seconds=2 * n)) for n in range(3)]
+
+Plant = Callable[[Intents, Observation], None]
+
+
+def row(stream: str, version: int, event_type: str, topic: str, **payload: str) -> Row:
+    service = "registry" if topic == DEFINITIONS else "ledger"
+    event_id = identity.event(service, stream, version)
+    headers = {
+        "backbone-event-id": event_id,
+        "backbone-event-type": event_type,
+        "backbone-stream": stream,
+        "backbone-stream-version": str(version),
+    }
+    body = {"event_id": event_id, "type": event_type, "payload": payload}
+    return Row(
+        service=service,
+        namespace="dev",
+        stream=stream,
+        version=version,
+        event_id=event_id,
+        type=event_type,
+        topic=topic,
+        key=stream,
+        headers=headers,
+        body=json.dumps(body).encode(),
+    )
+
+
+def published(one: Row, *, offset: int = 0) -> Record:
+    return Record(one.topic, one.key.encode(), dict(one.headers), one.body, 0, offset)
+
+
+def dead(offset: int, reason: str, value: bytes | None) -> Record:
+    headers = {
+        "backbone-origin-partition": "0",
+        "backbone-origin-offset": str(offset),
+        "backbone-reason": reason,
+    }
+    return Record("dev.backbone.dead-letters", None, headers, value)
+
+
+def carried_out(run_id: str, names: list[str], *, kind: str) -> tuple[FoundRun, list[Row]]:
+    """Return a run whose automated tasks are done and whose human ones are open, and its rows."""
+    stream, rows, tasks = f"run:{run_id}", [], []
+
+    def append(event_type: str, topic: str, **payload: str) -> None:
+        rows.append(row(stream, len(rows) + 1, f"backbone.{event_type}", topic, **payload))
+
+    append("RunDecided", RUN_EVENTS)
+    for name in names:
+        append("TaskCreated", TASK_EVENTS, task_id=identity.task(run_id, name))
+    for name in names:
+        human = name.startswith("approve/")
+        task_id = identity.task(run_id, name)
+        if not human:
+            append("TaskCompleted", TASK_EVENTS, task_id=task_id)
+        tasks.append(
+            FoundTask(
+                task_id,
+                name,
+                "human" if human else "automated",
+                "open" if human else "completed",
+            )
+        )
+    waits = any(task.type == "human" for task in tasks)
+    if not waits:
+        append("RunCompleted", RUN_EVENTS)
+    return (
+        FoundRun(
+            run_id=run_id,
+            definition_id=run_id.partition(":")[0],
+            status="waiting" if waits else "completed",
+            kind=kind,
+            tasks=tuple(tasks),
+            source="s" if kind == "event" else "",
+            event_id="1" if kind == "event" else "",
+        ),
+        rows,
+    )
+
+
+@pytest.fixture
+def intents() -> Intents:
+    placed = Sent("s", "1", digest(ORDER), 0, 0, expect_tasks=("pack/a", "approve/"))
+    return Intents(
+        sent=[
+            placed,
+            replace(placed, offset=1, duplicate=True),
+            Sent("s", None, digest(b"\xff"), 0, 2, expect_reason="not_utf8"),
+            # Nobody knows of it, and nothing came of it.
+            Sent("s", "2", digest(b"{}"), None, None, expect_tasks=("pack/a",)),
+        ],
+        triggered=[
+            Triggered(BY_HAND, "s-0", acknowledged=True, expect_tasks=("pack/b",)),
+            Triggered(BY_HAND, "s-1", acknowledged=False),
+        ],
+        answered=[Answered(R1, "approve/", acknowledged=False)],
+        applied=[
+            Applied("definition:chaos.churn", acknowledged=True),
+            Applied("definition:chaos.churn", acknowledged=False),
+        ],
+        scheduled=Scheduled(BEAT, 2.0, NOON, NOON + timedelta(seconds=5), ("note/",)),
+    )
+
+
+@pytest.fixture
+def seen() -> Observation:
+    found = [
+        carried_out(R1, ["pack/a", "approve/"], kind="event"),
+        carried_out(identity.manual_run(BY_HAND, "s-0"), ["pack/b"], kind="manual"),
+        *(carried_out(beat, ["note/"], kind="schedule") for beat in BEATS),
+    ]
+    rows = [one for _, rows in found for one in rows]
+    rows.append(row("definition:chaos.churn", 1, "backbone.ResourceApplied", DEFINITIONS))
+    return Observation(
+        runs=[run for run, _ in found],
+        rows=rows,
+        events=[*map(published, rows), published(rows[1], offset=99)],
+        inputs=[
+            Record("dev.orders", None, {}, ORDER, 0, 0),
+            Record("dev.orders", None, {}, ORDER, 0, 1),
+            Record("dev.orders", None, {}, b"\xff", 0, 2),
+        ],
+        dead_letters=[dead(2, "not_utf8", b"\xff"), dead(2, "not_utf8", b"\xff")],
+        executions={run.run_id: 1 for run, _ in found},
+        due_times=[
+            DueTime(NOON + timedelta(seconds=2 * n), "run", run_id)
+            for n, run_id in enumerate(BEATS)
+        ],
+    )
+
+
+def test_a_good_history_passes(intents, seen):
+    assert checker.violations(intents, seen) == []
+
+
+def test_duplicates_are_counted_and_are_no_violation(seen):
+    assert checker.duplicates(seen) == {"inputs": 1, "events": 1, "dead_letters": 1}
+
+
+def test_what_nobody_knows_of_may_be_there(intents, seen):
+    by_hand, rows = carried_out(identity.manual_run(BY_HAND, "s-1"), [], kind="manual")
+    second, more = carried_out(identity.event_run("e2e.orders", "s", "2"), ["pack/a"], kind="event")
+    rows += [*more, row("definition:chaos.churn", 2, "backbone.ResourceApplied", DEFINITIONS)]
+    seen.inputs.append(Record("dev.orders", None, {}, b"{}", 0, 3))
+    seen.runs += [by_hand, second]
+    seen.rows += rows
+    seen.events += map(published, rows)
+    seen.executions |= {by_hand.run_id: 1, second.run_id: 1}
+    assert checker.violations(intents, seen) == []
+
+
+def test_what_was_there_before_is_not_judged(intents, seen):
+    old = row("run:old", 1, "backbone.RunDecided", RUN_EVENTS)
+    seen.rows.append(replace(old, earlier=True, event_id="of another rule"))
+    assert checker.violations(intents, seen) == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_in_whichever_order_streams_mix_the_verdict_stands(intents, seen, seed):
+    """Only the order within a stream of one topic means something."""
+    chance = random.Random(seed)
+    queues: dict[tuple[str, str], list[Record]] = {}
+    for record in seen.events:
+        place = (record.topic, record.headers["backbone-stream"])
+        queues.setdefault(place, []).append(record)
+    seen.events = []
+    while queues:
+        place = chance.choice(list(queues))
+        seen.events.append(queues[place].pop(0))
+        if not queues[place]:
+            del queues[place]
+    assert checker.violations(intents, seen) == []
+
+
+def acknowledged_record_lost(intents: Intents, seen: Observation) -> None:
+    del seen.inputs[2]
+
+
+def record_invented(intents: Intents, seen: Observation) -> None:
+    seen.inputs.append(Record("dev.orders", None, {}, b"?", 0, 3))
+
+
+def run_lost(intents: Intents, seen: Observation) -> None:
+    del seen.runs[0]
+
+
+def run_doubled(intents: Intents, seen: Observation) -> None:
+    seen.runs.append(seen.runs[0])
+
+
+def run_by_hand_lost(intents: Intents, seen: Observation) -> None:
+    del seen.runs[1]
+
+
+def run_invented(intents: Intents, seen: Observation) -> None:
+    run, rows = carried_out(identity.event_run("e2e.orders", "s", "2"), ["pack/a"], kind="event")
+    seen.runs.append(run)
+    seen.rows += rows
+    seen.events += map(published, rows)
+    seen.executions[run.run_id] = 1
+
+
+def execution_doubled(intents: Intents, seen: Observation) -> None:
+    seen.executions[R1] = 2
+
+
+def execution_invented(intents: Intents, seen: Observation) -> None:
+    seen.executions["e2e.orders:event:x"] = 1
+
+
+def request_with_two_effects(intents: Intents, seen: Observation) -> None:
+    for version in (2, 3):
+        one = row("definition:chaos.churn", version, "backbone.ResourceApplied", DEFINITIONS)
+        seen.rows.append(one)
+        seen.events.append(published(one))
+
+
+def request_without_effect(intents: Intents, seen: Observation) -> None:
+    intents.applied[1] = replace(intents.applied[1], acknowledged=True)
+
+
+def task_lost(intents: Intents, seen: Observation) -> None:
+    seen.runs[0] = replace(seen.runs[0], tasks=seen.runs[0].tasks[:1])
+
+
+def task_of_a_random_id(intents: Intents, seen: Observation) -> None:
+    first, second = seen.runs[0].tasks
+    tasks = (replace(first, task_id="00000000-0000-0000-0000-000000000000"), second)
+    seen.runs[0] = replace(seen.runs[0], tasks=tasks)
+
+
+def outcome_lost(intents: Intents, seen: Observation) -> None:
+    """As if the task had never been told to be done."""
+    lost = seen.rows[3]
+    assert lost.type == "backbone.TaskCompleted"
+    seen.rows.remove(lost)
+    seen.events = [record for record in seen.events if record.value != lost.body]
+
+
+def outcome_doubled(intents: Intents, seen: Observation) -> None:
+    task_id = seen.runs[0].tasks[0].task_id
+    again = row(f"run:{R1}", 5, "backbone.TaskFailed", TASK_EVENTS, task_id=task_id)
+    seen.rows.append(again)
+    seen.events.append(published(again))
+
+
+def answer_lost(intents: Intents, seen: Observation) -> None:
+    intents.answered[0] = replace(intents.answered[0], acknowledged=True)
+
+
+def answer_invented(intents: Intents, seen: Observation) -> None:
+    intents.answered.clear()
+    task = seen.runs[0].tasks[1]
+    done = row(f"run:{R1}", 5, "backbone.TaskCompleted", TASK_EVENTS, task_id=task.task_id)
+    seen.rows.append(done)
+    seen.events.append(published(done))
+
+
+def created_without_a_task(intents: Intents, seen: Observation) -> None:
+    extra = row(f"run:{R1}", 5, "backbone.TaskCreated", TASK_EVENTS, task_id="another")
+    seen.rows.append(extra)
+    seen.events.append(published(extra))
+
+
+def state_without_its_event(intents: Intents, seen: Observation) -> None:
+    seen.runs[0] = replace(seen.runs[0], status="completed")
+
+
+def row_never_published(intents: Intents, seen: Observation) -> None:
+    del seen.events[4]
+
+
+def registry_row_never_published(intents: Intents, seen: Observation) -> None:
+    seen.events = [record for record in seen.events if record.topic != DEFINITIONS]
+
+
+def published_without_a_row(intents: Intents, seen: Observation) -> None:
+    seen.events.append(
+        published(row(f"run:{R1}", 5, "backbone.TaskCreated", TASK_EVENTS, task_id="x"))
+    )
+
+
+def copy_altered(intents: Intents, seen: Observation) -> None:
+    seen.events[-1] = replace(seen.events[-1], value=(seen.events[-1].value or b"") + b" ")
+
+
+def copy_with_another_key(intents: Intents, seen: Observation) -> None:
+    seen.events[-1] = replace(seen.events[-1], key=b"another")
+
+
+def copy_with_another_header(intents: Intents, seen: Observation) -> None:
+    headers = {**seen.events[-1].headers, "backbone-event-type": "backbone.TaskFailed"}
+    seen.events[-1] = replace(seen.events[-1], headers=headers)
+
+
+def event_id_at_random(intents: Intents, seen: Observation) -> None:
+    """In the table and on Kafka alike, so that nothing else is amiss."""
+    old, new = seen.rows[0].event_id, "3f0b6f0e-0000-4000-8000-000000000000"
+    headers = {**seen.rows[0].headers, "backbone-event-id": new}
+    body = seen.rows[0].body.replace(old.encode(), new.encode())
+    seen.rows[0] = replace(seen.rows[0], event_id=new, headers=headers, body=body)
+    seen.events[0] = published(seen.rows[0])
+
+
+def copy_of_another_id(intents: Intents, seen: Observation) -> None:
+    copy = seen.events[-1]
+    new = "3f0b6f0e-0000-4000-8000-000000000000"
+    document = {**copy.document(), "event_id": new}
+    headers = {**copy.headers, "backbone-event-id": new}
+    seen.events[-1] = replace(copy, value=json.dumps(document).encode(), headers=headers)
+
+
+def order_swapped(intents: Intents, seen: Observation) -> None:
+    seen.events[1], seen.events[2] = seen.events[2], seen.events[1]
+
+
+def version_skipped(intents: Intents, seen: Observation) -> None:
+    last = seen.rows.pop()
+    seen.events = [record for record in seen.events if record.value != last.body]
+    moved = row(last.stream, 2, last.type, last.topic)
+    seen.rows.append(moved)
+    seen.events.append(published(moved))
+
+
+def stream_on_two_partitions(intents: Intents, seen: Observation) -> None:
+    seen.events[2] = replace(seen.events[2], partition=1)
+
+
+def dead_letter_lost(intents: Intents, seen: Observation) -> None:
+    seen.dead_letters.clear()
+
+
+def dead_letter_of_another_reason(intents: Intents, seen: Observation) -> None:
+    seen.dead_letters[0] = dead(2, "oversize", b"\xff")
+
+
+def dead_letter_of_a_good_event(intents: Intents, seen: Observation) -> None:
+    seen.dead_letters.append(dead(0, "oversize", ORDER))
+
+
+def dead_letter_of_nothing(intents: Intents, seen: Observation) -> None:
+    seen.dead_letters.append(dead(7, "oversize", b""))
+
+
+def dead_letter_altered(intents: Intents, seen: Observation) -> None:
+    seen.dead_letters[0] = dead(2, "not_utf8", b"?")
+
+
+def due_time_lost(intents: Intents, seen: Observation) -> None:
+    del seen.due_times[1]
+
+
+def last_due_times_lost(intents: Intents, seen: Observation) -> None:
+    del seen.due_times[1:]
+    lost = {*BEATS[1:]}
+    seen.runs = [run for run in seen.runs if run.run_id not in lost]
+    seen.executions = {name: 1 for name in seen.executions if name not in lost}
+
+
+def due_time_skipped(intents: Intents, seen: Observation) -> None:
+    seen.due_times[1] = replace(seen.due_times[1], outcome="skipped", run_id=None)
+
+
+def due_time_without_its_run(intents: Intents, seen: Observation) -> None:
+    del seen.runs[-1]
+
+
+def outbox_left(intents: Intents, seen: Observation) -> None:
+    seen.pending_outbox = 1
+
+
+def row_parked(intents: Intents, seen: Observation) -> None:
+    seen.parked = 1
+
+
+def record_uncommitted(intents: Intents, seen: Observation) -> None:
+    seen.uncommitted = 1
+
+
+def run_unfinished(intents: Intents, seen: Observation) -> None:
+    seen.runs[0] = replace(seen.runs[0], status="running")
+
+
+PLANTS: list[tuple[Plant, str]] = [
+    (acknowledged_record_lost, "I1"),
+    (record_invented, "I1"),
+    (run_invented, "I1"),
+    (dead_letter_lost, "I1"),
+    (dead_letter_of_another_reason, "I1"),
+    (dead_letter_of_a_good_event, "I1"),
+    (dead_letter_of_nothing, "I1"),
+    (dead_letter_altered, "I1"),
+    (run_lost, "I2"),
+    (run_doubled, "I2"),
+    (run_by_hand_lost, "I2"),
+    (execution_doubled, "I2"),
+    (execution_invented, "I2"),
+    (request_with_two_effects, "I2"),
+    (request_without_effect, "I2"),
+    (task_lost, "I3"),
+    (task_of_a_random_id, "I3"),
+    (outcome_lost, "I3"),
+    (outcome_doubled, "I3"),
+    (answer_lost, "I3"),
+    (answer_invented, "I3"),
+    (created_without_a_task, "I4"),
+    (state_without_its_event, "I4"),
+    (row_never_published, "I4"),
+    (registry_row_never_published, "I4"),
+    (published_without_a_row, "I4"),
+    (copy_altered, "I5"),
+    (copy_with_another_key, "I5"),
+    (copy_with_another_header, "I5"),
+    (event_id_at_random, "I5"),
+    (copy_of_another_id, "I6"),
+    (order_swapped, "I7"),
+    (version_skipped, "I7"),
+    (stream_on_two_partitions, "I7"),
+    (due_time_lost, "I9"),
+    (last_due_times_lost, "I9"),
+    (due_time_skipped, "I9"),
+    (due_time_without_its_run, "I9"),
+    (outbox_left, "I10"),
+    (row_parked, "I10"),
+    (record_uncommitted, "I10"),
+    (run_unfinished, "I10"),
+]
+
+
+@pytest.mark.parametrize(
+    ("plant", "invariant"), PLANTS, ids=lambda one: getattr(one, "__name__", one)
+)
+def test_a_planted_fault_is_found(
+    intents: Intents, seen: Observation, plant: Plant, invariant: str
+):
+    plant(intents, seen)
+    names = {violation.partition(":")[0] for violation in checker.violations(intents, seen)}
+    assert invariant in names
+    assert names <= checker.INVARIANTS.keys()
+
+
+def test_every_invariant_that_can_be_broken_has_a_planted_fault():
+    assert {invariant for _, invariant in PLANTS} == checker.INVARIANTS.keys() - {"I11"}
