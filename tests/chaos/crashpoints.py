@@ -89,8 +89,10 @@ def chosen(points: list[CrashPoint], asked: str, today: date) -> list[CrashPoint
         assert found, f"no fault point is named {asked!r}"
         return found
     number = min(int(asked or SAMPLE), len(points))
+    # By name, and so by service: points that take turns would fall into step with the sample.
+    named = sorted(points, key=lambda point: point.name)
     day = today.toordinal()
-    return [points[(turn * len(points) // number + day) % len(points)] for turn in range(number)]
+    return [named[(turn * len(named) // number + day) % len(named)] for turn in range(number)]
 
 
 def of(*stimuli: str) -> Callable[[Callable], Callable | None]:

@@ -73,6 +73,7 @@ def test_samples_come_to_every_point_and_are_spread_over_all_processes():
     for day in range(len(points)):
         sample = crashpoints.chosen(points, "", FIRST + timedelta(days=day))
         assert len(set(sample)) == crashpoints.SAMPLE
+        assert len({point.process for point in sample}) >= 5
         seen.update(sample)
     assert seen == set(points)
 
