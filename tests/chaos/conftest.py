@@ -18,7 +18,8 @@ DEFINITIONS = Path(__file__).parent / "definitions"
 def crashing(suite: Suite, backbone, request: pytest.FixtureRequest) -> Suite:
     """The suite with the definitions and the connector that crash points are reached by."""
     chosen = ", ".join(point.name for point in crashpoints.to_crash_at())
-    request.config.get_terminal_writer().line(f"\ncrash points: {chosen}")
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(f"\ncrash points: {chosen}")  # noqa: T201 - which of them it is today
     names = ("order-placed", "orders", "shares")
     words = [word for name in names for word in ("-f", str(DEFINITIONS / f"{name}.yaml"))]
     backbone("apply", *words, "--reason", "crash points")
