@@ -2,12 +2,11 @@
 
 import asyncio
 import json
-import socket
-import struct
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import kafka_wire
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
@@ -77,14 +76,7 @@ class Events:
 
     def produce_with_header_name(self, name: bytes, value: bytes) -> None:
         """Produce a record whose header's name is any bytes, which no client would send."""
-        host, _, port = self.bootstrap.rpartition(":")
-        with socket.create_connection((host, int(port)), timeout=10) as connection:
-            request = _produce_request(self.topic, name, value)
-            connection.sendall(struct.pack(">i", len(request)) + request)
-            (length,) = struct.unpack(">i", _exactly(connection, 4))
-            answer = _exactly(connection, length)
-        code = 4 + 4 + 2 + len(self.topic) + 4 + 4  # id, topics, name, partitions, index
-        assert struct.unpack_from(">h", answer, code) == (0,), answer
+        kafka_wire.produce_with_header_name(self.bootstrap, self.topic, name, value)
 
     async def committed(self) -> dict[int, int]:
         """What the group has committed, by partition; partitions without a commit have 0."""
@@ -113,42 +105,3 @@ class Events:
 @pytest.fixture
 def events(kafka_bootstrap_servers: str, unique_name: str) -> Events:
     return Events(kafka_bootstrap_servers, unique_name)
-
-
-def _exactly(connection: socket.socket, length: int) -> bytes:
-    data = b""
-    while len(data) < length:
-        data += connection.recv(length - len(data))
-    return data
-
-
-def _produce_request(topic: str, header: bytes, value: bytes) -> bytes:
-    """A Produce request of version 7 to partition 0, with one record of one header."""
-    record = b"\0" + _varint(0) + _varint(0) + _varint(-1) + _varint(len(value)) + value
-    record += _varint(1) + _varint(len(header)) + header + _varint(1) + b"1"
-    now = int(time.time() * 1000)
-    counted = struct.pack(">hiqqqhii", 0, 0, now, now, -1, -1, -1, 1)
-    counted += _varint(len(record)) + record
-    tail = struct.pack(">ibI", -1, 2, _crc32c(counted)) + counted
-    batch = struct.pack(">qi", 0, len(tail)) + tail
-    name = topic.encode()
-    body = struct.pack(">hhii", -1, -1, 10_000, 1) + struct.pack(">h", len(name)) + name
-    body += struct.pack(">iii", 1, 0, len(batch)) + batch
-    return struct.pack(">hhih", 0, 7, 1, 4) + b"test" + body
-
-
-def _varint(number: int) -> bytes:
-    rest, out = (number << 1) ^ (number >> 63), bytearray()
-    while rest > 0x7F:
-        out.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    return bytes([*out, rest])
-
-
-def _crc32c(data: bytes) -> int:
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
