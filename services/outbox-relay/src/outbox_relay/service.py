@@ -118,7 +118,7 @@ class OutboxRelay:
                     await self._wait()
         finally:
             # What is in flight stays in the outbox: copies later, no loss.
-            await self._publisher.reset()
+            await self._publisher.close()
             await self._session.close()
 
     def _start_over(self) -> None:
@@ -252,17 +252,17 @@ class OutboxRelay:
         Raises:
             PublishingError: it is no single record's and no single topic's fault.
         """
+        if trouble.topic is None and not trouble.refused:
+            raise trouble
         flying = self._window.flying
         await self._publisher.reset()
         self._renewals.add(1, self._of)
         if trouble.topic is not None:
             self._hold(trouble.topic, str(trouble))
-        elif trouble.refused and len(flying) == 1:
+        elif len(flying) == 1:
             await self._park(flying[0], str(trouble))
-        elif trouble.refused:
-            self._window.suspect()
         else:
-            raise trouble
+            self._window.suspect()
         self._window.lose()
         if flying:
             self._read_again_from(min(flying))

@@ -114,10 +114,9 @@ class KafkaPublisher:
 
     async def reset(self) -> None:
         """Throw the producer away."""
-        life, self._life = self._life, None
-        if life is not None:
+        if self._life is not None:
             _log.warning("producer_renewed")
-            await asyncio.to_thread(life.end)
+        await self.close()
 
     async def close(self) -> None:
         """Throw the producer away, in silence."""
