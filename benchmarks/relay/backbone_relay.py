@@ -31,11 +31,11 @@ WITH new AS (
         body, previous_hash, hash
     )
     SELECT position, recorded_at, namespace, stream, version, event_id, type, topic, key,
-        headers::jsonb, body, previous_hash, hash
+        headers::json, body, previous_hash, hash
     FROM new
 )
-INSERT INTO {SCHEMA}.outbox_pending (position, recorded_at, namespace, stream, version)
-SELECT position, recorded_at, namespace, stream, version FROM new
+INSERT INTO {SCHEMA}.outbox_pending (position, recorded_at, namespace, stream, version, size)
+SELECT position, recorded_at, namespace, stream, version, octet_length(body) FROM new
 """  # noqa: S608 - of constants
 
 

@@ -35,12 +35,12 @@ WITH new AS (
         position, recorded_at, namespace, stream, version, event_id, type, topic, key, headers,
         body, previous_hash, hash
     )
-    SELECT position, recorded_at, $3, stream, 1, md5(stream)::uuid, $4, $5, stream, '[]'::jsonb,
+    SELECT position, recorded_at, $3, stream, 1, md5(stream)::uuid, $4, $5, stream, '[]'::json,
         '{"payload":{}}'::bytea, sha256(''::bytea), sha256(''::bytea)
     FROM new
 )
-INSERT INTO ledger.outbox_pending (position, recorded_at, namespace, stream, version)
-SELECT position, recorded_at, $3, stream, 1 FROM new
+INSERT INTO ledger.outbox_pending (position, recorded_at, namespace, stream, version, size)
+SELECT position, recorded_at, $3, stream, 1, 14 FROM new
 """
 _LOOK = """
 SELECT pg_table_size(relid) AS heap, pg_indexes_size(relid) AS indexes, n_dead_tup, autovacuum_count

@@ -1,4 +1,4 @@
-"""Records that no Kafka client would send, written to the broker byte by byte."""
+"""What no Kafka client would send or show, said to the broker byte by byte."""
 
 import socket
 import struct
@@ -7,14 +7,31 @@ import time
 
 def produce_with_header_name(bootstrap: str, topic: str, header: bytes, value: bytes) -> None:
     """Produce a record whose header's name is any bytes, to partition 0 of `topic`."""
-    host, _, port = bootstrap.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
-        request = _produce_request(topic, header, value)
-        connection.sendall(struct.pack(">i", len(request)) + request)
-        (length,) = struct.unpack(">i", _exactly(connection, 4))
-        answer = _exactly(connection, length)
+    answer = _ask(bootstrap, _produce_request(topic, header, value))
     code = 4 + 4 + 2 + len(topic) + 4 + 4  # id, topics, name, partitions, index
     assert struct.unpack_from(">h", answer, code) == (0,), answer
+
+
+def advertised(bootstrap: str) -> str:
+    """Return the host:port by which the listener at `bootstrap` tells clients to go on.
+
+    A client library goes on itself, and then asks another listener or nobody at all.
+    """
+    metadata_of_no_topic = struct.pack(">hhih", 3, 1, 1, 4) + b"test" + struct.pack(">i", 0)
+    answer = _ask(bootstrap, metadata_of_no_topic)
+    brokers, length = struct.unpack_from(">i4xh", answer, 4)
+    assert brokers == 1, answer
+    host = answer[14 : 14 + length].decode()
+    (port,) = struct.unpack_from(">i", answer, 14 + length)
+    return f"{host}:{port}"
+
+
+def _ask(bootstrap: str, request: bytes) -> bytes:
+    host, _, port = bootstrap.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(struct.pack(">i", len(request)) + request)
+        (length,) = struct.unpack(">i", _exactly(connection, 4))
+        return _exactly(connection, length)
 
 
 def _exactly(connection: socket.socket, length: int) -> bytes:

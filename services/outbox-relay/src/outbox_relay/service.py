@@ -1,8 +1,8 @@
 """Empties one outbox for as long as the process lives.
 
 A row leaves the outbox only after the broker has acknowledged its bytes, so that whatever happens
-in between it is published again, never lost. One loop does it all: see who leads which shard,
-delete what has landed, read on while there is room in flight, and wait until something stirs.
+in between it is published again, never lost. One loop does it all: see who leads which shard, send
+what was read and meanwhile delete what has landed and read on, and wait until something stirs.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from outbox_relay.domain.horizon import Horizon
 from outbox_relay.domain.rows import PendingRow
 from outbox_relay.domain.shares import Change
 from outbox_relay.domain.waits import Policy, Waits
-from outbox_relay.domain.window import Window
+from outbox_relay.domain.window import Flight, Window
 from outbox_relay.errors import PublishingError, RelayError
 from outbox_relay.ports import Lag, OutboxSession, Publisher
 from runtime import logs, telemetry
@@ -111,10 +111,9 @@ class OutboxRelay:
             while True:
                 self._stirred.clear()
                 await self._look()
-                await self._clear()
                 if self._ending and not self._window:
                     return
-                if not await self._read_on():
+                if not await self._turn():
                     await self._wait()
         finally:
             # What is in flight stays in the outbox: copies later, no loss.
@@ -184,66 +183,90 @@ class OutboxRelay:
             self._again = self._again or bool(taken)
             _log.info("shards", outbox=self.name, led=len(self._shards), relays=lead.members)
 
-    async def _clear(self) -> None:
-        """Remove from the outbox what the broker has."""
+    async def _turn(self) -> bool:
+        """Send what was read, and meanwhile read on; return whether there was anything to do."""
+        landed = await self._landed()
+        rows = await self._sendable()
+        if not (landed or rows or self._may_read):
+            return False
+        # In this order: while the database works at its request, rows are handed to the producer.
+        _, left = await asyncio.gather(self._exchange(landed), self._send(rows, more=self._unread))
+        if left is not None:
+            await self._refuse(*left)
+        return True
+
+    async def _landed(self) -> list[Flight]:
+        """Take what the broker has: it is in flight no more, and about to leave the outbox."""
         try:
             landed = self._publisher.landed()
         except PublishingError as exc:
             await self._recover(exc)
-            return
-        if not landed:
-            return
-        await self._session.delete([row.position for flight in landed for row in flight.rows])
+            return []
         now = time.monotonic()
         for flight in landed:
             self._window.land(flight)
             self._published.add(len(flight.rows), self._of)
             self._duration.record(now - flight.started, self._of)
-        self._waits.sent()
-        self._succeeded()
+        return landed
 
-    async def _read_on(self) -> bool:
-        """Read and send one batch if there may be one and room for it; return whether it did."""
-        if not (self._unread and self._shards and self._window.has_room):
-            return False
-        if self._ending or self._handing_over:
-            return False
+    async def _sendable(self) -> list[PendingRow]:
+        """Take what was read and may be sent."""
+        if not self._window.has_room:
+            return []
+        rows = self._window.take()
+        missing = await self._publisher.missing({row.topic for row in rows})
+        for topic, reason in missing.items():
+            self._hold(topic, reason)
+        return self._waits.free(rows)
+
+    @property
+    def _may_read(self) -> bool:
+        free = self._window.has_room and not (self._ending or self._handing_over)
+        return free and self._unread and bool(self._shards)
+
+    async def _exchange(self, landed: Sequence[Flight]) -> None:
+        """Remove from the outbox what the broker has, and read on if there may be more."""
+        reading = self._may_read
+        if landed:
+            await self._session.delete([row.position for flight in landed for row in flight.rows])
+            self._waits.sent()
+            self._succeeded()
+        if not reading:
+            return
+        self._unread = False
         rows, complete = await self._session.read(
             self._horizon,
             shards=self._shards,
             rows=self._window.limit,
             size=self._window.read_size,
         )
-        self._unread = not complete
-        rows = self._window.without_flying(rows)
-        if rows:
-            await self._send(rows)
-        elif complete:
+        self._window.read(rows)
+        if not complete:
+            self._unread = True
+        elif not rows:
             self._succeeded()
-        return True
 
-    async def _send(self, rows: Sequence[PendingRow]) -> None:
-        missing = await self._publisher.missing({row.topic for row in rows})
-        for topic, reason in missing.items():
-            self._hold(topic, reason)
-        rows = self._waits.free(rows)
+    async def _send(
+        self, rows: Sequence[PendingRow], *, more: bool
+    ) -> tuple[PendingRow, PublishingError | None] | None:
+        """Send; return the first row that the producer does not take, and why if it says so."""
         if not rows:
-            return
+            return None
         try:
-            flight = self._publisher.send(rows, more=self._unread)
+            flight = self._publisher.send(rows, more=more)
         except PublishingError as exc:
-            await self._refuse(rows[0], exc)
-            return
+            return rows[0], exc
         self._window.start(flight)
-        if len(flight.rows) < len(rows):
-            self._read_again_from(rows[len(flight.rows)])
+        taken = len(flight.rows)
+        return (rows[taken], None) if taken < len(rows) else None
 
-    async def _refuse(self, row: PendingRow, trouble: PublishingError) -> None:
+    async def _refuse(self, row: PendingRow, trouble: PublishingError | None) -> None:
         """Deal with a row that the producer does not even take."""
-        if not trouble.refused:
-            await self._recover(trouble)
-            return
-        await self._park(row, str(trouble))
+        if trouble is not None:
+            if not trouble.refused:
+                await self._recover(trouble)
+                return
+            await self._park(row, str(trouble))
         self._read_again_from(row)
 
     async def _recover(self, trouble: PublishingError) -> None:
@@ -289,7 +312,9 @@ class OutboxRelay:
             _log.error("topic_waits", outbox=self.name, topic=topic, reason=reason)
 
     def _read_again_from(self, row: PendingRow) -> None:
-        self._horizon.rewind(row.position - 1)
+        """Read again from `row` on, also what was read meanwhile: it belongs behind that row."""
+        first = min([row, *self._window.take()])
+        self._horizon.rewind(first.position - 1)
         self._unread = True
 
     def _succeeded(self) -> None:

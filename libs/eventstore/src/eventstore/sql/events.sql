@@ -31,11 +31,11 @@ WITH head AS (
     )
     SELECT
         position, recorded_at, namespace, stream, version, event_id, type, topic, key,
-        headers::jsonb, body, previous_hash, hash
+        headers::json, body, previous_hash, hash
     FROM new
 ), pending AS (
-    INSERT INTO outbox_pending (position, recorded_at, namespace, stream, version)
-    SELECT position, recorded_at, namespace, stream, version FROM new
+    INSERT INTO outbox_pending (position, recorded_at, namespace, stream, version, size)
+    SELECT position, recorded_at, namespace, stream, version, octet_length(body) FROM new
 )
 SELECT version, position, recorded_at FROM new ORDER BY version;
 

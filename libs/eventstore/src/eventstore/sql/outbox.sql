@@ -49,7 +49,7 @@ SELECT events_hold_retention();
 
 -- name: events_in_range
 -- The next $4 positions after $2, up to $3.
-SELECT position, recorded_at, namespace, stream, version
+SELECT position, recorded_at, namespace, stream, version, octet_length(body) AS size
 FROM events
 WHERE namespace = $1 AND position > $2 AND position <= LEAST($2 + $4, $3)
     AND recorded_at >= $5 AND recorded_at < $6
@@ -57,7 +57,7 @@ WHERE namespace = $1 AND position > $2 AND position <= LEAST($2 + $4, $3)
 
 -- name: events_of_stream
 -- The next $4 events of the stream $9, in the order of its versions: that is of positions too.
-SELECT position, recorded_at, namespace, stream, version
+SELECT position, recorded_at, namespace, stream, version, octet_length(body) AS size
 FROM events
 WHERE namespace = $1 AND stream = $9 AND position > $2 AND position <= $3
     AND recorded_at >= $5 AND recorded_at < $6
@@ -83,8 +83,8 @@ states AS (
         END AS state
     FROM event
 ), put AS (
-    INSERT INTO outbox_pending (position, recorded_at, namespace, stream, version, republish_id)
-    SELECT position, recorded_at, namespace, stream, version, $8
+    INSERT INTO outbox_pending (position, recorded_at, namespace, stream, version, republish_id, size)
+    SELECT position, recorded_at, namespace, stream, version, $8, size
     FROM states
     WHERE state = 'published' AND $8::text IS NOT NULL
     ORDER BY position

@@ -31,7 +31,7 @@ from runtime.faultpoints import faultpoint
 _log = logs.get_logger(__name__)
 
 _METADATA_TIMEOUT_S = 5.0
-_LINGER_MS = 20
+_LINGER_MS = 10
 _REPORTS_S = 0.1
 _IDLE_S = 1.0
 """How often the client's own news are heard while nothing is in flight."""

@@ -97,7 +97,7 @@ class PostgresOutboxSession:
             )
             faultpoint("relay.after_read")
         found = [PendingRow._make(record) for record in records]
-        complete = len(found) < rows and sum(len(row.body) for row in found) < size
+        complete = len(found) == first[0] < rows
         horizon.read(
             running=running(first[2]),
             last=found[-1].position if found else None,

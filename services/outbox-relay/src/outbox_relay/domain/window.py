@@ -1,4 +1,4 @@
-"""What is on its way to the broker, and how much may be."""
+"""What is on its way from the outbox to the broker, and how much may be."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +25,9 @@ class Flight:
 
 
 class Window:
-    """The flights that have not left the outbox yet, bounded by bytes.
+    """What was read and not sent yet, and what the broker has not acknowledged yet.
 
+    What is in flight is bounded by bytes; what is read ahead, by one read.
     When a record is refused in company, nobody knows which one it is: batches shrink and fly alone
     until it does, and grow again with each that lands.
     """
@@ -39,6 +40,7 @@ class Window:
         self._suspects = 0
         self._flying: dict[int, PendingRow] = {}
         self._bytes = 0
+        self._ahead: Sequence[PendingRow] = ()
 
     @property
     def has_room(self) -> bool:
@@ -56,12 +58,17 @@ class Window:
         return list(self._flying.values())
 
     def __bool__(self) -> bool:
-        """Return whether anything is in flight."""
-        return bool(self._flying)
+        """Return whether anything is on its way."""
+        return bool(self._flying or self._ahead)
 
-    def without_flying(self, rows: Sequence[PendingRow]) -> list[PendingRow]:
-        """Return those of `rows` that are not in flight already."""
-        return [row for row in rows if row.position not in self._flying]
+    def read(self, rows: Sequence[PendingRow]) -> None:
+        """Take in what is to be sent next; of `rows`, what is in flight already is known."""
+        self._ahead = [row for row in rows if row.position not in self._flying]
+
+    def take(self) -> Sequence[PendingRow]:
+        """Take out what is to be sent next."""
+        ahead, self._ahead = self._ahead, ()
+        return ahead
 
     def start(self, flight: Flight) -> None:
         """Count a flight in."""

@@ -8,6 +8,7 @@ SELECT
     set_config('idle_session_timeout', $2, false),
     set_config('statement_timeout', $2, false),
     set_config('jit', 'off', false),
+    set_config('plan_cache_mode', 'force_generic_plan', false),
     set_config('enable_seqscan', 'off', false),
     set_config('enable_hashjoin', 'off', false),
     set_config('enable_mergejoin', 'off', false),
@@ -38,7 +39,8 @@ FROM unnest($1::int[]) AS given (shard)
 
 -- Rows after the tail ($1), or after the lowest floor of a transaction that has ended since ($2, $3;
 -- see `domain/horizon.py`), of the shards $4: at most $5, and no more than it takes to reach $6
--- bytes. The first row, which is always there, says in which snapshot all this was seen.
+-- bytes. The first row, which is always there, says in which snapshot all this was seen, and how many
+-- rows there would be without the last of these bounds.
 -- name: read
 WITH begin AS (
     SELECT LEAST($1::bigint, (
@@ -46,29 +48,29 @@ WITH begin AS (
         FROM unnest($2::text[], $3::bigint[]) AS running (xid, floor)
         WHERE pg_visible_in_snapshot(running.xid::xid8, pg_current_snapshot())
     )) AS position
-), pending AS (
+), pending AS MATERIALIZED (
     SELECT
-        e.position, e.namespace, e.stream, e.topic, e.key, e.headers::text AS headers, e.body,
-        p.republish_id,
-        sum(octet_length(e.body)) OVER (ORDER BY p.position ROWS UNBOUNDED PRECEDING)
-            - octet_length(e.body) AS before
+        position, recorded_at, republish_id,
+        sum(size) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - size AS before
     FROM (
-        SELECT position, recorded_at, republish_id
+        SELECT position, recorded_at, republish_id, size
         FROM outbox_pending
         WHERE position > (SELECT begin.position FROM begin) AND shard = ANY($4::smallint[])
         ORDER BY position
         LIMIT $5
-    ) AS p
-    JOIN events AS e ON e.position = p.position AND e.recorded_at = p.recorded_at
+    ) AS next
 )
 SELECT
-    0::bigint, '', pg_current_snapshot()::text, '', '', '', ''::bytea, NULL::text
+    (SELECT count(*) FROM pending), '', pg_current_snapshot()::text, '', '', '', ''::bytea,
+    NULL::text
 UNION ALL
 SELECT * FROM (
-    SELECT position, namespace, stream, topic, key, headers, body, republish_id
-    FROM pending
-    WHERE before < $6
-    ORDER BY position
+    SELECT
+        p.position, e.namespace, e.stream, e.topic, e.key, e.headers::text, e.body, p.republish_id
+    FROM pending AS p
+    JOIN events AS e ON e.position = p.position AND e.recorded_at = p.recorded_at
+    WHERE p.before < $6
+    ORDER BY p.position
 ) AS found
 
 -- name: delete

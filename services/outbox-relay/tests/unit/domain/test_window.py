@@ -22,9 +22,21 @@ def test_the_window_is_bounded_by_bytes():
 def test_rows_in_flight_are_not_sent_again():
     window = Window(size=100, rows=50)
     window.start(Flight(rows(1, 2), started=0.0))
-    assert [row.position for row in window.without_flying(rows(1, 2, 3))] == [3]
+    window.read(rows(1, 2, 3))
+    assert [row.position for row in window.take()] == [3]
     window.lose()
-    assert len(window.without_flying(rows(1, 2, 3))) == 3
+    window.read(rows(1, 2, 3))
+    assert len(window.take()) == 3
+
+
+def test_what_was_read_ahead_is_on_its_way_until_it_is_taken():
+    window = Window(size=100, rows=50)
+    window.read(rows(1, 2))
+    assert window
+    assert not window.flying
+    assert [row.position for row in window.take()] == [1, 2]
+    assert not window
+    assert not window.take()
 
 
 def test_a_refused_record_is_found_alone_within_a_few_batches():

@@ -6,8 +6,17 @@ SET lock_timeout = '5s';
 ALTER TABLE outbox_pending
     ADD COLUMN shard smallint NOT NULL
         GENERATED ALWAYS AS ((hashtext(namespace || ' ' || stream) & 15)::smallint) STORED,
+    -- Bytes of the body, so that a reader knows when it has enough without touching it. What a
+    -- release before this one does not tell counts as much.
+    ADD COLUMN size integer NOT NULL DEFAULT 65536,
     -- Set when the row asks for one more copy of an event that was published before.
     ADD COLUMN republish_id text;
+
+-- Nobody looks into the headers, and binary JSON would be rendered again for each copy.
+ALTER TABLE events
+    DROP CONSTRAINT events_headers_check,
+    ALTER COLUMN headers TYPE json USING headers::json,
+    ADD CONSTRAINT events_headers_check CHECK (json_typeof(headers) = 'array');
 
 -- How many of the rows are copies is asked before each batch of a republication.
 CREATE INDEX outbox_pending_republished_idx ON outbox_pending (position)
