@@ -14,15 +14,25 @@ READS = {
     "services/ledger/src/ledger/service/runs.py": {
         *("RunLedger.get_run", "RunLedger.list_runs", "RunLedger.get_task", "RunLedger.list_tasks"),
     },
+    "services/ledger/src/ledger/service/dead_letters.py": {"DeadLetterLedger.resolutions"},
     "services/ledger/src/ledger/service/schedules.py": {"ScheduleLedger.list_due_times"},
+    "services/ledger/src/ledger/service/pending.py": {
+        *("PendingLedger.find_waiting", "PendingLedger.page"),
+    },
+    "services/ledger/src/ledger/service/routing.py": {
+        *("RoutingLedger.page", "RoutingLedger.range_at"),
+    },
     f"{REGISTRY}/postgres_materialisations.py": {"PostgresMaterialisations.all"},
     f"{REGISTRY}/postgres_resources.py": {
         f"PostgresResourceStore.{name}"
         for name in (
             *("request", "resource", "resource_at", "resources_at_revisions", "payload_schemas"),
-            *("page", "changed", "history", "revision"),
+            *("page", "changed", "history", "released", "revision"),
         )
     },
+    f"{ROUTER}/grpc_resolutions.py": {"GrpcResolutions.of"},
+    f"{ROUTER}/kafka_reading.py": {"Reading.poll"},
+    f"{ROUTER}/registry_history.py": {"RegistryHistory.at", "RegistryHistory.changed_since"},
     f"{SDK}/inbox/postgres.py": {
         f"PostgresInboxStore.{name}" for name in ("ready", "gaps", "refusals")
     },
@@ -40,13 +50,16 @@ HEALTH = {
         "PostgresContextSource.check"
     },
     f"{ROUTER}/kafka_topics.py": {"missing"},
+    f"{ROUTER}/ledger_routing.py": {"LedgerDecisionLog.ping"},
     f"{ROUTER}/redis_seen.py": {"RedisSeenEvents.ping"},
 }
 """Looks whether a neighbour is there."""
 
 OTHERS = {
     # Opens with its first read, which has the pair.
-    f"{ROUTER}/registry_definitions.py": {"RegistryDefinitions._changes"},
+    f"{ROUTER}/registry_resources.py": {"RegistryResources._changes"},
+    # Whoever sends with it has the pair.
+    f"{ROUTER}/kafka_producer.py": {"RenewedProducer.send"},
     # The block is its caller's, which has the pair; a savepoint is inside of it; tables are made
     # before the first record is read, and made again does nothing.
     f"{SDK}/inbox/postgres.py": {

@@ -34,6 +34,16 @@ NAMES = sorted(
 )
 
 
+# No older worker or ledger reads the trigger of a batch, and none is given one: only a definition
+# that gathers or holds events has such runs, and the registry before refuses these.
+BATCH = {"batch_id", "events", "kind"}
+NEW_BY_REQUEST = {
+    "trigger": {f"properties.{field}" for field in BATCH},
+    "run-input": {f"properties.trigger.properties.{field}" for field in BATCH},
+}
+"""What older readers would not take, and do not get unless somebody asks for what is new."""
+
+
 def promised(name):
     return Compatibility.BACKWARD if name in WRITTEN_BY_PEOPLE else Compatibility.FULL
 
@@ -49,7 +59,7 @@ def broken(name, current=jsonschemas.DIRECTORY):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_released_schema_is_still_there_and_compatible(name):
-    assert broken(name) == []
+    assert {one.path for one in broken(name)} == NEW_BY_REQUEST.get(name, set())
 
 
 def test_released_set_holds_every_kind_of_contract():

@@ -127,7 +127,10 @@ class Schedule(Model):
 
 
 class Batch(Model):
-    """Many events of one key become one run, whose trigger lists them all."""
+    """Many events of one key become one run, whose trigger lists them all: `events`.
+
+    A batch is closed as well before its events have more than 1 MiB together.
+    """
 
     max_events: int = Field(ge=2, le=1000, description="A batch this full is closed at once.")
     max_wait: Duration = Field(description="A batch is closed this long after its first event.")
@@ -148,7 +151,9 @@ class EventMatch(Model):
     correlate: Expression | None = Field(
         None, description="CEL over `event` that gives the key of the instance or of the batch."
     )
-    batch: Batch | None = None
+    batch: Batch | None = Field(
+        None, description="Gather events of one key; without `correlate`, all of the definition."
+    )
 
 
 class ManualStart(Model):
@@ -312,8 +317,17 @@ class RunRate(Model):
     window: Duration
 
 
+class Concurrency(Model):
+    """At most so many runs that events started are open at a time, in all or for each key."""
+
+    max_open_runs: int = Field(ge=1, le=10_000)
+    key: Expression | None = Field(
+        None, description="CEL over `event`: the runs of one key are counted together."
+    )
+
+
 class Limits(Model):
-    """How much a definition may do."""
+    """How much a definition may do. What is over a limit waits for its turn."""
 
     max_tasks_per_run: int = Field(
         MAX_TASKS_PER_RUN,
@@ -321,7 +335,10 @@ class Limits(Model):
         le=MAX_TASKS_PER_RUN,
         description="A run that decides more fails, and none of them is carried out.",
     )
-    max_runs: RunRate | None = None
+    max_runs: RunRate | None = Field(None, description="How often events start runs.")
+    concurrency: Concurrency | None = Field(
+        None, description="How many of the runs that events started are open at a time."
+    )
 
 
 class Spec(Model):

@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 from contracts.decisions import RunStatus
 from contracts.definitions import Assignees
 from contracts.names import EventType
-from contracts.resources import ResourceKind, ResourceState
+from contracts.resources import HeldEvents, ResourceKind, ResourceState
 from contracts.runs import TaskFailure
 
 
@@ -39,6 +39,10 @@ class ResourceActivated(_ResourceChange):
 
 class ResourceEnabled(_ResourceChange):
     """A disabled definition starts runs again."""
+
+    held: HeldEvents | None = Field(
+        None, description="What becomes of the events that it held; null when nobody had to say."
+    )
 
 
 class ResourceDisabled(_ResourceChange):

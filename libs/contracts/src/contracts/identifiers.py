@@ -6,6 +6,7 @@ in plain text; what could be personal (an event's source and id) goes in as a ha
 """
 
 import base64
+import functools
 import hashlib
 import re
 import uuid
@@ -23,6 +24,8 @@ NAMESPACE_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 NAME_PATTERN = r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$"
 TASK_QUEUE_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*-tq$"
 REQUEST_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+BATCH_ID_PATTERN = r"^[a-z2-7]{26}$"
+ROUTING_CAUSE_PATTERN = r"^(redrive|replay):[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z"
 
 # The root of every UUIDv5 below. Changing it would change every id that was ever derived.
 _ROOT = uuid.UUID("6b7f5f9c-1f0e-5d0a-9d52-0c5b8f1b6a01")
@@ -57,6 +60,7 @@ def schedule_trigger_key(scheduled_for: datetime) -> TriggerKey:
     return TriggerKey(instant(scheduled_for))
 
 
+@functools.lru_cache(maxsize=4096)  # One event's is asked for at each step of its way.
 def event_trigger_key(source: str, event_id: str) -> TriggerKey:
     """Return the key of an event, which (source, event_id) identifies as in CloudEvents 1.0."""
     return TriggerKey(f"event:{short_hash(source, event_id)}")
@@ -71,6 +75,38 @@ def manual_trigger_key(request_id: str) -> TriggerKey:
     if not re.match(REQUEST_ID_PATTERN, request_id):
         raise ValueError(f"not a request id: {request_id!r}")
     return TriggerKey(f"manual:{request_id}")
+
+
+def redrive_cause(request_id: str) -> str:
+    """Return the cause of a record that is routed because a dead letter is redriven.
+
+    Raises:
+        ValueError: the request id does not match `REQUEST_ID_PATTERN`.
+    """
+    if not re.match(REQUEST_ID_PATTERN, request_id):
+        raise ValueError(f"not a request id: {request_id!r}")
+    return f"redrive:{request_id}"
+
+
+def pending_id(
+    definition_id: str, *, topic: str, partition: int, offset: int, cause: str, event_id: str
+) -> str:
+    """Return what names an event that waits, or the batch that begins with it.
+
+    It follows from where the record stood, so that whoever records it again names it the same.
+    """
+    return short_hash(definition_id, topic, str(partition), str(offset), cause, event_id)
+
+
+def batch_trigger_key(batch_id: str) -> TriggerKey:
+    """Return the key of a batch, whose id is the `pending_id` of its first event.
+
+    Raises:
+        ValueError: the batch id does not match `BATCH_ID_PATTERN`.
+    """
+    if not re.match(BATCH_ID_PATTERN, batch_id):
+        raise ValueError(f"not a batch id: {batch_id!r}")
+    return TriggerKey(f"batch:{batch_id}")
 
 
 def run_id(definition_id: str, trigger_key: TriggerKey) -> RunId:

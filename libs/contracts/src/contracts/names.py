@@ -12,6 +12,10 @@ class Topic(StrEnum):
     DEAD_LETTERS = "backbone.dead-letters"
 
 
+MAX_TOPIC_LENGTH = 249
+"""Of any topic, as Kafka has it."""
+
+
 def topic(namespace: str, name: Topic) -> str:
     """Return the Kafka topic of `name` in `namespace`."""
     return f"{namespace}.{name}"
@@ -82,6 +86,23 @@ class Header(StrEnum):
     VALUE_CUT_FROM = "backbone-value-cut-from"
 
 
+CONTENT_TYPE_HEADER = "content-type"
+"""The Kafka header that says whether a sender's record is a CloudEvent, or of what its data is."""
+
+CLOUDEVENTS_HEADER_PREFIX = "ce_"
+"""Begins the Kafka headers that carry the attributes of a CloudEvent in binary mode."""
+
+
+class ContentType(StrEnum):
+    """Media types of events."""
+
+    JSON = "application/json"
+    CLOUDEVENT = "application/cloudevents+json"
+    CLOUDEVENTS_BATCH = "application/cloudevents-batch+json"
+    ENVELOPE = "application/vnd.backbone.event+json"
+    PROBLEM = "application/problem+json"
+
+
 def outbox_channel(schema: str) -> str:
     """Return the PostgreSQL channel on which the relays of a schema's outbox are told of rows."""
     return f"backbone_outbox_{schema}"
@@ -103,6 +124,13 @@ class Extension(StrEnum):
 
     TRACEPARENT = "traceparent"
     HOPS = "hops"
+    TIME_SOURCE = "timesource"
+    DATA_SCHEMA = "dataschema"
+    DATA_CONTENT_TYPE = "datacontenttype"
+
+
+TIME_OF_KAFKA = "kafka"
+"""The extension `timesource` of an event that did not say when it happened."""
 
 
 class Workflow(StrEnum):

@@ -20,6 +20,19 @@ class Reason(StrEnum):
     TOO_MANY_HOPS = "too_many_hops"
     EXPRESSION_ERROR = "expression_error"
     UNROUTABLE = "unroutable"
+    UNREADABLE_HEADERS = "unreadable_headers"
+    INVALID_HEADER = "invalid_header"
+    DUPLICATE_HEADER = "duplicate_header"
+    HEADER_CONTRADICTION = "header_contradiction"
+    INVALID_CLOUDEVENT = "invalid_cloudevent"
+    UNSUPPORTED_SPECVERSION = "unsupported_specversion"
+    UNSUPPORTED_CONTENT_TYPE = "unsupported_content_type"
+    UNSUPPORTED_DATA = "unsupported_data"
+    RESERVED_TYPE = "reserved_type"
+    PRODUCER_NOT_ALLOWED = "producer_not_allowed"
+    UNSIGNED = "unsigned"
+    UNKNOWN_SCHEMA_VERSION = "unknown_schema_version"
+    SCHEMA_VIOLATION = "schema_violation"
 
 
 class EventRejectedError(Exception):

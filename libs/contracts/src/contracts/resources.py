@@ -56,6 +56,14 @@ class ChangeKind(StrEnum):
     RETIRED = "retired"
 
 
+class HeldEvents(StrEnum):
+    """What becomes of the events that a definition held while it was disabled."""
+
+    START = "start"
+    COMPRESS = "compress"
+    DISCARD = "discard"
+
+
 class Model(BaseModel):
     """A part of a resource: immutable, read strictly, written with camelCase names."""
 

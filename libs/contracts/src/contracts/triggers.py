@@ -16,6 +16,21 @@ class TriggerKind(StrEnum):
     EVENT = "event"
     SCHEDULE = "schedule"
     MANUAL = "manual"
+    BATCH = "batch"
+
+
+MAX_BATCH_EVENTS = 1000
+"""Events of one run at most, whatever gathered them."""
+MAX_BATCH_BYTES = 1024 * 1024
+"""Of the events of one run together, each counted by `weight`: no limit of Temporal's is met."""
+
+
+def weight(rendered: bytes) -> int:
+    """Return how many bytes an event counts for in a batch, by its canonical bytes.
+
+    In a trigger's JSON an event has fields that its canonical form leaves out.
+    """
+    return len(rendered) + 256
 
 
 class Window(BaseModel):
@@ -35,7 +50,13 @@ class Trigger(BaseModel):
     kind: TriggerKind
     names: list[str] = Field(default_factory=list)
     definition_version: int = Field(ge=1, description="The run uses exactly this version.")
-    events: list[Envelope] = Field(default_factory=list, max_length=1)
+    events: list[Envelope] = Field(default_factory=list, max_length=MAX_BATCH_EVENTS)
+    batch_id: Annotated[str, Field(pattern=identifiers.BATCH_ID_PATTERN)] | None = Field(
+        None,
+        # Who is of an earlier release knows no batches, and reads all the other triggers.
+        exclude_if=lambda value: value is None,
+        description="Of a batch: names what was gathered.",
+    )
     scheduled_for: AwareDatetime | None = None
     window: Window | None = None
     coalesced: list[AwareDatetime] = Field(
@@ -49,7 +70,8 @@ class Trigger(BaseModel):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         missing = {
-            TriggerKind.EVENT: not self.events,
+            TriggerKind.EVENT: len(self.events) != 1,
+            TriggerKind.BATCH: not self.events or self.batch_id is None,
             TriggerKind.SCHEDULE: self.scheduled_for is None or self.window is None,
             TriggerKind.MANUAL: self.request_id is None,
         }
@@ -62,6 +84,8 @@ class Trigger(BaseModel):
         """The trigger key: with the definition's id, the identity of the run."""
         if self.kind is TriggerKind.EVENT:
             return identifiers.event_trigger_key(self.events[0].source, self.events[0].event_id)
+        if self.kind is TriggerKind.BATCH:
+            return identifiers.batch_trigger_key(self.batch_id or "")
         if self.scheduled_for is not None:
             return identifiers.schedule_trigger_key(self.scheduled_for)
         return identifiers.manual_trigger_key(self.request_id or "")

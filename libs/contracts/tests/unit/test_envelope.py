@@ -5,8 +5,10 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from contracts import envelope
+from contracts.envelope import Envelope
 from contracts.rejections import EventRejectedError, Reason
 
 GOOD = {
@@ -87,3 +89,34 @@ def test_any_bytes_are_an_envelope_or_a_refusal(record):
         envelope.parse(record)
     except EventRejectedError as exc:
         assert exc.reason in Reason  # noqa: PT017 - both ends are right
+
+
+_FIELD = st.none() | st.sampled_from(
+    ["", "x", "dev", "0" * 32, "a\nb", "y" * 257, 1, 0, "7", True, 2**31, 1.0, [], {"a": None}]
+)
+_TIME = st.sampled_from(
+    ["2026-11-23T10:00:00Z", "2026-11-23T10:00:00.5+02:00", "2026-11-23T10:00:00", 1_700_000_000,
+     "2026-11-23", "", None, "1e9", 2e20, "2026-11-23T10:00:00.123456789-00:00"]
+)  # fmt: skip
+
+
+_OPTIONAL = (
+    *("event_id", "type", "source", "subject", "trace_id", "schema_version", "payload"),
+    *("namespace", "correlation_id", "causation_id", "traceparent", "more"),
+)
+
+
+@given(
+    st.fixed_dictionaries({"occurred_at": _TIME}, optional=dict.fromkeys(_OPTIONAL, _FIELD)),
+)
+def test_a_document_is_checked_as_the_model_does_it(document):
+    document = {"event_id": "e", "type": "t", "source": "s", "payload": {}} | document
+    try:
+        event = Envelope.model_validate(document)
+    except ValidationError:
+        with pytest.raises(EventRejectedError):
+            envelope.check(document)
+    else:
+        assert json.dumps(envelope.check(document), sort_keys=True) == json.dumps(
+            event.document(), sort_keys=True
+        )

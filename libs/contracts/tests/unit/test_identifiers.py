@@ -23,6 +23,19 @@ def test_an_event_run_is_named_by_a_hash_of_source_and_id():
     assert identifiers.event_trigger_key("shop4", "2") != key
 
 
+def test_a_batch_is_named_by_the_record_that_began_it():
+    place = {"topic": "dev.events", "partition": 3, "offset": 7, "cause": "", "event_id": "42"}
+    batch_id = identifiers.pending_id("a.b", **place)
+    assert batch_id == "mtatb5cz47mmdjqvhr6ymrgs7q"
+    assert identifiers.run_id("a.b", identifiers.batch_trigger_key(batch_id)) == (
+        f"a.b:batch:{batch_id}"
+    )
+    others = [{**place, "partition": 4}, {**place, "offset": 8}, {**place, "cause": "replay:1"}]
+    assert len({identifiers.pending_id("a.b", **other) for other in [place, *others]}) == 4
+    with pytest.raises(ValueError, match="not a batch id"):
+        identifiers.batch_trigger_key("Carl:7")
+
+
 def test_ids_never_change():
     run = identifiers.run_id("a.b", identifiers.manual_trigger_key("r1"))
     assert identifiers.short_hash("shop", "42") == "3zsq7a2q22vyivytxmwtxx42w4"

@@ -128,6 +128,30 @@ DIFFERENCE_KIND_REMOVED: DifferenceKind.ValueType  # 2
 DIFFERENCE_KIND_CHANGED: DifferenceKind.ValueType  # 3
 Global___DifferenceKind: _TypeAlias = DifferenceKind  # noqa: Y015
 
+class _HeldEvents:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HeldEventsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HeldEvents.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HELD_EVENTS_UNSPECIFIED: _HeldEvents.ValueType  # 0
+    HELD_EVENTS_START: _HeldEvents.ValueType  # 1
+    """A run for each, in order."""
+    HELD_EVENTS_COMPRESS: _HeldEvents.ValueType  # 2
+    """One run whose trigger lists them all."""
+    HELD_EVENTS_DISCARD: _HeldEvents.ValueType  # 3
+
+class HeldEvents(_HeldEvents, metaclass=_HeldEventsEnumTypeWrapper):
+    """What becomes of the events that a definition held while it was disabled."""
+
+HELD_EVENTS_UNSPECIFIED: HeldEvents.ValueType  # 0
+HELD_EVENTS_START: HeldEvents.ValueType  # 1
+"""A run for each, in order."""
+HELD_EVENTS_COMPRESS: HeldEvents.ValueType  # 2
+"""One run whose trigger lists them all."""
+HELD_EVENTS_DISCARD: HeldEvents.ValueType  # 3
+Global___HeldEvents: _TypeAlias = HeldEvents  # noqa: Y015
+
 class _DriftKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -176,6 +200,7 @@ class Change(_message.Message):
     AT_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Rises with every change in the namespace; what WatchResources resumes from."""
     kind: Global___ResourceKind.ValueType
@@ -187,6 +212,8 @@ class Change(_message.Message):
     """The state after it."""
     actor: _builtins.str
     reason: _builtins.str
+    held: Global___HeldEvents.ValueType
+    """With ENABLED: what becomes of the events that it held, if anything was said of them."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -201,10 +228,11 @@ class Change(_message.Message):
         at: _timestamp_pb2.Timestamp | None = ...,
         actor: _builtins.str = ...,
         reason: _builtins.str = ...,
+        held: Global___HeldEvents.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "at", b"at", "change", b"change", "kind", b"kind", "reason", b"reason", "resource_id", b"resource_id", "revision", b"revision", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "at", b"at", "change", b"change", "held", b"held", "kind", b"kind", "reason", b"reason", "resource_id", b"resource_id", "revision", b"revision", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -922,11 +950,14 @@ class EnableDefinitionRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     definition_id: _builtins.str
     etag: _builtins.str
     request_id: _builtins.str
     reason: _builtins.str
+    held: Global___HeldEvents.ValueType
+    """Required for a definition with whileDisabled: hold."""
     def __init__(
         self,
         *,
@@ -935,10 +966,11 @@ class EnableDefinitionRequest(_message.Message):
         etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        held: Global___HeldEvents.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_id", b"definition_id", "etag", b"etag", "namespace", b"namespace", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_id", b"definition_id", "etag", b"etag", "held", b"held", "namespace", b"namespace", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,19 +22,60 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x62\x61\x63kbone/router/v1/router.proto\x12\x12\x62\x61\x63kbone.router.v1\"w\n\x18TriggerDefinitionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x15\n\rdefinition_id\x18\x02 \x01(\t\x12\r\n\x05input\x18\x03 \x01(\x0c\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"X\n\x19TriggerDefinitionResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x1a\n\x12\x64\x65\x66inition_version\x18\x02 \x01(\x03\x12\x0f\n\x07started\x18\x03 \x01(\x08\x32\x81\x01\n\rRouterService\x12p\n\x11TriggerDefinition\x12,.backbone.router.v1.TriggerDefinitionRequest\x1a-.backbone.router.v1.TriggerDefinitionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x62\x61\x63kbone/router/v1/router.proto\x12\x12\x62\x61\x63kbone.router.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"w\n\x18TriggerDefinitionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x15\n\rdefinition_id\x18\x02 \x01(\t\x12\r\n\x05input\x18\x03 \x01(\x0c\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"X\n\x19TriggerDefinitionResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x1a\n\x12\x64\x65\x66inition_version\x18\x02 \x01(\x03\x12\x0f\n\x07started\x18\x03 \x01(\x08\"9\n\x05Place\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"9\n\x0cRecordHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x0c\n\x04null\x18\x03 \x01(\x08\"\x9f\x03\n\nDeadLetter\x12(\n\x05place\x18\x01 \x01(\x0b\x32\x19.backbone.router.v1.Place\x12)\n\x06origin\x18\x02 \x01(\x0b\x32\x19.backbone.router.v1.Place\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\x05\x12-\n\tparked_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10origin_timestamp\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x08 \x01(\t\x12\x10\n\x08\x65vent_id\x18\t \x01(\t\x12\x0c\n\x04type\x18\n \x01(\t\x12\x0c\n\x04size\x18\x0b \x01(\x03\x12\r\n\x05state\x18\x0c \x01(\t\x12\x13\n\x0bresolved_by\x18\r \x01(\t\x12/\n\x0bresolved_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nresolution\x18\x0f \x01(\t\"\x82\x02\n\x10\x44\x65\x61\x64LetterFilter\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x14\n\x0corigin_topic\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12\x0c\n\x04type\x18\x05 \x01(\t\x12/\n\x0bparked_from\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tparked_to\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05state\x18\x08 \x01(\t\x12)\n\x06places\x18\t \x03(\x0b\x32\x19.backbone.router.v1.Place\"\x88\x01\n\x16ListDeadLettersRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x34\n\x06\x66ilter\x18\x04 \x01(\x0b\x32$.backbone.router.v1.DeadLetterFilter\"h\n\x17ListDeadLettersResponse\x12\x34\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x1e.backbone.router.v1.DeadLetter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"S\n\x14GetDeadLetterRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12(\n\x05place\x18\x02 \x01(\x0b\x32\x19.backbone.router.v1.Place\"\xf5\x01\n\x15GetDeadLetterResponse\x12\x33\n\x0b\x64\x65\x61\x64_letter\x18\x01 \x01(\x0b\x32\x1e.backbone.router.v1.DeadLetter\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x10\n\x08key_null\x18\x03 \x01(\x08\x12\r\n\x05value\x18\x04 \x01(\x0c\x12\x31\n\x07headers\x18\x05 \x03(\x0b\x32 .backbone.router.v1.RecordHeader\x12\x12\n\nvalue_null\x18\x06 \x01(\x08\x12\x16\n\x0evalue_cut_from\x18\x07 \x01(\x03\x12\x1a\n\x12headers_unreadable\x18\x08 \x01(\x08\"\xbc\x01\n\x19RedriveDeadLettersRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x34\n\x06\x66ilter\x18\x02 \x01(\x0b\x32$.backbone.router.v1.DeadLetterFilter\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\r\n\x05limit\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"`\n\x08Redriven\x12\x33\n\x0b\x64\x65\x61\x64_letter\x18\x01 \x01(\x0b\x32\x1e.backbone.router.v1.DeadLetter\x12\x0f\n\x07outcome\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"e\n\x1aRedriveDeadLettersResponse\x12.\n\x08redriven\x18\x01 \x03(\x0b\x32\x1c.backbone.router.v1.Redriven\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xbc\x01\n\x19\x44iscardDeadLettersRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x34\n\x06\x66ilter\x18\x02 \x01(\x0b\x32$.backbone.router.v1.DeadLetterFilter\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\r\n\x05limit\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"h\n\x1a\x44iscardDeadLettersResponse\x12\x31\n\tdiscarded\x18\x01 \x03(\x0b\x32\x1e.backbone.router.v1.DeadLetter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x89\x01\n\nEvaluation\x12\x15\n\rdefinition_id\x18\x01 \x01(\t\x12\x1a\n\x12\x64\x65\x66inition_version\x18\x02 \x01(\x03\x12\x0f\n\x07outcome\x18\x03 \x01(\t\x12\x37\n\x08triggers\x18\x04 \x03(\x0b\x32%.backbone.router.v1.TriggerEvaluation\"`\n\x11TriggerEvaluation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07outcome\x18\x02 \x01(\t\x12\x0e\n\x06\x63lause\x18\x03 \x01(\t\x12\x0c\n\x04seen\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\"\xa4\x01\n\x14\x45valuateEventRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12(\n\x05place\x18\x02 \x01(\x0b\x32\x19.backbone.router.v1.Place\x12\r\n\x05\x65vent\x18\x03 \x01(\x0c\x12\x15\n\rdefinition_id\x18\x04 \x01(\t\x12)\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb2\x01\n\x15\x45valuateEventResponse\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x11\n\trejection\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x33\n\x0b\x65valuations\x18\x06 \x03(\x0b\x32\x1e.backbone.router.v1.Evaluation\x12\x11\n\tlistening\x18\x07 \x01(\x03\"\xad\x01\n\x10\x46indEventRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12)\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06topics\x18\x06 \x03(\t\"u\n\nFoundEvent\x12(\n\x05place\x18\x01 \x01(\x0b\x32\x19.backbone.router.v1.Place\x12-\n\ttimestamp\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x03 \x01(\t\"q\n\x11\x46indEventResponse\x12-\n\x05\x66ound\x18\x01 \x03(\x0b\x32\x1e.backbone.router.v1.FoundEvent\x12\x19\n\x11records_looked_at\x18\x02 \x01(\x03\x12\x12\n\nincomplete\x18\x03 \x01(\x08\x32\xfd\x05\n\rRouterService\x12p\n\x11TriggerDefinition\x12,.backbone.router.v1.TriggerDefinitionRequest\x1a-.backbone.router.v1.TriggerDefinitionResponse\x12j\n\x0fListDeadLetters\x12*.backbone.router.v1.ListDeadLettersRequest\x1a+.backbone.router.v1.ListDeadLettersResponse\x12\x64\n\rGetDeadLetter\x12(.backbone.router.v1.GetDeadLetterRequest\x1a).backbone.router.v1.GetDeadLetterResponse\x12s\n\x12RedriveDeadLetters\x12-.backbone.router.v1.RedriveDeadLettersRequest\x1a..backbone.router.v1.RedriveDeadLettersResponse\x12s\n\x12\x44iscardDeadLetters\x12-.backbone.router.v1.DiscardDeadLettersRequest\x1a..backbone.router.v1.DiscardDeadLettersResponse\x12\x64\n\rEvaluateEvent\x12(.backbone.router.v1.EvaluateEventRequest\x1a).backbone.router.v1.EvaluateEventResponse\x12X\n\tFindEvent\x12$.backbone.router.v1.FindEventRequest\x1a%.backbone.router.v1.FindEventResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'backbone.router.v1.router_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRIGGERDEFINITIONREQUEST']._serialized_start=55
-  _globals['_TRIGGERDEFINITIONREQUEST']._serialized_end=174
-  _globals['_TRIGGERDEFINITIONRESPONSE']._serialized_start=176
-  _globals['_TRIGGERDEFINITIONRESPONSE']._serialized_end=264
-  _globals['_ROUTERSERVICE']._serialized_start=267
-  _globals['_ROUTERSERVICE']._serialized_end=396
+  _globals['_TRIGGERDEFINITIONREQUEST']._serialized_start=88
+  _globals['_TRIGGERDEFINITIONREQUEST']._serialized_end=207
+  _globals['_TRIGGERDEFINITIONRESPONSE']._serialized_start=209
+  _globals['_TRIGGERDEFINITIONRESPONSE']._serialized_end=297
+  _globals['_PLACE']._serialized_start=299
+  _globals['_PLACE']._serialized_end=356
+  _globals['_RECORDHEADER']._serialized_start=358
+  _globals['_RECORDHEADER']._serialized_end=415
+  _globals['_DEADLETTER']._serialized_start=418
+  _globals['_DEADLETTER']._serialized_end=833
+  _globals['_DEADLETTERFILTER']._serialized_start=836
+  _globals['_DEADLETTERFILTER']._serialized_end=1094
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=1097
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=1233
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=1235
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=1339
+  _globals['_GETDEADLETTERREQUEST']._serialized_start=1341
+  _globals['_GETDEADLETTERREQUEST']._serialized_end=1424
+  _globals['_GETDEADLETTERRESPONSE']._serialized_start=1427
+  _globals['_GETDEADLETTERRESPONSE']._serialized_end=1672
+  _globals['_REDRIVEDEADLETTERSREQUEST']._serialized_start=1675
+  _globals['_REDRIVEDEADLETTERSREQUEST']._serialized_end=1863
+  _globals['_REDRIVEN']._serialized_start=1865
+  _globals['_REDRIVEN']._serialized_end=1961
+  _globals['_REDRIVEDEADLETTERSRESPONSE']._serialized_start=1963
+  _globals['_REDRIVEDEADLETTERSRESPONSE']._serialized_end=2064
+  _globals['_DISCARDDEADLETTERSREQUEST']._serialized_start=2067
+  _globals['_DISCARDDEADLETTERSREQUEST']._serialized_end=2255
+  _globals['_DISCARDDEADLETTERSRESPONSE']._serialized_start=2257
+  _globals['_DISCARDDEADLETTERSRESPONSE']._serialized_end=2361
+  _globals['_EVALUATION']._serialized_start=2364
+  _globals['_EVALUATION']._serialized_end=2501
+  _globals['_TRIGGEREVALUATION']._serialized_start=2503
+  _globals['_TRIGGEREVALUATION']._serialized_end=2599
+  _globals['_EVALUATEEVENTREQUEST']._serialized_start=2602
+  _globals['_EVALUATEEVENTREQUEST']._serialized_end=2766
+  _globals['_EVALUATEEVENTRESPONSE']._serialized_start=2769
+  _globals['_EVALUATEEVENTRESPONSE']._serialized_end=2947
+  _globals['_FINDEVENTREQUEST']._serialized_start=2950
+  _globals['_FINDEVENTREQUEST']._serialized_end=3123
+  _globals['_FOUNDEVENT']._serialized_start=3125
+  _globals['_FOUNDEVENT']._serialized_end=3242
+  _globals['_FINDEVENTRESPONSE']._serialized_start=3244
+  _globals['_FINDEVENTRESPONSE']._serialized_end=3357
+  _globals['_ROUTERSERVICE']._serialized_start=3360
+  _globals['_ROUTERSERVICE']._serialized_end=4125
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,36 @@ class RouterServiceStub:
                 request_serializer=backbone_dot_router_dot_v1_dot_router__pb2.TriggerDefinitionRequest.SerializeToString,
                 response_deserializer=backbone_dot_router_dot_v1_dot_router__pb2.TriggerDefinitionResponse.FromString,
                 _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/backbone.router.v1.RouterService/ListDeadLetters',
+                request_serializer=backbone_dot_router_dot_v1_dot_router__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=backbone_dot_router_dot_v1_dot_router__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.GetDeadLetter = channel.unary_unary(
+                '/backbone.router.v1.RouterService/GetDeadLetter',
+                request_serializer=backbone_dot_router_dot_v1_dot_router__pb2.GetDeadLetterRequest.SerializeToString,
+                response_deserializer=backbone_dot_router_dot_v1_dot_router__pb2.GetDeadLetterResponse.FromString,
+                _registered_method=True)
+        self.RedriveDeadLetters = channel.unary_unary(
+                '/backbone.router.v1.RouterService/RedriveDeadLetters',
+                request_serializer=backbone_dot_router_dot_v1_dot_router__pb2.RedriveDeadLettersRequest.SerializeToString,
+                response_deserializer=backbone_dot_router_dot_v1_dot_router__pb2.RedriveDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.DiscardDeadLetters = channel.unary_unary(
+                '/backbone.router.v1.RouterService/DiscardDeadLetters',
+                request_serializer=backbone_dot_router_dot_v1_dot_router__pb2.DiscardDeadLettersRequest.SerializeToString,
+                response_deserializer=backbone_dot_router_dot_v1_dot_router__pb2.DiscardDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.EvaluateEvent = channel.unary_unary(
+                '/backbone.router.v1.RouterService/EvaluateEvent',
+                request_serializer=backbone_dot_router_dot_v1_dot_router__pb2.EvaluateEventRequest.SerializeToString,
+                response_deserializer=backbone_dot_router_dot_v1_dot_router__pb2.EvaluateEventResponse.FromString,
+                _registered_method=True)
+        self.FindEvent = channel.unary_unary(
+                '/backbone.router.v1.RouterService/FindEvent',
+                request_serializer=backbone_dot_router_dot_v1_dot_router__pb2.FindEventRequest.SerializeToString,
+                response_deserializer=backbone_dot_router_dot_v1_dot_router__pb2.FindEventResponse.FromString,
+                _registered_method=True)
 
 
 class RouterServiceServicer:
@@ -55,6 +85,53 @@ class RouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDeadLetters(self, request, context):
+        """Dead letters by place in their topic, oldest first. A page can be short or empty and still have a
+        successor: so many records were looked at.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDeadLetter(self, request, context):
+        """NOT_FOUND when the topic does not have it (any more).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedriveDeadLetters(self, request, context):
+        """Routes dead letters again, as if they had just come; never back to the topic they came from.
+        One that was resolved before is left alone, and told.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiscardDeadLetters(self, request, context):
+        """Gives dead letters up. They stay in their topic for as long as it keeps them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EvaluateEvent(self, request, context):
+        """Says what an event means, or meant, to definitions, and changes nothing. NOT_FOUND for a record
+        that is gone (reason RECORD_GONE), for a definition that was not in use at `as_of`
+        (DEFINITION_ABSENT), and for one that is unknown or retired.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindEvent(self, request, context):
+        """Looks for an event on the topics that the router reads; it looks at 200,000 records at most, and
+        for 8 seconds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RouterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -62,6 +139,36 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.TriggerDefinition,
                     request_deserializer=backbone_dot_router_dot_v1_dot_router__pb2.TriggerDefinitionRequest.FromString,
                     response_serializer=backbone_dot_router_dot_v1_dot_router__pb2.TriggerDefinitionResponse.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=backbone_dot_router_dot_v1_dot_router__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=backbone_dot_router_dot_v1_dot_router__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'GetDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDeadLetter,
+                    request_deserializer=backbone_dot_router_dot_v1_dot_router__pb2.GetDeadLetterRequest.FromString,
+                    response_serializer=backbone_dot_router_dot_v1_dot_router__pb2.GetDeadLetterResponse.SerializeToString,
+            ),
+            'RedriveDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedriveDeadLetters,
+                    request_deserializer=backbone_dot_router_dot_v1_dot_router__pb2.RedriveDeadLettersRequest.FromString,
+                    response_serializer=backbone_dot_router_dot_v1_dot_router__pb2.RedriveDeadLettersResponse.SerializeToString,
+            ),
+            'DiscardDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiscardDeadLetters,
+                    request_deserializer=backbone_dot_router_dot_v1_dot_router__pb2.DiscardDeadLettersRequest.FromString,
+                    response_serializer=backbone_dot_router_dot_v1_dot_router__pb2.DiscardDeadLettersResponse.SerializeToString,
+            ),
+            'EvaluateEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.EvaluateEvent,
+                    request_deserializer=backbone_dot_router_dot_v1_dot_router__pb2.EvaluateEventRequest.FromString,
+                    response_serializer=backbone_dot_router_dot_v1_dot_router__pb2.EvaluateEventResponse.SerializeToString,
+            ),
+            'FindEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindEvent,
+                    request_deserializer=backbone_dot_router_dot_v1_dot_router__pb2.FindEventRequest.FromString,
+                    response_serializer=backbone_dot_router_dot_v1_dot_router__pb2.FindEventResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -92,6 +199,168 @@ class RouterService:
             '/backbone.router.v1.RouterService/TriggerDefinition',
             backbone_dot_router_dot_v1_dot_router__pb2.TriggerDefinitionRequest.SerializeToString,
             backbone_dot_router_dot_v1_dot_router__pb2.TriggerDefinitionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.router.v1.RouterService/ListDeadLetters',
+            backbone_dot_router_dot_v1_dot_router__pb2.ListDeadLettersRequest.SerializeToString,
+            backbone_dot_router_dot_v1_dot_router__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.router.v1.RouterService/GetDeadLetter',
+            backbone_dot_router_dot_v1_dot_router__pb2.GetDeadLetterRequest.SerializeToString,
+            backbone_dot_router_dot_v1_dot_router__pb2.GetDeadLetterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedriveDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.router.v1.RouterService/RedriveDeadLetters',
+            backbone_dot_router_dot_v1_dot_router__pb2.RedriveDeadLettersRequest.SerializeToString,
+            backbone_dot_router_dot_v1_dot_router__pb2.RedriveDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiscardDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.router.v1.RouterService/DiscardDeadLetters',
+            backbone_dot_router_dot_v1_dot_router__pb2.DiscardDeadLettersRequest.SerializeToString,
+            backbone_dot_router_dot_v1_dot_router__pb2.DiscardDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EvaluateEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.router.v1.RouterService/EvaluateEvent',
+            backbone_dot_router_dot_v1_dot_router__pb2.EvaluateEventRequest.SerializeToString,
+            backbone_dot_router_dot_v1_dot_router__pb2.EvaluateEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.router.v1.RouterService/FindEvent',
+            backbone_dot_router_dot_v1_dot_router__pb2.FindEventRequest.SerializeToString,
+            backbone_dot_router_dot_v1_dot_router__pb2.FindEventResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,27 @@ class RouterServiceStub:
     NOT_FOUND for an unknown or a retired definition, FAILED_PRECONDITION for a disabled one;
     INVALID_ARGUMENT for an input that none of its manual triggers takes.
     """
+    ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_router_pb2.ListDeadLettersRequest, _router_pb2.ListDeadLettersResponse]
+    """Dead letters by place in their topic, oldest first. A page can be short or empty and still have a
+    successor: so many records were looked at.
+    """
+    GetDeadLetter: _grpc.UnaryUnaryMultiCallable[_router_pb2.GetDeadLetterRequest, _router_pb2.GetDeadLetterResponse]
+    """NOT_FOUND when the topic does not have it (any more)."""
+    RedriveDeadLetters: _grpc.UnaryUnaryMultiCallable[_router_pb2.RedriveDeadLettersRequest, _router_pb2.RedriveDeadLettersResponse]
+    """Routes dead letters again, as if they had just come; never back to the topic they came from.
+    One that was resolved before is left alone, and told.
+    """
+    DiscardDeadLetters: _grpc.UnaryUnaryMultiCallable[_router_pb2.DiscardDeadLettersRequest, _router_pb2.DiscardDeadLettersResponse]
+    """Gives dead letters up. They stay in their topic for as long as it keeps them."""
+    EvaluateEvent: _grpc.UnaryUnaryMultiCallable[_router_pb2.EvaluateEventRequest, _router_pb2.EvaluateEventResponse]
+    """Says what an event means, or meant, to definitions, and changes nothing. NOT_FOUND for a record
+    that is gone (reason RECORD_GONE), for a definition that was not in use at `as_of`
+    (DEFINITION_ABSENT), and for one that is unknown or retired.
+    """
+    FindEvent: _grpc.UnaryUnaryMultiCallable[_router_pb2.FindEventRequest, _router_pb2.FindEventResponse]
+    """Looks for an event on the topics that the router reads; it looks at 200,000 records at most, and
+    for 8 seconds.
+    """
 
 @_typing.type_check_only
 class RouterServiceAsyncStub(RouterServiceStub):
@@ -48,6 +69,27 @@ class RouterServiceAsyncStub(RouterServiceStub):
     """Starts a run of the current version by hand. The same request id is the same run.
     NOT_FOUND for an unknown or a retired definition, FAILED_PRECONDITION for a disabled one;
     INVALID_ARGUMENT for an input that none of its manual triggers takes.
+    """
+    ListDeadLetters: _aio.UnaryUnaryMultiCallable[_router_pb2.ListDeadLettersRequest, _router_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
+    """Dead letters by place in their topic, oldest first. A page can be short or empty and still have a
+    successor: so many records were looked at.
+    """
+    GetDeadLetter: _aio.UnaryUnaryMultiCallable[_router_pb2.GetDeadLetterRequest, _router_pb2.GetDeadLetterResponse]  # type: ignore[assignment]
+    """NOT_FOUND when the topic does not have it (any more)."""
+    RedriveDeadLetters: _aio.UnaryUnaryMultiCallable[_router_pb2.RedriveDeadLettersRequest, _router_pb2.RedriveDeadLettersResponse]  # type: ignore[assignment]
+    """Routes dead letters again, as if they had just come; never back to the topic they came from.
+    One that was resolved before is left alone, and told.
+    """
+    DiscardDeadLetters: _aio.UnaryUnaryMultiCallable[_router_pb2.DiscardDeadLettersRequest, _router_pb2.DiscardDeadLettersResponse]  # type: ignore[assignment]
+    """Gives dead letters up. They stay in their topic for as long as it keeps them."""
+    EvaluateEvent: _aio.UnaryUnaryMultiCallable[_router_pb2.EvaluateEventRequest, _router_pb2.EvaluateEventResponse]  # type: ignore[assignment]
+    """Says what an event means, or meant, to definitions, and changes nothing. NOT_FOUND for a record
+    that is gone (reason RECORD_GONE), for a definition that was not in use at `as_of`
+    (DEFINITION_ABSENT), and for one that is unknown or retired.
+    """
+    FindEvent: _aio.UnaryUnaryMultiCallable[_router_pb2.FindEventRequest, _router_pb2.FindEventResponse]  # type: ignore[assignment]
+    """Looks for an event on the topics that the router reads; it looks at 200,000 records at most, and
+    for 8 seconds.
     """
 
 class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -62,6 +104,63 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         """Starts a run of the current version by hand. The same request id is the same run.
         NOT_FOUND for an unknown or a retired definition, FAILED_PRECONDITION for a disabled one;
         INVALID_ARGUMENT for an input that none of its manual triggers takes.
+        """
+
+    @_abc_1.abstractmethod
+    def ListDeadLetters(
+        self,
+        request: _router_pb2.ListDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.ListDeadLettersResponse, _abc.Awaitable[_router_pb2.ListDeadLettersResponse]]:
+        """Dead letters by place in their topic, oldest first. A page can be short or empty and still have a
+        successor: so many records were looked at.
+        """
+
+    @_abc_1.abstractmethod
+    def GetDeadLetter(
+        self,
+        request: _router_pb2.GetDeadLetterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.GetDeadLetterResponse, _abc.Awaitable[_router_pb2.GetDeadLetterResponse]]:
+        """NOT_FOUND when the topic does not have it (any more)."""
+
+    @_abc_1.abstractmethod
+    def RedriveDeadLetters(
+        self,
+        request: _router_pb2.RedriveDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.RedriveDeadLettersResponse, _abc.Awaitable[_router_pb2.RedriveDeadLettersResponse]]:
+        """Routes dead letters again, as if they had just come; never back to the topic they came from.
+        One that was resolved before is left alone, and told.
+        """
+
+    @_abc_1.abstractmethod
+    def DiscardDeadLetters(
+        self,
+        request: _router_pb2.DiscardDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.DiscardDeadLettersResponse, _abc.Awaitable[_router_pb2.DiscardDeadLettersResponse]]:
+        """Gives dead letters up. They stay in their topic for as long as it keeps them."""
+
+    @_abc_1.abstractmethod
+    def EvaluateEvent(
+        self,
+        request: _router_pb2.EvaluateEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.EvaluateEventResponse, _abc.Awaitable[_router_pb2.EvaluateEventResponse]]:
+        """Says what an event means, or meant, to definitions, and changes nothing. NOT_FOUND for a record
+        that is gone (reason RECORD_GONE), for a definition that was not in use at `as_of`
+        (DEFINITION_ABSENT), and for one that is unknown or retired.
+        """
+
+    @_abc_1.abstractmethod
+    def FindEvent(
+        self,
+        request: _router_pb2.FindEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.FindEventResponse, _abc.Awaitable[_router_pb2.FindEventResponse]]:
+        """Looks for an event on the topics that the router reads; it looks at 200,000 records at most, and
+        for 8 seconds.
         """
 
 def add_RouterServiceServicer_to_server(servicer: RouterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
