@@ -5,14 +5,7 @@ A definition that asks for it is refused, since a promise that nobody keeps is w
 
 from collections.abc import Iterator
 
-from contracts.definitions import (
-    ActivityDefinition,
-    EventMatch,
-    Mode,
-    Overlap,
-    Schedule,
-    WhileDisabled,
-)
+from contracts.definitions import ActivityDefinition, Mode, Overlap, Schedule
 from rules.problems import Problem
 
 _OVERLAPS = frozenset({Overlap.SKIP, Overlap.ALLOW_ALL})
@@ -29,23 +22,11 @@ def not_carried_out(definition: ActivityDefinition) -> Iterator[Problem]:
         path = f"spec.triggers[{i}]"
         if trigger.schedule is not None:
             yield from _schedule(trigger.schedule, f"{path}.schedule")
-        if trigger.event is not None:
-            yield from _event(trigger.event, f"{path}.event")
-    if spec.while_disabled is not WhileDisabled.DROP:
-        yield _problem(
-            "spec.whileDisabled",
-            f"whileDisabled: {spec.while_disabled}",
-            "write drop, and route what came meanwhile again after enabling",
-        )
     if spec.on_failure is not None:
         yield _problem(
             "spec.onFailure",
             "onFailure",
             "leave it out, and let a definition of its own start on backbone.RunFailed",
-        )
-    if spec.limits.max_runs is not None:
-        yield _problem(
-            "spec.limits.maxRuns", "maxRuns", "leave it out; maxTasksPerRun bounds each run"
         )
     for i, entry in enumerate(spec.context):
         if entry.http is not None:
@@ -74,15 +55,6 @@ def _schedule(schedule: Schedule, path: str) -> Iterator[Problem]:
         yield _problem(f"{path}.jitter", "jitter", "leave it out, and choose an odd minute instead")
     if schedule.overlap not in _OVERLAPS:
         yield _problem(f"{path}.overlap", f"overlap: {schedule.overlap}", "write skip or allowAll")
-
-
-def _event(event: EventMatch, path: str) -> Iterator[Problem]:
-    if event.correlate is not None:
-        yield _problem(
-            f"{path}.correlate", "correlate", "leave it out: each event is a run of its own"
-        )
-    if event.batch is not None:
-        yield _problem(f"{path}.batch", "batch", "leave it out: each event is a run of its own")
 
 
 def _problem(path: str, what: str, instead: str) -> Problem:

@@ -25,12 +25,12 @@ from contracts.definitions import (
     Rule,
 )
 from contracts.identifiers import RunId, TaskId
-from contracts.triggers import Trigger
+from contracts.triggers import Trigger, TriggerKind
 from rules import expressions, kinds
 from rules.errors import DecisionError, ExpressionError
 from rules.expressions import Expression, Inputs
 
-TRIGGER_VARIABLES = ("event", "trigger", "window")
+TRIGGER_VARIABLES = ("event", "events", "trigger", "window")
 """What parameters of context entries read: nothing is known yet but the cause."""
 RULE_VARIABLES = (*TRIGGER_VARIABLES, "context")
 """What rules read, besides the item of their forEach."""
@@ -42,13 +42,16 @@ MAX_TITLE_LENGTH = 500
 
 
 def trigger_inputs(trigger: Trigger) -> dict[str, Any]:
-    """Return `event`, `trigger` and `window` as expressions see them; times are RFC 3339 in UTC.
+    """Return the variables of a run's cause as expressions see them; times are RFC 3339 in UTC.
 
-    `event` is null without an event and `window` is null without a schedule.
+    `events` lists what started the run, one or many, and `event` is the one that did so alone: null
+    for a batch, so that no rule takes its first event for all. `window` is null without a schedule.
     """
     window = trigger.window
+    events = [event.document() for event in trigger.events]
     return {
-        "event": trigger.events[0].document() if trigger.events else None,
+        "event": events[0] if trigger.kind is TriggerKind.EVENT else None,
+        "events": events,
         "window": None
         if window is None
         else {
@@ -212,8 +215,13 @@ def parameters(entry: ContextEntry) -> Mapping[str, str]:
 
 
 def rule_variables(rule: Rule) -> tuple[str, ...]:
-    """Return what the task of `rule` may read: the variables of rules and its item."""
-    return RULE_VARIABLES if rule.for_each is None else (*RULE_VARIABLES, rule.for_each.item)
+    """Return what the task of `rule` may read: the variables of rules and its item.
+
+    A definition from before a variable was added may call its item so; there it is the item.
+    """
+    if rule.for_each is None:
+        return RULE_VARIABLES
+    return tuple(dict.fromkeys((*RULE_VARIABLES, rule.for_each.item)))
 
 
 def _compile_rule(rule: Rule) -> _CompiledRule:

@@ -1,4 +1,4 @@
-"""The shapes of what a definition's expressions read: `event`, `trigger`, `window`, `context`."""
+"""The shapes of what a definition's expressions read: its cause, and `context`."""
 
 from collections.abc import Iterable, Mapping
 from functools import cache, partial
@@ -39,10 +39,11 @@ class Environment:
         self._events = definition.events
         self.causes: Mapping[str, Shape] = {
             "event": self._any_event(),
+            "events": self._all_events(),
             "trigger": self._trigger(definition),
             "window": self._window(definition),
         }
-        """`event`, `trigger` and `window`, as rules and the parameters of context entries see."""
+        """The run's cause, as rules and the parameters of context entries see it."""
         self.rules: Mapping[str, Shape] = {**self.causes, "context": self._context()}
         """What rules see, besides the item of their forEach."""
 
@@ -50,13 +51,25 @@ class Environment:
         """Return what `event` is where a trigger looks at it."""
         return shapes.objects(_envelope([match.type], partial(self._payload, match.type)))
 
+    def limited(self) -> Shape:
+        """Return what `event` is where the limits of the definition look at it."""
+        return self._one_of(self._events.values()) or shapes.objects(_envelope([], _anything))
+
     def _any_event(self) -> Shape:
-        # A person can start any definition, and then there is no event.
-        types = sorted({match.type for match in self._events.values()})
+        # A person can start any definition, and a batch has `events` only: then it is null. What is
+        # held while the definition is disabled may become a batch, whatever the triggers say.
+        alone = self._one_of(match for match in self._events.values() if match.batch is None)
+        return _NULL if alone is None else shapes.join([alone, _NULL])
+
+    def _all_events(self) -> Shape:
+        event = self._one_of(self._events.values())
+        return shapes.listing(*([] if event is None else [shapes.fixed(event)]))
+
+    def _one_of(self, matches: Iterable[EventMatch]) -> Shape | None:
+        types = sorted({match.type for match in matches})
         if not types:
-            return _NULL
-        payloads = partial(self._join, types)
-        return shapes.join([shapes.objects(_envelope(types, payloads)), _NULL])
+            return None
+        return shapes.objects(_envelope(types, partial(self._join, types)))
 
     def _join(self, types: Iterable[str]) -> Shape:
         return shapes.join(map(self._payload, types))
@@ -113,6 +126,10 @@ class Environment:
         if statement is None or statement.result is None:
             return _ROWS
         return shapes.meet(shapes.of_schema(statement.result), _ROWS)
+
+
+def _anything() -> Shape:
+    return ANYTHING
 
 
 _ROWS = shapes.listing(shapes.fixed(shapes.of(Kind.OBJECT)))

@@ -4,7 +4,24 @@ A pattern is an object shaped like the document. A leaf is a list of alternative
 matchers, of which one has to hold. All fields of a pattern have to match. Where the document holds
 an array, one element has to match; fields of one object pattern are looked for in the same element.
 
-The compiled form is plain data, so that an index over many patterns can be built from it.
+The compiled form is plain data, so that an index over many patterns can be built from it
+(`rules.matching`).
+
+What a pattern means is what Amazon's documentation and its open-source engine say, with these
+exceptions, each on purpose:
+
+- An element of an array that lacks a field has it absent: `exists: false` looks at the element that
+  the other fields are looked for in. Amazon's engine looks at the element or at the whole event,
+  depending on the names of the fields.
+- Numbers are compared exactly, whole ones beyond 2^53 included; there they are doubles.
+- A text is a text: one that reads as an IP address equals no other spelling of it. `cidr` takes
+  what Python's `ipaddress` takes: an address alone, lengths up to 32 and 128, no leading zeros; a
+  network holds addresses of its own family only.
+- Where case is ignored, texts are folded as Unicode says, so that `straße` equals `STRASSE`.
+- A name with a dot is a name; it is no path.
+- A field beside `$or` and one of the same name within have to match both, and within `$or` a field
+  may have the name of a matcher.
+- `anything-but` takes a prefix or a suffix that ignores case too.
 """
 
 import ipaddress
@@ -12,7 +29,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from rules import kinds
@@ -22,7 +39,8 @@ MAX_ALTERNATIVES = 1000
 """Values and matchers in one pattern."""
 MAX_DEPTH = 32
 
-_MISSING: tuple[Any, ...] = ()
+MISSING: tuple[Any, ...] = ()
+"""Stands for a field that is not there; like an empty array, it has no leaves."""
 
 
 class Kind(StrEnum):
@@ -41,7 +59,7 @@ class Kind(StrEnum):
     ANYTHING_BUT = "anything-but"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Range:
     """Numbers between two bounds, either of which may be open or missing."""
 
@@ -52,16 +70,14 @@ class Range:
 
     def holds(self, number: float) -> bool:
         """Say whether `number` lies within."""
-        if self.low is not None and (
-            number < self.low or (number == self.low and not self.low_included)
-        ):
-            return False
-        return self.high is None or not (
-            number > self.high or (number == self.high and not self.high_included)
+        low, high = self.low, self.high
+        # Said so that NaN, which no comparison holds for, lies nowhere.
+        return (low is None or number > low or (self.low_included and number == low)) and (
+            high is None or number < high or (self.high_included and number == high)
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Matcher:
     """One alternative of a leaf: a kind with its operand, as plain data.
 
@@ -76,8 +92,13 @@ class Matcher:
         """Say whether a value that is present, and neither object nor array, matches."""
         return _HOLDS[self.kind](self.operand, value)
 
+    @property
+    def test(self) -> Callable[[Any], bool]:
+        """`holds` as a function, for whoever asks often."""
+        return partial(_HOLDS[self.kind], self.operand)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Pattern:
     """A compiled pattern: what each field has to be, and the groups of `$or`.
 
@@ -91,7 +112,7 @@ class Pattern:
     def matches(self, document: Mapping[str, Any]) -> bool:
         """Say whether the document matches. It never fails: what does not fit does not match."""
         return all(
-            _found(expected, document.get(name, _MISSING)) for name, expected in self.fields
+            found(expected, document.get(name, MISSING)) for name, expected in self.fields
         ) and all(any(pattern.matches(document) for pattern in group) for group in self.either)
 
 
@@ -104,12 +125,13 @@ def compile(pattern: Mapping[str, Any]) -> Pattern:  # noqa: A001 - the verb, as
     return _Compiler().pattern(pattern, "", 0)
 
 
-def _found(expected: "tuple[Matcher, ...] | Pattern", value: Any) -> bool:
+def found(expected: "tuple[Matcher, ...] | Pattern", value: Any) -> bool:
+    """Say whether a field's value, or `MISSING`, is what a pattern expects of the field."""
     if isinstance(expected, Pattern):
-        objects = [item for item in _elements(value) if isinstance(item, Mapping)]
+        objects = [item for item in elements(value) if isinstance(item, Mapping)]
         # Without an object below, every field of the pattern is absent.
         return any(map(expected.matches, objects or [{}]))
-    leaves = [item for item in _elements(value) if not isinstance(item, Mapping)]
+    leaves = [item for item in elements(value) if not isinstance(item, Mapping)]
     return any(
         bool(leaves) is matcher.operand
         if matcher.kind is Kind.EXISTS
@@ -118,12 +140,21 @@ def _found(expected: "tuple[Matcher, ...] | Pattern", value: Any) -> bool:
     )
 
 
-def _elements(value: Any) -> Iterator[Any]:
-    if isinstance(value, list | tuple):
-        for item in value:
-            yield from _elements(item)
-    else:
+def elements(value: Any) -> Iterator[Any]:
+    """Return what is in an array, and in the arrays within it; a value that is none is its own."""
+    if not isinstance(value, list | tuple):
         yield value
+        return
+    # Not by recursion: arrays can be nested deeper than Python calls.
+    open_ = [iter(value)]
+    while open_:
+        for item in open_[-1]:
+            if isinstance(item, list | tuple):
+                open_.append(iter(item))
+                break
+            yield item
+        else:
+            open_.pop()
 
 
 def _exactly(operand: Any, value: Any) -> bool:
@@ -139,18 +170,22 @@ def _in_network(operand: str, value: Any) -> bool:
         address = ipaddress.ip_address(value)
     except ValueError:
         return False
-    network = _network(operand)
-    return address.version == network.version and address in network
+    within = network(operand)
+    return address.version == within.version and address in within
 
 
 @lru_cache(maxsize=1024)
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """Return the network that the text of a cidr matcher names.
+
+    Raises:
+        ValueError: it names none.
+    """
     return ipaddress.ip_network(text, strict=False)
 
 
-@lru_cache(maxsize=1024)
-def _wildcard(text: str) -> tuple[str, ...]:
-    """Return the literal parts between the stars."""
+def literals(text: str) -> tuple[str, ...]:
+    """Return the literal parts of a wildcard, before, between and after its stars."""
     parts = [""]
     escaped = False
     for character in text:
@@ -171,19 +206,24 @@ def _like(operand: str, value: Any) -> bool:
     # stars can take time that grows with a power of the text's length.
     if not isinstance(value, str):
         return False
-    first, *rest = _wildcard(operand)
-    if not rest:
+    first, middle, last = _split(operand)
+    if last is None:
         return value == first
-    *middle, last = rest
-    if len(value) < len(first) + len(last) or not value.startswith(first):
-        return False
     position, end = len(first), len(value) - len(last)
+    if end < position or not (value.startswith(first) and value.endswith(last)):
+        return False
     for part in middle:
-        found = value.find(part, position, end)
-        if found < 0:
+        position = value.find(part, position, end)
+        if position < 0:
             return False
-        position = found + len(part)
-    return value.endswith(last)
+        position += len(part)
+    return True
+
+
+@lru_cache(maxsize=1024)
+def _split(text: str) -> tuple[str, tuple[str, ...], str | None]:
+    first, *rest = literals(text)
+    return first, tuple(rest[:-1]), rest[-1] if rest else None
 
 
 _HOLDS: dict[Kind, Callable[[Any, Any], bool]] = {
@@ -215,7 +255,9 @@ class _Compiler:
         fields: list[tuple[str, tuple[Matcher, ...] | Pattern]] = []
         either: list[tuple[Pattern, ...]] = []
         for name, expected in pattern.items():
-            below = f"{path}.{name}" if path else str(name)
+            if not isinstance(name, str):
+                raise PatternError(path, f"the name of a field is a text, found {kinds.of(name)}")
+            below = f"{path}.{name}" if path else name
             if name == "$or":
                 either.append(self._either(expected, below, depth))
             elif isinstance(expected, Mapping):
@@ -245,6 +287,8 @@ class _Compiler:
 
 
 def _alternative(item: Any, path: str) -> Matcher:
+    if item != item:  # noqa: PLR0124 - NaN differs from itself
+        raise PatternError(path, "NaN is no number")
     if item is None or isinstance(item, str | bool | int | float):
         return Matcher(Kind.EXACT, item)
     if not isinstance(item, Mapping):
@@ -285,7 +329,7 @@ def _text_matcher(name: str, operand: Any, path: str) -> Matcher:
         case "cidr":
             text = _text(operand, path)
             try:
-                _network(text)
+                network(text)
             except ValueError as exc:
                 raise PatternError(path, f"not a network: {exc}") from exc
             return Matcher(Kind.CIDR, text)
@@ -305,16 +349,22 @@ def _refused(operand: Any, path: str) -> tuple[Matcher, ...]:
                 path, "only prefix, suffix, equals-ignore-case and wildcard can stand here"
             )
         if not isinstance(texts, list | tuple):
-            return (_text_matcher(name, texts, path),)
+            return (_refused_text(name, texts, path),)
         if not texts:
             raise PatternError(path, "an empty list refuses nothing; name at least one value")
-        return tuple(_text_matcher(name, text, f"{path}[{i}]") for i, text in enumerate(texts))
+        return tuple(_refused_text(name, text, f"{path}[{i}]") for i, text in enumerate(texts))
     values = operand if isinstance(operand, list | tuple) else [operand]
     if not values:
         raise PatternError(path, "an empty list refuses nothing; name at least one value")
     if not (all(isinstance(v, str) for v in values) or all(map(kinds.is_number, values))):
         raise PatternError(path, "expected a text, a number, or a list of only texts or numbers")
     return tuple(Matcher(Kind.EXACT, value) for value in values)
+
+
+def _refused_text(name: str, text: Any, path: str) -> Matcher:
+    if text == "" and name in ("prefix", "suffix"):
+        raise PatternError(path, f"every text has an empty {name}; write one that is not empty")
+    return _text_matcher(name, text, path)
 
 
 def _range(operand: Any, path: str) -> Range:
@@ -351,6 +401,6 @@ def _only(item: Mapping[str, Any], path: str) -> tuple[str, Any]:
 
 
 def _text(operand: Any, path: str) -> str:
-    if not isinstance(operand, str) or not operand:
-        raise PatternError(path, f"expected a text that is not empty, found {operand!r}")
+    if not isinstance(operand, str):
+        raise PatternError(path, f"expected a text, found {kinds.of(operand)}")
     return operand

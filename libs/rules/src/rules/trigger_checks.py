@@ -25,7 +25,7 @@ def check(
     *,
     event_types: EventTypes | None,
 ) -> None:
-    """Note what is wrong with the triggers of a definition."""
+    """Note what is wrong with the triggers of a definition, and with the limits of their runs."""
     for i, trigger in enumerate(definition.spec.triggers):
         path = f"spec.triggers[{i}]"
         if trigger.schedule is not None:
@@ -38,6 +38,31 @@ def check(
             checks.problems += schemas.problems(
                 trigger.manual.input, path=f"{path}.manual.input", root_object=False
             )
+
+    _limits(definition, environment, checks)
+
+
+def _limits(
+    definition: ActivityDefinition, environment: Environment, checks: ExpressionChecks
+) -> None:
+    limits, events = definition.spec.limits, definition.events.values()
+    for name, limit in (("maxRuns", limits.max_runs), ("concurrency", limits.concurrency)):
+        if limit is not None and not events:
+            checks.note(
+                f"spec.limits.{name}",
+                f"{name} holds back runs that events start, and no trigger listens to events; "
+                "leave it out",
+            )
+    if limits.concurrency is None or limits.concurrency.key is None:
+        return
+    path = "spec.limits.concurrency.key"
+    if any(event.correlate is not None for event in events):
+        checks.note(
+            path,
+            "a trigger's correlate is the key by which runs are counted already; leave this out",
+        )
+    if events:
+        checks.check(limits.concurrency.key, path, {"event": environment.limited()}, wanted=KEY)
 
 
 def _schedule(schedule: Schedule, path: str) -> Iterator[Problem]:

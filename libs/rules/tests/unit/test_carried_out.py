@@ -7,6 +7,7 @@ import pytest
 from contracts.definitions import ActivityDefinition
 from rules import carried_out
 
+BATCH = {"maxEvents": 5, "maxWait": "5s"}
 EVERY = {"every": "1m", "missedRuns": {"policy": "skip", "tolerance": "1m"}}
 
 
@@ -35,11 +36,7 @@ def event(**fields: Any) -> dict[str, Any]:
     ("fields", "path", "what"),
     [
         ({"mode": "stateful"}, "spec.mode", "mode: stateful"),
-        (event(correlate="event.subject"), "spec.triggers[0].event.correlate", "correlate"),
-        (event(batch={"maxEvents": 5, "maxWait": "5s"}), "spec.triggers[0].event.batch", "batch"),
-        ({"whileDisabled": "hold"}, "spec.whileDisabled", "whileDisabled: hold"),
         ({"onFailure": {"handler": "tell"}}, "spec.onFailure", "onFailure"),
-        ({"limits": {"maxRuns": {"count": 1, "window": "1h"}}}, "spec.limits.maxRuns", "maxRuns"),
         ({"context": [{"name": "c", "http": {"connector": "crm", "path": "/c"}}]},
          "spec.context[0].http", "an http context entry"),
         (scheduled(every=None, calendars=[{"hour": "9"}]),
@@ -70,10 +67,15 @@ def test_the_rest_is_carried_out() -> None:
             triggers=[
                 *scheduled(overlap="allowAll")["triggers"],
                 {"name": "e", "event": {"type": "paid", "when": "true", "match": {"type": ["a"]}}},
+                {"name": "b", "event": {"type": "paid", "batch": BATCH, "correlate": "event.type"}},
                 {"name": "m", "manual": {"input": {"type": "object"}}},
             ],
-            whileDisabled="drop",
-            limits={"maxTasksPerRun": 5},
+            whileDisabled="hold",
+            limits={
+                "maxTasksPerRun": 5,
+                "maxRuns": {"count": 1, "window": "1h"},
+                "concurrency": {"maxOpenRuns": 1},
+            },
         )
         == []
     )

@@ -179,7 +179,7 @@ def test_parameters_of_the_context_read_the_cause_only() -> None:
     query = {"connector": "db", "statement": "s", "parameters": {"x": "context.y"}}
     assert found(context=[{"name": "y", "query": query}]) == [
         "spec.context[0].query.parameters.x: unknown variable 'context'; "
-        "there is: event, trigger, window"
+        "there is: event, events, trigger, window"
     ]
 
 

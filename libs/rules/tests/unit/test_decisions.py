@@ -39,6 +39,16 @@ PAID = Trigger(
         )
     ],
 )
+GATHERED = Trigger(
+    kind=TriggerKind.BATCH,
+    names=["paid"],
+    definition_version=3,
+    batch_id="a" * 26,
+    events=[
+        PAID.events[0],
+        PAID.events[0].model_copy(update={"event_id": "2", "payload": {"amount": 3.5}}),
+    ],
+)
 MANUAL = Trigger(
     kind=TriggerKind.MANUAL,
     definition_version=3,
@@ -211,6 +221,10 @@ def test_task_ids_differ_by_namespace_run_rule_and_key() -> None:
         (PAID, "event.payload.amount", 12.5),
         (PAID, "event.occurred_at", "2026-03-02T12:00:00Z"),
         (PAID, "has(event.subject)", False),
+        (PAID, "size(events) == 1 && events[0] == event", True),
+        (SCHEDULED, "size(events)", 0),
+        (GATHERED, "events.map(e, e.payload.amount)", [12.5, 3.5]),
+        (GATHERED, "event == null && trigger.kind == 'batch'", True),
         (PAID, "window == null && trigger.scheduled_for == null", True),
         (MANUAL, "trigger.input.dry", True),
         (MANUAL, "[trigger.actor, trigger.reason, trigger.request_id]", ["ann", "try it", "r-1"]),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from contracts import strictjson
 from rules import expressions
 from rules.errors import ExpressionError
 
@@ -264,6 +265,20 @@ def test_inputs_are_prepared_once_and_used_often() -> None:
     prepared = expressions.inputs({"at": datetime(2026, 1, 1, tzinfo=UTC), "n": Decimal("1.5")})
     for text, expected in (("at", "2026-01-01T00:00:00Z"), ("n", 1.5)):
         assert expressions.compile(text, variables=prepared).evaluate(prepared) == expected
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        '{"a": ' * (strictjson.MAX_DEPTH - 1) + "{}" + "}" * (strictjson.MAX_DEPTH - 1),
+        '{"a": [1, -9223372036854775808, 1.5, "\\u00e9\\ud83d\\ude00", true, null, {"": []}]}',
+    ],
+)
+def test_what_was_read_strictly_is_taken_as_it_is(document: str) -> None:
+    values = {"event": strictjson.parse(document.encode())}
+    assert expressions.parsed(values) == expressions.inputs(values)
+    condition = expressions.compile("event == event && size(event) == 1", variables=["event"])
+    assert condition.evaluate_bool(expressions.parsed(values))
 
 
 @pytest.mark.parametrize(

@@ -298,7 +298,7 @@ def test_who_is_told_of_failures_is_known() -> None:
 
 
 def test_a_correlation_key_needs_something_to_correlate() -> None:
-    [problem, _] = found(triggers=[paid(correlate="event.payload.note")])
+    [problem] = found(triggers=[paid(correlate="event.payload.note")])
     assert problem.startswith(
         "spec.triggers[0].event.correlate: correlate is the key of a stateful instance or of a "
         "batch, and this trigger has neither"
@@ -311,6 +311,36 @@ def test_a_correlation_key_needs_something_to_correlate() -> None:
     assert problem == (
         "spec.triggers[0].event.correlate: expected a text or a whole number, but this gives a list"
     )
+
+
+def test_what_is_gathered_is_read_as_a_list() -> None:
+    gathered = paid(batch={"maxEvents": 5, "maxWait": "5s"}, correlate="event.payload.note")
+    assert (
+        found(triggers=[gathered], rules=[rule(when="events.all(e, e.payload.amount > 1.0)")]) == []
+    )
+    [problem] = found(triggers=[gathered], rules=[rule(when="event.payload.amount > 1.0")])
+    assert problem.startswith("spec.rules[0].when: event is null")
+    [problem] = found(triggers=[gathered], rules=[rule(when="events[0].payload.amuont > 1.0")])
+    assert problem.startswith("spec.rules[0].when: unknown field of events[0].payload 'amuont'")
+
+
+def test_limits_are_of_what_events_start() -> None:
+    rate, concurrency = {"count": 1, "window": "1h"}, {"maxOpenRuns": 2}
+    assert found(limits={"maxRuns": rate, "concurrency": concurrency}) == []
+    manual = {"name": "m", "manual": {}}
+    assert [problem.partition(":")[0] for problem in found(
+        triggers=[manual],
+        rules=[rule(when="true")],
+        limits={"maxRuns": rate, "concurrency": {**concurrency, "key": "event.subject"}},
+    )] == ["spec.limits.maxRuns", "spec.limits.concurrency"]  # fmt: skip
+    keyed = {**concurrency, "key": "event.payload.lines"}
+    assert found(limits={"concurrency": keyed}) == [
+        "spec.limits.concurrency.key: expected a text or a whole number, but this gives a list"
+    ]
+    keyed = {**concurrency, "key": "event.payload.note"}
+    gathered = paid(batch={"maxEvents": 5, "maxWait": "5s"}, correlate="event.payload.note")
+    [problem] = found(triggers=[gathered], rules=[rule(when="true")], limits={"concurrency": keyed})
+    assert problem.startswith("spec.limits.concurrency.key: a trigger's correlate is the key")
 
 
 def test_a_path_and_its_parameters_agree() -> None:
