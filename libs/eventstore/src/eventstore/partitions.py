@@ -1,13 +1,13 @@
-"""Keeps the months ahead of an event store made, and drops those that are too old.
+"""Keeps the months ahead of partitioned tables made, and drops those that are too old.
 
-Months are made long before they are needed, and an append without its month falls into the default
+Months are made long before they are needed, and a row without its month falls into the default
 partition: what fails here is logged and tried again, it never stops the service.
 """
 
 import asyncio
 from datetime import timedelta
+from typing import Protocol
 
-from eventstore.store import EventStore
 from runtime import logs
 from runtime.errors import DatabaseUnavailableError
 from runtime.faultpoints import faultpoint
@@ -17,9 +17,25 @@ from runtime.postgres import Postgres, Transaction
 MONTHS_AHEAD = 3
 
 MIN_RETENTION = timedelta(days=35)
-"""The least that events can be kept, so that a month is over long before it is dropped."""
+"""The least that anything can be kept, so that a month is over long before it is dropped."""
 
 _log = logs.get_logger(__name__)
+
+
+class Months(Protocol):
+    """What is partitioned by month: an `EventStore`, a `MonthlyTable`, or several as one."""
+
+    async def ensure_partitions(self, transaction: Transaction, *, months: int) -> list[str]:
+        """Make the partitions of this month and `months` more; return the names of the new ones."""
+        ...
+
+    async def drop_month(self, transaction: Transaction, *, older_than: timedelta) -> str | None:
+        """Drop a month that has been over for so long; return its name, None without one."""
+        ...
+
+    async def clear_default(self, transaction: Transaction, *, older_than: timedelta) -> int:
+        """Delete a batch of rows of such months that no month held; return how many."""
+        ...
 
 
 class PartitionKeeper(Background):
@@ -30,7 +46,7 @@ class PartitionKeeper(Background):
     def __init__(
         self,
         database: Postgres,
-        events: EventStore,
+        kept: Months,
         *,
         namespace: str,
         retention: timedelta | None = None,
@@ -39,16 +55,18 @@ class PartitionKeeper(Background):
     ) -> None:
         """Look every `interval`; `namespace` is any that the service has.
 
-        Without `retention` events are kept for ever; with it, months that have been over for so
-        long are dropped once everything in them is published.
+        Without `retention` rows are kept for ever; with it, months that have been over for so
+        long are dropped (those of events once everything in them is published).
 
         Raises:
             ValueError: `retention` is shorter than `MIN_RETENTION`.
         """
         if retention is not None and retention < MIN_RETENTION:
-            raise ValueError(f"events are kept for {MIN_RETENTION.days} days at least")
+            raise ValueError(
+                f"what is kept by month is kept for {MIN_RETENTION.days} days at least"
+            )
         self._database = database
-        self._events = events
+        self._kept = kept
         self._namespace = namespace
         self._retention = retention
         self._interval = interval.total_seconds()
@@ -67,19 +85,19 @@ class PartitionKeeper(Background):
 
     async def _make(self) -> None:
         async with self._database.transaction(self._namespace) as transaction:
-            made = await self._events.ensure_partitions(transaction, months=MONTHS_AHEAD)
+            made = await self._kept.ensure_partitions(transaction, months=MONTHS_AHEAD)
             faultpoint("eventstore.before_make_months")
         faultpoint("eventstore.after_make_months")
         if made:
             _log.info("partitions_made", partitions=made)
 
     async def _drop(self) -> None:
-        kept = self._retention
-        if kept is None:
+        retention = self._retention
+        if retention is None:
             return
 
         async def drop(transaction: Transaction) -> str | None:
-            dropped = await self._events.drop_month(transaction, older_than=kept)
+            dropped = await self._kept.drop_month(transaction, older_than=retention)
             faultpoint("eventstore.before_drop_month")
             return dropped
 
@@ -92,7 +110,7 @@ class PartitionKeeper(Background):
             _log.info("partition_dropped", partition=dropped)
 
         async def clear(transaction: Transaction) -> int:
-            deleted = await self._events.clear_default(transaction, older_than=kept)
+            deleted = await self._kept.clear_default(transaction, older_than=retention)
             faultpoint("eventstore.before_clear_default")
             return deleted
 
@@ -101,4 +119,4 @@ class PartitionKeeper(Background):
             faultpoint("eventstore.after_clear_default")
             if not deleted:
                 break
-            _log.info("default_partition_cleared", events=deleted)
+            _log.info("default_partition_cleared", rows=deleted)

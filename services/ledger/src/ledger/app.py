@@ -2,24 +2,35 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
 from importlib import resources
 
-from backbone.ledger.v1 import ledger_pb2_grpc
+from backbone.ledger.v1 import ledger_pb2_grpc, routing_pb2_grpc
 from eventstore import grpc_outbox
 from eventstore import store as eventstore
 from eventstore.partitions import PartitionKeeper
 from eventstore.store import EventStore
 from eventstore.wakeup import RelayWakeup
-from ledger.adapters import grpc_ledger, grpc_tasks
+from ledger.adapters import grpc_ledger, grpc_routing, grpc_tasks
+from ledger.adapters.dead_letter_calls import DeadLetterCalls
+from ledger.adapters.decision_calls import DecisionCalls
 from ledger.adapters.grpc_ledger import LedgerServicer
+from ledger.adapters.grpc_routing import RoutingServicer
 from ledger.adapters.grpc_tasks import TaskServicer
+from ledger.adapters.pending_calls import PendingCalls
+from ledger.adapters.postgres_dead_letters import PostgresDeadLetterStore
+from ledger.adapters.postgres_pending import PostgresPendingStore
+from ledger.adapters.postgres_routing import PostgresRoutingStore, RoutingMonths
 from ledger.adapters.postgres_runs import PostgresRunStore
 from ledger.adapters.postgres_schedules import PostgresScheduleStore
 from ledger.adapters.projections import RunProjection
 from ledger.adapters.requests import RequestReader
+from ledger.service.dead_letters import DeadLetterLedger
+from ledger.service.pending import PendingLedger
+from ledger.service.routing import RoutingLedger
 from ledger.service.runs import RunLedger
 from ledger.service.schedules import ScheduleLedger
-from ledger.settings import Settings
+from ledger.settings import PENDING_MAX_AGE, Settings
 from runtime import commands, identity, logs, migrations, telemetry
 from runtime.commands import Check
 from runtime.errors import ConfigurationError
@@ -38,7 +49,7 @@ MIGRATIONS = (
 
 
 async def serve() -> None:
-    """Serve runs, tasks and schedules until SIGTERM."""
+    """Serve runs, tasks, schedules and routing decisions until SIGTERM."""
     settings = Settings()
     logs.setup(service=SERVICE, level=settings.log_level)
     tls = TlsFiles.of(settings)
@@ -63,9 +74,20 @@ async def serve() -> None:
                 namespace=settings.namespaces[0],
                 retention=settings.event_retention,
             ),
+            PartitionKeeper(
+                postgres,
+                RoutingMonths(),
+                namespace=settings.namespaces[0],
+                retention=settings.decision_retention,
+            ),
             GrpcServer(
                 listen=settings.grpc_listen,
-                services=grpc_services(postgres, events, namespaces=settings.namespaces),
+                services=grpc_services(
+                    postgres,
+                    events,
+                    namespaces=settings.namespaces,
+                    pending_max_age=settings.pending_max_age,
+                ),
                 authenticator=authenticator,
                 tls=tls,
                 reflection_enabled=settings.environment != "prod",
@@ -82,9 +104,20 @@ def event_store(*, appended: Callable[[], None] | None = None) -> EventStore:
 
 
 def grpc_services(
-    postgres: Postgres, events: EventStore, *, namespaces: Collection[str]
+    postgres: Postgres,
+    events: EventStore,
+    *,
+    namespaces: Collection[str],
+    pending_max_age: timedelta = PENDING_MAX_AGE,
 ) -> list[Service]:
-    """Return the three gRPC services on top of a database."""
+    """Return the gRPC services on top of a database; an event waits so long at most."""
+    routing = PostgresRoutingStore()
+    pending = PendingLedger(
+        database=postgres,
+        store=PostgresPendingStore(),
+        decisions=routing,
+        max_age=pending_max_age,
+    )
     schedules = PostgresScheduleStore()
     runs = RunLedger(
         database=postgres,
@@ -109,6 +142,22 @@ def grpc_services(
             add=ledger_pb2_grpc.add_TaskServiceServicer_to_server,
             servicer=TaskServicer(runs=runs, reader=reader),
             policy=grpc_tasks.POLICY,
+        ),
+        Service(
+            name=grpc_routing.NAME,
+            add=routing_pb2_grpc.add_RoutingServiceServicer_to_server,
+            servicer=RoutingServicer(
+                dead_letters=DeadLetterCalls(
+                    DeadLetterLedger(database=postgres, dead_letters=PostgresDeadLetterStore()),
+                    reader=reader,
+                ),
+                decisions=DecisionCalls(
+                    RoutingLedger(database=postgres, routing=routing, pending=pending),
+                    reader=reader,
+                ),
+                pending=PendingCalls(pending, reader=reader),
+            ),
+            policy=grpc_routing.POLICY,
         ),
         grpc_outbox.grpc_service(postgres, namespaces=namespaces),
     ]

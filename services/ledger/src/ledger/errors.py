@@ -33,6 +33,15 @@ class ScheduleNotFoundError(LedgerError):
         self.definition_id = definition_id
 
 
+class UnroutedRangeNotFoundError(LedgerError):
+    """No range of records without a candidate holds the place."""
+
+    def __init__(self, topic: str, partition: int, offset: int) -> None:
+        super().__init__(
+            f"no unrouted range of {topic}, partition {partition}, holds the offset {offset}"
+        )
+
+
 class PreconditionError(LedgerError):
     """The state does not allow it."""
 

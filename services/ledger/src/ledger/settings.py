@@ -7,6 +7,8 @@ from pydantic import Field
 from eventstore.partitions import MIN_RETENTION
 from runtime.settings import GrpcServerSettings, PostgresSettings, ServiceSettings
 
+PENDING_MAX_AGE = timedelta(days=7)
+
 
 class Settings(GrpcServerSettings, PostgresSettings, ServiceSettings):
     """Settings of the ledger, from `BACKBONE_*`."""
@@ -15,4 +17,14 @@ class Settings(GrpcServerSettings, PostgresSettings, ServiceSettings):
         None,
         ge=MIN_RETENTION,
         description="How long events are kept after their month is over; none keeps them for ever.",
+    )
+    pending_max_age: timedelta = Field(
+        PENDING_MAX_AGE,
+        ge=timedelta(minutes=1),
+        description="How long an event waits to be started at most; older ones are given up.",
+    )
+    decision_retention: timedelta = Field(
+        timedelta(days=400),
+        ge=MIN_RETENTION,
+        description="How long routing decisions are kept after their month is over.",
     )

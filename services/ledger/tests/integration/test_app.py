@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from backbone.ledger.v1 import ledger_pb2 as pb
 from backbone.ledger.v1 import ledger_pb2_grpc as pb_grpc
+from backbone.ledger.v1 import routing_pb2, routing_pb2_grpc
 from backbone.outbox.v1 import outbox_pb2, outbox_pb2_grpc
 from contracts import canonical, identifiers, names
 from contracts.decisions import Decision
@@ -78,7 +79,11 @@ async def test_process_migrates_checks_serves_and_ends(database: PostgresEndpoin
     code, output = await said(await run(database, "migrate"))
     assert (code, output.splitlines()) == (
         0,
-        ["applied 0001_pre_event_store", "applied 0002_pre_outbox", "applied 0001_pre_ledger"],
+        [
+            *("applied 0001_pre_event_store", "applied 0002_pre_outbox", "applied 0003_pre_months"),
+            *("applied 0001_pre_ledger", "applied 0002_pre_routing"),
+            *("applied 0003_pre_dead_letters", "applied 0004_pre_pending_starts"),
+        ],
     )
     assert (await said(await run(database, "migrate")))[1] == "nothing to apply\n"
     assert (await said(await run(database, "check")))[0] == 0
@@ -117,10 +122,13 @@ async def test_relays_are_told_of_what_is_recorded_and_operators_of_the_outbox(
     assert (await said(serving))[0] == 0
 
 
-async def test_events_are_kept_for_35_days_at_least(database: PostgresEndpoint) -> None:
-    code, output = await said(await run(database, "serve", BACKBONE_EVENT_RETENTION="P34D"))
+@pytest.mark.parametrize("setting", ["BACKBONE_EVENT_RETENTION", "BACKBONE_DECISION_RETENTION"])
+async def test_what_happened_is_kept_for_35_days_at_least(
+    database: PostgresEndpoint, setting: str
+) -> None:
+    code, output = await said(await run(database, "serve", **{setting: "P34D"}))
     assert code == 2
-    assert "EVENT_RETENTION" in output.upper()
+    assert setting in output.upper()
 
 
 async def test_without_tls_it_serves_only_locally(database: PostgresEndpoint) -> None:
@@ -151,6 +159,61 @@ async def test_run_is_recorded_once_whichever_side_of_the_commit_it_dies(
     channel = grpcclient.channel(await listening(serving), actor="tester")
     response = await pb_grpc.LedgerServiceStub(channel).RecordRun(request())
     assert response.outcome == outcome
+    await channel.close()
+    serving.send_signal(signal.SIGTERM)
+    await said(serving)
+
+
+@pytest.mark.parametrize(
+    "fault_point", ["ledger.before_record_routing", "ledger.after_record_routing"]
+)
+async def test_a_batch_is_recorded_once_whichever_side_of_the_commit_it_dies(
+    database: PostgresEndpoint, fault_point: str
+) -> None:
+    candidate = routing_pb2.RoutedCandidate(
+        definition_id="billing",
+        definition_version=1,
+        outcome=routing_pb2.ROUTING_OUTCOME_STARTED,
+        run_id="billing:event:x",
+    )
+    told = routing_pb2.RecordRoutingRequest(
+        namespace="dev",
+        events=[
+            routing_pb2.RoutedEvent(
+                place=routing_pb2.RecordPlace(topic="dev.payments", offset=offset),
+                source="shop",
+                event_id="e-1",
+                type="billing.payment.received",
+                digest=bytes(32),
+                candidates=[candidate],
+            )
+            for offset in (1, 2)
+        ],
+        unrouted=[
+            routing_pb2.UnroutedRange(
+                topic="dev.payments", first_offset=3, last_offset=3, records=1
+            )
+        ],
+    )
+    assert (await said(await run(database, "migrate")))[0] == 0
+    dying = await run(database, "serve", BACKBONE_FAULTPOINT=f"{fault_point}:1")
+    channel = grpcclient.channel(await listening(dying), actor="tester", timeout_s=5)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await routing_pb2_grpc.RoutingServiceStub(channel).RecordRouting(told)
+    await channel.close()
+    assert (await said(dying))[0] == -signal.SIGKILL
+
+    serving = await run(database, "serve")
+    channel = grpcclient.channel(await listening(serving), actor="tester")
+    routing: routing_pb2_grpc.RoutingServiceAsyncStub = routing_pb2_grpc.RoutingServiceStub(channel)
+    assert not (await routing.RecordRouting(told)).verdicts
+    answer = await routing.ListRoutingDecisions(
+        routing_pb2.ListRoutingDecisionsRequest(namespace="dev")
+    )
+    assert [(one.place.offset, one.outcome) for one in answer.decisions] == [
+        (2, routing_pb2.ROUTING_OUTCOME_DUPLICATE),
+        (1, routing_pb2.ROUTING_OUTCOME_STARTED),
+    ]
     await channel.close()
     serving.send_signal(signal.SIGTERM)
     await said(serving)

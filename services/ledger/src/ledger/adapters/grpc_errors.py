@@ -10,8 +10,16 @@ from ledger.errors import (
     RunNotFoundError,
     ScheduleNotFoundError,
     TaskNotFoundError,
+    UnroutedRangeNotFoundError,
 )
 from runtime import rpcerrors
+
+_NOT_FOUND = (
+    RunNotFoundError,
+    TaskNotFoundError,
+    ScheduleNotFoundError,
+    UnroutedRangeNotFoundError,
+)
 
 
 @contextmanager
@@ -21,7 +29,7 @@ def as_statuses() -> Iterator[None]:
         yield
     except InvalidRequestError as exc:
         raise rpcerrors.InvalidArgumentError(str(exc)) from exc
-    except (RunNotFoundError, TaskNotFoundError, ScheduleNotFoundError) as exc:
+    except _NOT_FOUND as exc:
         raise rpcerrors.NotFoundError(str(exc)) from exc
     except (PreconditionError, LedgerError) as exc:
         raise rpcerrors.FailedPreconditionError(str(exc)) from exc

@@ -51,8 +51,8 @@ def run(row: RunRow) -> pb.Run:
         trigger_key=row.trigger_key,
         trigger_names=row.trigger_names,
         status=RUN_STATUS[row.status],
-        recorded_at=_time(row.recorded_at),
-        closed_at=_time(row.closed_at),
+        recorded_at=timestamp(row.recorded_at),
+        closed_at=timestamp(row.closed_at),
         tasks=row.tasks,
         workflow_run_id=row.workflow_run_id,
         failure=_failure(row.failure),
@@ -74,9 +74,9 @@ def task(row: TaskRow) -> pb.Task:
         title=row.title or "",
         assigned_users=row.assigned_users,
         assigned_groups=row.assigned_groups,
-        created_at=_time(row.created_at),
-        due_at=_time(row.due_at),
-        closed_at=_time(row.closed_at),
+        created_at=timestamp(row.created_at),
+        due_at=timestamp(row.due_at),
+        closed_at=timestamp(row.closed_at),
         closed_by=row.closed_by or "",
         input=row.input,
         form=row.form or b"",
@@ -88,17 +88,18 @@ def task(row: TaskRow) -> pb.Task:
 def due_time(row: DueTimeRow) -> pb.DueTime:
     """Return the message of a due time."""
     return pb.DueTime(
-        due_at=_time(row.due_at),
+        due_at=timestamp(row.due_at),
         trigger_names=row.names,
         outcome=DUE_OUTCOME[row.outcome],
         reason=row.reason,
         run_id=row.run_id or "",
-        decided_at=_time(row.decided_at),
-        acknowledged_at=_time(row.acknowledged_at),
+        decided_at=timestamp(row.decided_at),
+        acknowledged_at=timestamp(row.acknowledged_at),
     )
 
 
-def _time(moment: datetime | None) -> Timestamp | None:
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """Return the message of a time."""
     if moment is None:
         return None
     message = Timestamp()

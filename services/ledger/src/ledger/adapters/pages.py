@@ -77,6 +77,24 @@ def instant(page_token: str, *filters: str) -> datetime | None:
         raise InvalidRequestError("page_token is not one of this service") from exc
 
 
+def moment_and_id(page_token: str, *filters: str) -> tuple[datetime, int] | None:
+    """Return the instant and the id that a token says (`token(f"{instant} {id}")`).
+
+    None for the first page. Raises as `position`.
+    """
+    key = _key(page_token, filters)
+    if key is None:
+        return None
+    moment, _, number = key.rpartition(" ")
+    try:
+        found = datetime.fromisoformat(moment), int(number)
+    except ValueError as exc:
+        raise InvalidRequestError("page_token is not one of this service") from exc
+    if found[0].tzinfo is None or not 0 <= found[1] < 2**63:
+        raise InvalidRequestError("page_token is not one of this service")
+    return found
+
+
 def _key(page_token: str, filters: Sequence[str]) -> str | None:
     if not page_token:
         return None

@@ -15,12 +15,13 @@ from contracts.decisions import Decision, HumanInstance
 from contracts.definitions import MAX_TASKS_PER_RUN, Schedule
 from contracts.rejections import EventRejectedError
 from contracts.runs import TaskFailure
-from contracts.triggers import Trigger
+from contracts.triggers import MAX_BATCH_BYTES, Trigger
 from ledger.domain.due import Epoch
 from ledger.domain.runs import Done, Occasion, Recording
 from ledger.errors import InvalidRequestError
 
-MAX_TRIGGER_BYTES = 1024 * 1024
+# The events of the largest batch, and what a trigger has besides.
+MAX_TRIGGER_BYTES = MAX_BATCH_BYTES + 64 * 1024
 MAX_SNAPSHOT_BYTES = 1024 * 1024
 MAX_DECISION_BYTES = 1024 * 1024
 MAX_OUTPUT_BYTES = 200 * 1024

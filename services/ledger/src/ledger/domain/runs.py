@@ -43,10 +43,23 @@ class Occasion:
 
     @property
     def cause(self) -> Cause:
-        """What the run's events have as their cause: the trigger's event, or the run itself."""
-        if not self.trigger.events:
+        """What the run's events have as their cause: the trigger's event, or the run itself.
+
+        A batch goes on with the chain that all its events belong to, or begins one of its own. It
+        has the hops of the event that has come furthest, so that a loop through batches ends too.
+        """
+        events = self.trigger.events
+        if not events:
             return Cause(correlation_id=self.run_id)
-        return Cause.of(self.trigger.events[0])
+        first = Cause.of(events[0])
+        if len(events) == 1:
+            return first
+        chains = {Cause.of(event).correlation_id for event in events}
+        return Cause(
+            correlation_id=first.correlation_id if len(chains) == 1 else self.run_id,
+            traceparent=first.traceparent,
+            hops=max(event.hops for event in events),
+        )
 
 
 @dataclass(frozen=True)

@@ -90,3 +90,42 @@ def test_run_by_hand_is_a_cause_of_its_own() -> None:
         workflow_run_id="w",
     )
     assert occasion.cause == Cause(correlation_id="billing:manual:1")
+
+
+def gathered(*events: dict[str, object]) -> Occasion:
+    trigger = Trigger.model_validate(
+        {
+            "kind": "batch",
+            "definition_version": 1,
+            "batch_id": "a" * 26,
+            "events": [
+                {
+                    "event_id": str(number),
+                    "type": "paid",
+                    "source": "shop",
+                    "occurred_at": "2026-01-02T03:00:00Z",
+                    "payload": {},
+                    **event,
+                }
+                for number, event in enumerate(events)
+            ],
+        }
+    )
+    return Occasion("dev", f"billing:{trigger.key}", "billing", trigger, b"", "w")
+
+
+def test_a_batch_goes_on_with_the_chain_that_its_events_share() -> None:
+    chain = {"correlation_id": "order-1"}
+    cause = gathered({**chain, "hops": 2}, {**chain, "hops": 5}).cause
+    assert (cause.correlation_id, cause.causation_id, cause.hops) == ("order-1", None, 5)
+
+
+def test_a_batch_of_several_chains_begins_one_of_its_own() -> None:
+    occasion = gathered({"correlation_id": "order-1"}, {})
+    assert occasion.cause.correlation_id == occasion.run_id
+
+
+def test_a_batch_of_one_event_follows_from_it() -> None:
+    assert gathered({"correlation_id": "order-1"}).cause == Cause(
+        correlation_id="order-1", causation_id="0"
+    )
