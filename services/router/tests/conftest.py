@@ -1,20 +1,27 @@
 """Fakes behind the router's ports, and builders of definitions and events."""
 
 import json
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from contracts import definitions as definition_language
-from contracts.rejections import Reason
+from contracts.eventtypes import EventType
+from contracts.producers import Producer
+from contracts.rejections import EventRejectedError, Reason
+from contracts.routing import PendingOutcome
 from contracts.runs import RunInput
 from router.domain import routing
+from router.domain.decisions import RoutedEvent, UnroutedRange
+from router.domain.pending import Confirmation, DueStart
+from router.domain.policy import Policy
 from router.domain.records import RawHeaders, Record
 from router.domain.routing import Active, Index
 from router.errors import DefinitionUnknownError, StartRefusedError, TransientError
+from router.ports import Seen
 
 
 def definition_content(
@@ -22,6 +29,7 @@ def definition_content(
     *triggers: dict[str, Any],
     manual: dict[str, dict[str, Any]] | None = None,
     queue: str = "test-tq",
+    **spec: Any,
 ) -> bytes:
     """Return a definition as the registry serves it; `manual` has its manual triggers by name."""
     definition = definition_language.ActivityDefinition.model_validate(
@@ -31,6 +39,7 @@ def definition_content(
             "metadata": {"id": definition_id, "namespace": "dev", "owner": "tests"},
             "spec": {
                 "taskQueue": queue,
+                **spec,
                 "triggers": [
                     *({"name": f"t{n}", "event": event} for n, event in enumerate(triggers)),
                     *({"name": name, "manual": start} for name, start in (manual or {}).items()),
@@ -77,6 +86,8 @@ class FakeDefinitions:
 
     def __init__(self) -> None:
         self.indexes = {"dev": Index()}
+        self.policies = {"dev": Policy()}
+        self.revisions = {"dev": 1}
 
     def put(
         self,
@@ -85,18 +96,26 @@ class FakeDefinitions:
         manual: dict[str, dict[str, Any]] | None = None,
         version: int = 1,
         disabled: bool = False,
+        **spec: Any,
     ) -> Active:
         active = routing.compile_definition(
-            definition_content(definition_id, *triggers, manual=manual),
+            definition_content(definition_id, *triggers, manual=manual, **spec),
             version=version,
             revision=version,
             disabled=disabled,
         )
         self.indexes["dev"].put(active)
+        self.revisions["dev"] = max(self.revisions["dev"], version)
         return active
 
     def index(self, namespace: str) -> Index:
         return self.indexes[namespace]
+
+    def policy(self, namespace: str) -> Policy:
+        return self.policies[namespace]
+
+    def revision(self, namespace: str) -> int:
+        return self.revisions[namespace]
 
     async def latest(self, namespace: str, definition_id: str) -> Active:
         active = self.indexes[namespace].get(definition_id)
@@ -135,13 +154,100 @@ class FakeSeen:
     """A memory that keeps everything."""
 
     def __init__(self) -> None:
-        self.digests: dict[tuple[str, str, str], str] = {}
+        self.events: dict[tuple[str, str, str], Seen] = {}
 
-    async def digest(self, namespace: str, source: str, event_id: str) -> str | None:
-        return self.digests.get((namespace, source, event_id))
+    async def recall(self, namespace: str, events: Any) -> list[Seen | None]:
+        return [self.events.get((namespace, *event)) for event in events]
 
-    def remember(self, namespace: str, source: str, event_id: str, digest: str) -> None:
-        self.digests[namespace, source, event_id] = digest
+    def remember(
+        self, namespace: str, source: str, event_id: str, *, digest: str, revision: int
+    ) -> None:
+        self.events[namespace, source, event_id] = Seen(digest, revision)
+
+
+class FakeDecisionLog:
+    """Keeps decisions as the ledger does: the first of a place, one digest for an event.
+
+    `away` makes it unreachable; `lost` lets it keep what it is told without an answer.
+    """
+
+    def __init__(self) -> None:
+        self.events: dict[tuple[str, int, int, str], RoutedEvent] = {}
+        self.unrouted: list[UnroutedRange] = []
+        self.digests: dict[tuple[str, str], str] = {}
+        self.calls = 0
+        self.away = self.lost = False
+
+    async def record(
+        self, namespace: str, events: Any, unrouted: Any
+    ) -> dict[int, EventRejectedError]:
+        self.calls += 1
+        if self.away:
+            raise TransientError("the ledger is away")
+        rejections = {}
+        for index, event in enumerate(events):
+            identity = event.source, event.event_id
+            if self.digests.setdefault(identity, event.digest) != event.digest:
+                rejections[index] = EventRejectedError(Reason.ID_CONFLICT, "other bytes before")
+                continue
+            record = event.record
+            place = record.topic, record.partition, record.offset, event.cause
+            self.events.setdefault(place, event)
+        self.unrouted += unrouted
+        if self.lost:
+            raise TransientError("no answer")
+        return rejections
+
+    @property
+    def outcomes(self) -> list[tuple[int, str, str]]:
+        """Offset, definition and outcome of each decision, in the order in which they came."""
+        return [
+            (event.record.offset, decision.definition.definition_id, str(decision.outcome))
+            for event in self.events.values()
+            for decision in event.decisions
+        ]
+
+
+class FakePendingStarts:
+    """What waits, as it is told to a test; hands out what it has.
+
+    `away` makes it unreachable, and it does not hear the next `unheard` confirmations.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: set[tuple[str, str]] = set()
+        self.asked: list[tuple[str, str]] = []
+        self.due: list[DueStart] = []
+        self.due_in: timedelta | None = None
+        self.told: list[Confirmation] = []
+        self.away = False
+        self.unheard = 0
+
+    async def find_waiting(
+        self, namespace: str, keys: Sequence[tuple[str, str]]
+    ) -> set[tuple[str, str]]:
+        if self.away:
+            raise TransientError("no ledger now")
+        self.asked += keys
+        return self.waiting & set(keys)
+
+    async def claim(
+        self, namespace: str, *, limit: int, lease: timedelta
+    ) -> tuple[list[DueStart], timedelta | None]:
+        if self.away:
+            raise TransientError("no ledger now")
+        claimed, self.due = self.due[:limit], self.due[limit:]
+        return claimed, self.due_in
+
+    async def confirm(self, namespace: str, confirmations: Sequence[Confirmation]) -> None:
+        if self.unheard:
+            self.unheard -= 1
+            raise TransientError("no answer")
+        self.told.extend(confirmations)
+
+    @property
+    def outcomes(self) -> dict[str, PendingOutcome]:
+        return {one.start.pending_id[0]: one.outcome for one in self.told}
 
 
 class FakeDeadLetters:
@@ -174,16 +280,31 @@ class Counts:
 
     def __init__(self) -> None:
         self.outcomes: list[str] = []
-        self.seen: list[tuple[str, str]] = []
+        self.decisions: list[tuple[str, str]] = []
+        self.resolutions: list[tuple[str, str]] = []
+        self.received_events: list[tuple[str, int]] = []
 
-    def settled(self, namespace: str, outcome: str, seconds: float) -> None:
-        self.outcomes.append(str(outcome))
+    def settled(self, namespace: str, outcome: str, seconds: Sequence[float]) -> None:
+        self.outcomes += [str(outcome)] * len(seconds)
+
+    def unrouted(self, namespace: str, count: int) -> None:
+        self.outcomes += ["no_match"] * count
 
     def parked(self, namespace: str, reason: Reason) -> None:
         """Nothing: the dead letters are looked at themselves."""
 
+    def resolved(self, namespace: str, state: str, outcome: str) -> None:
+        self.resolutions.append((str(state), outcome))
+
+    def received(self, outcome: str, count: int) -> None:
+        self.received_events.append((outcome, count))
+
     def candidates(self, namespace: str, outcomes: Any) -> None:
-        self.seen.extend((definition_id, str(outcome)) for definition_id, outcome in outcomes)
+        self.decisions.extend((definition_id, str(outcome)) for definition_id, outcome in outcomes)
+
+    def dispatched(self, namespace: str, outcomes: Any) -> None:
+        """Nothing: what the ledger is told is looked at itself."""
+        list(outcomes)
 
 
 @pytest.fixture
@@ -202,6 +323,16 @@ def seen() -> FakeSeen:
 
 
 @pytest.fixture
+def decision_log() -> FakeDecisionLog:
+    return FakeDecisionLog()
+
+
+@pytest.fixture
+def pending() -> FakePendingStarts:
+    return FakePendingStarts()
+
+
+@pytest.fixture
 def dead_letters() -> FakeDeadLetters:
     return FakeDeadLetters()
 
@@ -209,6 +340,30 @@ def dead_letters() -> FakeDeadLetters:
 @pytest.fixture
 def counts() -> Counts:
     return Counts()
+
+
+@pytest.fixture
+def policy() -> Policy:
+    """One producer of `shop`, one of `strict` that has to sign, and a schema for `paid`."""
+
+    def head(kind: str, name: str) -> dict[str, Any]:
+        metadata = {"id": name, "namespace": "dev", "owner": "tests"}
+        return {"apiVersion": "backbone/v1", "kind": kind, "metadata": metadata}
+
+    policy = Policy()
+    shop = {"sources": ["shop"], "types": ["*"]}
+    strict = {
+        "sources": ["strict"],
+        "types": ["*"],
+        "signatures": "required",
+        "keys": [{"id": "k", "publicKey": "A" * 43 + "="}],
+    }
+    for name, spec in (("shop", shop), ("strict", strict)):
+        producer = Producer.model_validate(head("Producer", name) | {"spec": spec})
+        policy.put_producer(name, producer)
+    schemas = {"schemas": [{"version": 1, "schema": {"type": "object"}}]}
+    policy.put_event_type(EventType.model_validate(head("EventType", "paid") | {"spec": schemas}))
+    return policy
 
 
 @pytest.fixture

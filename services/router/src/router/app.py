@@ -2,22 +2,43 @@
 
 import asyncio
 import functools
-from collections.abc import Sequence
-from datetime import timedelta
+import gc
+import platform
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 
+from starlette.routing import BaseRoute
 from temporalio.client import Client
 
 from contracts import names
 from contracts.names import Topic
 from router.adapters import grpc_router, kafka_topics
+from router.adapters.dead_letter_calls import DeadLetterCalls
+from router.adapters.explanation_calls import ExplanationCalls
+from router.adapters.grpc_resolutions import GrpcResolutions
+from router.adapters.http_events import HttpEvents
 from router.adapters.kafka_consumer import KafkaConsumer
+from router.adapters.kafka_dead_letter_topic import KafkaDeadLetterTopic
 from router.adapters.kafka_dead_letters import KafkaDeadLetters
+from router.adapters.kafka_event_publisher import KafkaEventPublisher
+from router.adapters.kafka_records import KafkaRecords
 from router.adapters.kafka_topics import KafkaTopics
+from router.adapters.ledger_pending import LedgerPendingStarts
+from router.adapters.ledger_routing import LedgerDecisionLog
 from router.adapters.otel_observer import OtelObserver
 from router.adapters.redis_seen import RedisSeenEvents
-from router.adapters.registry_definitions import RegistryDefinitions
+from router.adapters.registry_history import RegistryHistory
+from router.adapters.registry_resources import RegistryResources
 from router.adapters.temporal_starter import TemporalWorkflowStarter
-from router.service import ManualTrigger, Router
+from router.domain.ingress import Ingress
+from router.ports import DeadLetters, DecisionLog, Observer
+from router.service.dead_letters import DeadLetterReview
+from router.service.dispatching import Dispatcher
+from router.service.explaining import EventExplainer
+from router.service.manual import ManualTrigger
+from router.service.receiving import EventDoor, Inlet
+from router.service.rerouting import Rerouting, UncountedObserver
+from router.service.routing import Router
 from router.settings import Settings
 from runtime import commands, grpcclient, identity, kafka, logs, telemetry, temporal
 from runtime.grpcserver import GrpcServer
@@ -27,12 +48,14 @@ from runtime.tls import TlsFiles
 
 SERVICE = "router"
 
+_log = logs.get_logger(__name__)
+
 
 class _Consumption(Background):
     """Consumes one namespace as soon as its definitions are known."""
 
     def __init__(
-        self, namespace: str, definitions: RegistryDefinitions, consumer: KafkaConsumer
+        self, namespace: str, definitions: RegistryResources, consumer: KafkaConsumer
     ) -> None:
         self.name = f"consumer-{namespace}"
         self._namespace = namespace
@@ -47,6 +70,19 @@ class _Consumption(Background):
     async def stop(self) -> None:
         await super().stop()
         await self._consumer.stop()
+
+
+class _Dispatching(Background):
+    """Starts what waits of one namespace as soon as its definitions are known."""
+
+    def __init__(self, definitions: RegistryResources, dispatcher: Dispatcher) -> None:
+        self.name = dispatcher.name
+        self._definitions = definitions
+        self._dispatcher = dispatcher
+
+    async def _run(self) -> None:
+        await self._definitions.complete(self._dispatcher.namespace)
+        await self._dispatcher.run()
 
 
 async def serve() -> None:
@@ -66,53 +102,175 @@ async def _components(settings: Settings, health: Health) -> list[Component]:
     tls = TlsFiles.of(settings)
     observer = OtelObserver()
     channel = grpcclient.channel(settings.registry_address, actor=SERVICE, tls=tls)
-    definitions = RegistryDefinitions(channel, namespaces=settings.namespaces)
+    definitions = RegistryResources(
+        channel, namespaces=settings.namespaces, on_snapshot=_keep_for_good
+    )
     seen = RedisSeenEvents(settings.redis_url, keep=settings.seen_for, on_miss=observer.seen_missed)
     dead_letters = KafkaDeadLetters(
-        functools.partial(
-            kafka.KafkaProducer,
-            settings.kafka_bootstrap_servers,
-            client_id=f"{SERVICE}-dead-letters",
-            delivery_timeout_s=settings.dead_letter_timeout.total_seconds(),
-        )
+        _producer(settings, "dead-letters", settings.dead_letter_timeout)
     )
     starter = TemporalWorkflowStarter(
         {namespace: await _client(settings, namespace) for namespace in settings.namespaces},
         timeout=settings.start_timeout,
         concurrency=settings.concurrency,
     )
-    router = Router(
+    ledger = grpcclient.channel(settings.ledger_address, actor=SERVICE, tls=tls)
+    decision_log = LedgerDecisionLog(ledger, timeout=settings.record_timeout)
+    pending_starts = LedgerPendingStarts(
+        ledger, holder=f"{SERVICE}@{platform.node()}", timeout=settings.record_timeout
+    )
+    dispatchers = {
+        namespace: Dispatcher(
+            namespace,
+            definitions=definitions,
+            pending_starts=pending_starts,
+            starter=starter,
+            observer=observer,
+            limit=settings.concurrency,
+            poll=settings.dispatch_poll,
+        )
+        for namespace in settings.namespaces
+    }
+
+    def router(
+        namespace: str, dead_letters: DeadLetters, decision_log: DecisionLog, observer: Observer
+    ) -> Router:
+        return Router(
+            namespace,
+            definitions=definitions,
+            starter=starter,
+            seen=seen,
+            dead_letters=dead_letters,
+            decision_log=decision_log,
+            pending_starts=pending_starts,
+            observer=observer,
+            queued=dispatchers[namespace].wake,
+            concurrency=settings.concurrency,
+        )
+
+    routers = {
+        namespace: router(namespace, dead_letters, decision_log, observer)
+        for namespace in settings.namespaces
+    }
+    records = KafkaRecords(settings.kafka_bootstrap_servers)
+    explainer = EventExplainer(
         definitions=definitions,
-        starter=starter,
-        seen=seen,
-        dead_letters=dead_letters,
+        history=RegistryHistory(channel),
+        records=records,
+        topics={namespace: settings.topics_of(namespace) for namespace in settings.namespaces},
+        clock=functools.partial(datetime.now, UTC),
+    )
+    review = DeadLetterReview(
+        namespaces=settings.namespaces,
+        topic=KafkaDeadLetterTopic(settings.kafka_bootstrap_servers),
+        resolutions=GrpcResolutions(ledger),
+        routing=Rerouting(
+            functools.partial(router, observer=UncountedObserver(observer)),
+            definitions=definitions,
+            starter=starter,
+            decision_log=decision_log,
+        ),
         observer=observer,
     )
+    publisher = KafkaEventPublisher(_producer(settings, "http-events", settings.http_ack_timeout))
     topics = KafkaTopics(settings.kafka_bootstrap_servers, _needed_topics(settings))
     health.add_check("definitions", definitions.ready)
     health.add_check("topics", topics.ready)
     server = GrpcServer(
         listen=settings.grpc_listen,
-        services=[grpc_router.service(ManualTrigger(definitions=definitions, starter=starter))],
+        services=[
+            grpc_router.service(
+                manual=ManualTrigger(definitions=definitions, starter=starter),
+                explanations=ExplanationCalls(explainer),
+                dead_letters=DeadLetterCalls(review),
+            )
+        ],
         authenticator=identity.authenticator(environment=settings.environment, tls=tls is not None),
         tls=tls,
         reflection_enabled=settings.environment != "prod",
         grace=settings.shutdown_grace / 2,
     )
     return [
-        HttpServer(listen=settings.http_listen, health=health),
+        HttpServer(
+            listen=settings.http_listen,
+            health=health,
+            routes=_http_routes(settings, definitions, publisher, observer),
+        ),
         Closing("registry-channel", functools.partial(channel.close, None)),
+        Closing("ledger-channel", functools.partial(ledger.close, None)),
         Closing("redis", seen.close),
         Closing("dead-letters", dead_letters.close),
+        Closing("records", records.close),
+        Closing("http-events", publisher.close),
         definitions,
         server,
         topics,
         *(
             _Consumption(namespace, definitions, _consumer(settings, namespace, router))
-            for namespace in settings.namespaces
+            for namespace, router in routers.items()
             if settings.topics_of(namespace)
         ),
+        *(_Dispatching(definitions, dispatcher) for dispatcher in dispatchers.values()),
     ]
+
+
+def _http_routes(
+    settings: Settings,
+    definitions: RegistryResources,
+    publisher: KafkaEventPublisher,
+    observer: Observer,
+) -> list[BaseRoute]:
+    if not settings.takes_http_events:
+        return []
+    if settings.environment != "local":
+        _log.warning("http_events_unauthenticated", listen=settings.http_listen)
+
+    def inlet(namespace: str, topic: str) -> Inlet:
+        ingress = Ingress(namespace)
+        return Inlet(
+            topic=topic,
+            admit=lambda record: ingress.admit(record, definitions.policy(namespace)).document,
+        )
+
+    door = EventDoor(
+        {
+            namespace: inlet(namespace, topic)
+            for namespace in settings.namespaces
+            if (topic := settings.http_topic_of(namespace)) is not None
+        },
+        publisher=publisher,
+        observer=observer,
+    )
+    events = HttpEvents(
+        door,
+        known=definitions.known,
+        observer=observer,
+        in_flight=settings.http_in_flight,
+        body_timeout=settings.http_body_timeout,
+    )
+    return [events.route]
+
+
+def _producer(
+    settings: Settings, purpose: str, timeout: timedelta
+) -> Callable[[], kafka.KafkaProducer]:
+    return functools.partial(
+        kafka.KafkaProducer,
+        settings.kafka_bootstrap_servers,
+        client_id=f"{SERVICE}-{purpose}",
+        delivery_timeout_s=timeout.total_seconds(),
+    )
+
+
+def _keep_for_good() -> None:
+    """Take what is in memory for permanent.
+
+    Else the garbage collector would walk through all definitions now and then, which stops the
+    routing for hundreds of milliseconds when there are 10,000. What they replaced is collected.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def _consumer(settings: Settings, namespace: str, router: Router) -> KafkaConsumer:
@@ -120,8 +278,7 @@ def _consumer(settings: Settings, namespace: str, router: Router) -> KafkaConsum
         settings.kafka_bootstrap_servers,
         topics=settings.topics_of(namespace),
         group=names.router_group(namespace),
-        settle=functools.partial(router.settle, namespace=namespace),
-        concurrency=settings.concurrency,
+        route=router.route,
         batch_records=settings.batch_records,
         # What is left of the grace commits and leaves the group.
         drain=settings.shutdown_grace * 0.8,
@@ -140,7 +297,10 @@ def _needed_topics(settings: Settings) -> list[str]:
 
 
 async def check() -> Sequence[commands.Check]:
-    """Look at Kafka with its topics, the registry, Temporal and Redis (which may be away)."""
+    """Look at Kafka with its topics, the registry, the ledger, Temporal and Redis.
+
+    Redis may be away.
+    """
     settings = Settings()
     logs.setup(service=SERVICE, level=settings.log_level)
 
@@ -155,7 +315,7 @@ async def check() -> Sequence[commands.Check]:
     async def registry() -> str:
         tls = TlsFiles.of(settings)
         channel = grpcclient.channel(settings.registry_address, actor=SERVICE, tls=tls)
-        definitions = RegistryDefinitions(channel, namespaces=settings.namespaces)
+        definitions = RegistryResources(channel, namespaces=settings.namespaces)
         try:
             await definitions.start()
             for namespace in settings.namespaces:
@@ -169,6 +329,17 @@ async def check() -> Sequence[commands.Check]:
         finally:
             await definitions.stop()
             await channel.close(None)
+
+    async def ledger() -> str:
+        channel = grpcclient.channel(
+            settings.ledger_address, actor=SERVICE, tls=TlsFiles.of(settings), timeout_s=5
+        )
+        try:
+            log = LedgerDecisionLog(channel, timeout=settings.record_timeout)
+            await log.ping(settings.namespaces[0])
+        finally:
+            await channel.close(None)
+        return settings.ledger_address
 
     async def workflows() -> str:
         for namespace in settings.namespaces:
@@ -189,6 +360,7 @@ async def check() -> Sequence[commands.Check]:
     return [
         await commands.probe("kafka", brokers),
         await commands.probe("registry", registry),
+        await commands.probe("ledger", ledger),
         await commands.probe("temporal", workflows),
         await commands.probe("redis", cache),
     ]

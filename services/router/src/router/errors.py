@@ -31,3 +31,34 @@ class RequestIdReusedError(RouterError):
 
 class RequestInvalidError(RouterError):
     """The request is wrong, whatever the state is."""
+
+
+class DefinitionAbsentError(RouterError):
+    """The definition was not in use at the time that is asked about: not there, or `retired`."""
+
+    def __init__(self, message: str, *, retired: bool) -> None:
+        super().__init__(message)
+        self.retired = retired
+
+
+class RecordGoneError(RouterError):
+    """The topic does not hold the record (any more)."""
+
+
+class DeadLetterUnknownError(RouterError):
+    """The topic of dead letters does not have it (any more)."""
+
+
+class NotPublishedError(RouterError):
+    """The brokers did not take all of some events; `published` of `total` they have for certain.
+
+    `too_large`: they will not take one of them, for its size, however often it is sent.
+    """
+
+    def __init__(
+        self, message: str, *, published: int, total: int, too_large: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.published = published
+        self.total = total
+        self.too_large = too_large

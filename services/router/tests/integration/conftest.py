@@ -3,12 +3,19 @@
 import asyncio
 import contextlib
 import dataclasses
+import json
+import os
+import socket
+import struct
+import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import asyncpg
 import grpc
 import kafka_wire
 import pytest
@@ -19,16 +26,24 @@ from temporalio.service import RPCError
 
 from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
 from contracts import identifiers, names
+from contracts.roles import Role
 from devstack.infrastructure import ensure_topics
+from devstack.infrastructure.endpoints import PostgresEndpoint
+from ledger import app as ledger_app
 from router.adapters.kafka_consumer import KafkaConsumer
 from router.adapters.kafka_dead_letters import KafkaDeadLetters
+from router.adapters.ledger_pending import LedgerPendingStarts
+from router.adapters.ledger_routing import LedgerDecisionLog
 from router.adapters.otel_observer import OtelObserver
 from router.adapters.redis_seen import RedisSeenEvents
-from router.adapters.registry_definitions import RegistryDefinitions
+from router.adapters.registry_resources import RegistryResources
 from router.adapters.temporal_starter import TemporalWorkflowStarter
-from router.service import Router
-from runtime import grpcclient, temporal
+from router.service.routing import Router
+from runtime import grpcclient, migrations, temporal
+from runtime.grpcserver import GrpcServer
+from runtime.identity import LocalAuthenticator
 from runtime.kafka import KafkaProducer
+from runtime.postgres import Postgres
 
 
 async def eventually(condition: Callable[[], Any], *, within_s: float = 60.0) -> Any:
@@ -52,8 +67,10 @@ def eventually_fixture() -> Callable[..., Awaitable[Any]]:
 class Proxy:
     """A TCP proxy that can refuse (`cut`), be silent (`hush`) and come back (`mend`)."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, is_kafka: bool = False) -> None:
+        """`is_kafka`: the broker tells its clients to come through the proxy, too."""
         self._host, _, self._port = target.rpartition(":")
+        self._is_kafka = is_kafka
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._silent = False
@@ -90,23 +107,39 @@ class Proxy:
             writer.transport.abort()
             return
         self._writers.add(far_writer)
-        await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+        await asyncio.gather(
+            _copy(reader, far_writer), _copy(far_reader, writer, change=self._told)
+        )
+
+    def _told(self, data: bytes) -> bytes:
+        if not self._is_kafka:
+            return data
+        # In metadata an address is its host and 32 bits of port: a proxy's is as long.
+        port = int(self.address.rpartition(":")[2])
+        ports = [struct.pack(">i", number) for number in (int(self._port), port)]
+        host = self._host.encode()
+        return data.replace(host + ports[0], host + ports[1])
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    *,
+    change: Callable[[bytes], bytes] = lambda data: data,
+) -> None:
     with contextlib.suppress(OSError):
         while data := await reader.read(65536):
-            writer.write(data)
+            writer.write(change(data))
             await writer.drain()
     writer.transport.abort()
 
 
 @pytest.fixture
-async def proxy() -> AsyncIterator[Callable[[str], Awaitable[Proxy]]]:
+async def proxy() -> AsyncIterator[Callable[..., Awaitable[Proxy]]]:
     proxies = []
 
-    async def proxy(target: str) -> Proxy:
-        subject = Proxy(target)
+    async def proxy(target: str, **kwargs: Any) -> Proxy:
+        subject = Proxy(target, **kwargs)
         await subject.mend()
         proxies.append(subject)
         return subject
@@ -114,6 +147,9 @@ async def proxy() -> AsyncIterator[Callable[[str], Awaitable[Proxy]]]:
     yield proxy
     for subject in proxies:
         subject.cut()
+
+
+DEFINITION = registry_pb2.RESOURCE_KIND_ACTIVITY_DEFINITION
 
 
 class Registry(registry_pb2_grpc.RegistryServiceServicer):
@@ -128,12 +164,18 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
         self._server: grpc.aio.Server | None = None
         self.address = ""
 
-    def apply(self, namespace: str, definition_id: str, content: bytes) -> None:
+    def apply(
+        self,
+        namespace: str,
+        definition_id: str,
+        content: bytes,
+        kind: "registry_pb2.ResourceKind.ValueType" = DEFINITION,
+    ) -> None:
         known = self.resources.get(definition_id)
         self._put(
             registry_pb2.Resource(
                 namespace=namespace,
-                kind=registry_pb2.RESOURCE_KIND_ACTIVITY_DEFINITION,
+                kind=kind,
                 resource_id=definition_id,
                 version=(known.version if known else 0) + 1,
                 content=content,
@@ -168,14 +210,14 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
             self._server = None
 
     async def GetResource(self, request: Any, context: Any) -> Any:
-        assert request.kind == registry_pb2.RESOURCE_KIND_ACTIVITY_DEFINITION
+        assert request.kind == DEFINITION
         found = self.resources.get(request.resource_id)
         if found is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such definition")
         return registry_pb2.GetResourceResponse(resource=found)
 
     async def WatchResources(self, request: Any, context: Any) -> AsyncIterator[Any]:
-        assert request.kinds == [registry_pb2.RESOURCE_KIND_ACTIVITY_DEFINITION]
+        assert len(request.kinds) == 3
         self.asked_after.append(request.after_revision)
         sent = request.after_revision
         snapshot = not sent or not self.resumable
@@ -204,6 +246,72 @@ async def registry() -> AsyncIterator[Registry]:
     await subject.start()
     yield subject
     await subject.stop()
+
+
+class Ledger:
+    """The real ledger on a database of its own, and what it has recorded."""
+
+    def __init__(self, dsn: str, postgres: Postgres, namespaces: Sequence[str]) -> None:
+        self._dsn = dsn
+        self._server = GrpcServer(
+            listen="127.0.0.1:0",
+            services=ledger_app.grpc_services(
+                postgres, ledger_app.event_store(), namespaces=namespaces
+            ),
+            authenticator=LocalAuthenticator(frozenset({Role.SERVICE})),
+            grace=timedelta(seconds=1),
+        )
+        self.address = ""
+
+    async def start(self) -> None:
+        await self._server.start()
+        self.address = f"127.0.0.1:{self._server.port}"
+
+    async def stop(self) -> None:
+        await self._server.stop()
+
+    async def outcomes(self) -> Counter[tuple[str, str, str]]:
+        """Return how often there is (event id, definition, outcome)."""
+        rows = await self._rows("SELECT event_id, definition_id, outcome FROM routing_decisions")
+        return Counter((row["event_id"], row["definition_id"], row["outcome"]) for row in rows)
+
+    async def unrouted(self) -> int:
+        """Return how many records had no candidate, a redelivery counted again."""
+        rows = await self._rows("SELECT coalesce(sum(records), 0) AS n FROM unrouted_ranges")
+        return int(rows[0]["n"])
+
+    async def _rows(self, query: str) -> list[Any]:
+        connection = await asyncpg.connect(
+            self._dsn, server_settings={"search_path": ledger_app.SCHEMA}
+        )
+        try:
+            return list(await connection.fetch(query))
+        finally:
+            await connection.close()
+
+    async def causes(self, topic: str) -> set[str]:
+        """Return why the records of a topic were routed."""
+        rows = await self._rows("SELECT topic, cause FROM routing_decisions")
+        return {row["cause"] for row in rows if row["topic"] == topic}
+
+    async def resolutions(self) -> list[tuple[str, str, str]]:
+        """Return (state, actor, reason) of what was resolved."""
+        rows = await self._rows("SELECT state, actor, reason FROM dead_letter_resolutions")
+        return [(row["state"], row["actor"], row["reason"]) for row in rows]
+
+
+@pytest.fixture
+async def ledger(database: PostgresEndpoint, unique_name: str) -> AsyncIterator[Ledger]:
+    dsn = database.dsn("ledger")
+    await asyncio.to_thread(
+        migrations.apply, dsn, schema=ledger_app.SCHEMA, sources=ledger_app.MIGRATIONS
+    )
+    postgres = await Postgres.connect(dsn, application="tests", schema=ledger_app.SCHEMA)
+    subject = Ledger(database.dsn(), postgres, ["dev", unique_name])
+    await subject.start()
+    yield subject
+    await subject.stop()
+    await postgres.close()
 
 
 class Kafka:
@@ -304,7 +412,7 @@ async def runs(temporal_address: str) -> Runs:
 class Routed:
     """A router in this process."""
 
-    definitions: RegistryDefinitions
+    definitions: RegistryResources
     consumer: KafkaConsumer
     seen: RedisSeenEvents
     starter: TemporalWorkflowStarter
@@ -313,7 +421,7 @@ class Routed:
 
 @pytest.fixture
 async def route(
-    kafka: Kafka, registry: Registry, redis_url: str, temporal_address: str
+    kafka: Kafka, registry: Registry, ledger: "Ledger", redis_url: str, temporal_address: str
 ) -> AsyncIterator[Callable[..., Any]]:
     """Start routers: `await route(temporal_at=…, redis_at=…, batch_records=…)`."""
     async with contextlib.AsyncExitStack() as stack:
@@ -324,12 +432,13 @@ async def route(
             redis_at: str = redis_url,
             topics: tuple[str, ...] = (),
             batch_records: int = 500,
-            wrap: Callable[[Any], Any] = lambda settle: settle,
+            wrap: Callable[[Any], Any] = lambda route: route,
+            ledger_at: str = "",
         ) -> Routed:
             misses: list[int] = []
             channel = grpcclient.channel(registry.address, actor="router")
             stack.push_async_callback(channel.close, None)
-            definitions = RegistryDefinitions(channel, namespaces=[kafka.namespace])
+            definitions = RegistryResources(channel, namespaces=[kafka.namespace])
             seen = RedisSeenEvents(
                 redis_at, keep=timedelta(minutes=5), on_miss=lambda: misses.append(1)
             )
@@ -344,19 +453,26 @@ async def route(
             starter = TemporalWorkflowStarter(
                 {kafka.namespace: client}, timeout=timedelta(seconds=3), concurrency=32
             )
+            ledger_channel = grpcclient.channel(ledger_at or ledger.address, actor="router")
+            stack.push_async_callback(ledger_channel.close, None)
             router = Router(
+                kafka.namespace,
                 definitions=definitions,
                 starter=starter,
                 seen=seen,
                 dead_letters=letters,
+                decision_log=LedgerDecisionLog(ledger_channel, timeout=timedelta(seconds=3)),
+                pending_starts=LedgerPendingStarts(
+                    ledger_channel, holder="test", timeout=timedelta(seconds=3)
+                ),
                 observer=OtelObserver(),
+                concurrency=32,
             )
             consumer = KafkaConsumer(
                 kafka.bootstrap,
                 topics=topics or (kafka.topic,),
                 group=names.router_group(kafka.namespace),
-                settle=wrap(partial(router.settle, namespace=kafka.namespace)),
-                concurrency=32,
+                route=wrap(router.route),
                 batch_records=batch_records,
                 drain=timedelta(seconds=10),
             )
@@ -368,3 +484,53 @@ async def route(
             return Routed(definitions, consumer, seen, starter, misses)
 
         yield route
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def process_environment(  # noqa: PLR0917 - fixtures
+    kafka_bootstrap_servers, temporal_address, redis_url, ledger, registry, unique_name
+):
+    ensure_topics(kafka_bootstrap_servers, {"dev.backbone.dead-letters": 1})
+    return {
+        "PATH": os.environ["PATH"],
+        "BACKBONE_ENVIRONMENT": "local",
+        "BACKBONE_KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap_servers,
+        "BACKBONE_TEMPORAL_ADDRESS": temporal_address,
+        "BACKBONE_REDIS_URL": redis_url,
+        "BACKBONE_LEDGER_ADDRESS": ledger.address,
+        "BACKBONE_REGISTRY_ADDRESS": registry.address,
+        "BACKBONE_TOPICS": json.dumps([f"dev.{unique_name}"]),
+        "BACKBONE_HTTP_LISTEN": f"127.0.0.1:{free_port()}",
+        "BACKBONE_GRPC_LISTEN": f"127.0.0.1:{free_port()}",
+    }
+
+
+@pytest.fixture
+async def run_router(process_environment):
+    started = []
+
+    async def run(command, **changes):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "router", command, env=process_environment | changes,
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+        # Reading to the end lets the pipe close; what it says helps when a test fails.
+        print((await process.communicate())[1].decode())  # noqa: T201
+
+
+@pytest.fixture
+def unused_port() -> Callable[[], int]:
+    return free_port

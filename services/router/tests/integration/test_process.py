@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import os
 import signal
-import socket
-import sys
 import urllib.error
 import urllib.request
 from typing import Any, NamedTuple
@@ -16,50 +13,17 @@ import pytest
 from backbone.registry.v1 import registry_pb2
 from backbone.router.v1 import router_pb2, router_pb2_grpc
 from contracts.names import Header
-from devstack.infrastructure import ensure_topics
 from runtime import grpcclient
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+@pytest.fixture
+def environment(process_environment):
+    return process_environment
 
 
 @pytest.fixture
-def environment(kafka_bootstrap_servers, temporal_address, redis_url, registry, unique_name):
-    ensure_topics(kafka_bootstrap_servers, {"dev.backbone.dead-letters": 1})
-    return {
-        "PATH": os.environ["PATH"],
-        "BACKBONE_ENVIRONMENT": "local",
-        "BACKBONE_KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap_servers,
-        "BACKBONE_TEMPORAL_ADDRESS": temporal_address,
-        "BACKBONE_REDIS_URL": redis_url,
-        "BACKBONE_REGISTRY_ADDRESS": registry.address,
-        "BACKBONE_TOPICS": json.dumps([f"dev.{unique_name}"]),
-        "BACKBONE_HTTP_LISTEN": f"127.0.0.1:{free_port()}",
-        "BACKBONE_GRPC_LISTEN": f"127.0.0.1:{free_port()}",
-    }
-
-
-@pytest.fixture
-async def run(environment):
-    started = []
-
-    async def run(command, **changes):
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "router", command, env=environment | changes,
-            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        started.append(process)
-        return process
-
-    yield run
-    for process in started:
-        if process.returncode is None:
-            process.kill()
-        # Reading to the end lets the pipe close; what it says helps when a test fails.
-        print((await process.communicate())[1].decode())  # noqa: T201
+def run(run_router):
+    return run_router
 
 
 @pytest.fixture
@@ -213,6 +177,8 @@ async def refused(stub, request, **changes):
         "router.after_poll:1",
         "router.before_start:3",
         "router.after_start:3",
+        "router.before_record_routing:1",
+        "router.after_record_routing:1",
         "router.before_dead_letter:1",
         "router.after_dead_letter:1",
         "router.before_commit:1",
@@ -240,3 +206,44 @@ async def test_a_router_killed_at_any_point_loses_nothing(world, point):
 
     letters = await world.eventually(parked, within_s=90)
     assert {(m.key(), m.value()) for m in letters} == {(world.name.encode(), b"{")}
+
+
+async def test_routers_that_join_and_leave_under_load_lose_nothing_and_start_nothing_twice(
+    world, ledger
+):
+    world.kafka.create(world.topic, partitions=4)
+    events = [f"{world.name}-{number}" for number in range(200)]
+    anywhere = {"BACKBONE_HTTP_LISTEN": "127.0.0.1:0", "BACKBONE_GRPC_LISTEN": "127.0.0.1:0"}
+
+    async def take(first):
+        """Produce the next fifty, and wait until the first of them is started."""
+        for event_id in events[first : first + 50]:
+            world.kafka.produce(world.event(event_id), topic=world.topic, key=event_id.encode())
+        world.kafka.flush()
+        await world.eventually(
+            lambda: world.runs.started(world.definition_id, events[first]), within_s=90
+        )
+
+    leaving = await world.run("serve", **anywhere)
+    await take(0)
+    killed = await world.run("serve", **anywhere)
+    await take(50)
+    leaving.send_signal(signal.SIGTERM)
+    await take(100)
+    killed.kill()
+    await world.run("serve", **anywhere)
+    await take(150)
+    await world.eventually(lambda: world.runs.all_started(world.definition_id, events), within_s=90)
+    assert await asyncio.wait_for(leaving.wait(), 30) == 0
+
+    async def recorded():
+        found = await ledger.outcomes()
+        return all(found[event_id, world.definition_id, "started"] == 1 for event_id in events)
+
+    await world.eventually(recorded)
+    query = f'WorkflowId STARTS_WITH "{world.definition_id}:"'
+
+    async def counted():
+        return (await world.runs.client.count_workflows(query)).count == len(events)
+
+    await world.eventually(counted)

@@ -1,15 +1,23 @@
 """Records to workflow starts on a real Kafka, Redis and Temporal: nothing lost, nothing twice."""
 
 import asyncio
+import json
 import time
 from typing import Any, NamedTuple
 
 import pytest
+from confluent_kafka import Producer
 from redis.asyncio import Redis
 
+from backbone.registry.v1 import registry_pb2
 from contracts import identifiers
 from contracts.names import Header
+from router.adapters.temporal_starter import TemporalWorkflowStarter
 from router.errors import TransientError
+from router.service.routing import Results
+
+SESSION_S = 11.0
+"""Longer than the consumer's session, which is FastStream's default of ten seconds."""
 
 
 class World(NamedTuple):
@@ -60,9 +68,34 @@ async def test_hostile_records_become_dead_letters_and_nothing_beside_them_is_lo
             ),
         ),
         (
-            "malformed_json",
+            "unreadable_headers",
             lambda: world.kafka.produce_with_header_name(b"\xff\xfe", b"{bad header"),
         ),
+        (
+            "unreadable_headers",
+            lambda: world.kafka.produce_with_header_name(b"\xff", world.event("odd-header")),
+        ),
+        (
+            "duplicate_header",
+            lambda: world.kafka.produce(
+                world.event("twice"), partition=0, headers=[("content-type", b"x")] * 2
+            ),
+        ),
+        (
+            "invalid_header",
+            lambda: world.kafka.produce(
+                world.event("null"), partition=0, headers=[("content-type", None)]
+            ),
+        ),
+        (
+            "invalid_header",
+            lambda: world.kafka.produce(
+                b"{}", partition=0, headers=[("ce_specversion", b"1.0"), ("ce_id", b"\xff")]
+            ),
+        ),
+        ("invalid_number", lambda: world.kafka.produce(b"[NaN]", partition=0)),
+        ("invalid_number", lambda: world.kafka.produce(b"9" * 400, partition=0)),
+        ("oversize", lambda: world.kafka.produce(b'"' + b"x" * 262_143 + b'"', partition=0)),
         (
             "wrong_namespace",
             lambda: world.kafka.produce(
@@ -75,12 +108,9 @@ async def test_hostile_records_become_dead_letters_and_nothing_beside_them_is_lo
         if number < len(hostile):
             world.kafka.flush()
             hostile[number][1]()
-    world.kafka.produce_with_header_name(b"\xff", world.event("odd-header"))
     world.kafka.flush()
     await world.route(batch_records=7)
-    await world.eventually(
-        lambda: world.runs.all_started(world.definition_id, [*good, "odd-header"])
-    )
+    await world.eventually(lambda: world.runs.all_started(world.definition_id, good))
     await world.eventually(all_committed(world.kafka))
     letters = await world.kafka.dead_letters()
     headers = [dict(letter.headers()) for letter in letters]
@@ -108,11 +138,10 @@ async def test_a_temporal_that_is_away_holds_the_records_and_recovers_without_lo
     between.cut()
     held = []
 
-    def watch(settle):
-        async def watched(record, *, attempts):
-            if attempts > 1:
-                held.append(record.offset)
-            return await settle(record, attempts=attempts)
+    def watch(route):
+        async def watched(records, *, attempts, may_begin):
+            held.extend(record.offset for record in records if attempts(record) > 1)
+            return await route(records, attempts=attempts, may_begin=may_begin)
 
         return watched
 
@@ -133,11 +162,130 @@ async def test_a_temporal_that_is_away_holds_the_records_and_recovers_without_lo
     assert await world.kafka.dead_letters() == []
 
 
+async def test_a_ledger_that_is_away_holds_the_records_and_every_decision_is_kept(
+    world, proxy, ledger
+):
+    between = await proxy(ledger.address)
+    between.cut()
+    held = []
+
+    def watch(route):
+        async def watched(records, *, attempts, may_begin):
+            held.extend(record.offset for record in records if attempts(record) > 1)
+            return await route(records, attempts=attempts, may_begin=may_begin)
+
+        return watched
+
+    events = [f"e-{number}" for number in range(20)]
+    for event_id in events:
+        world.kafka.produce(world.event(event_id), partition=0)
+    world.kafka.produce(b"{", partition=1)
+    for number in range(5):
+        world.kafka.produce(world.event(f"other-{number}", type="unheard"), partition=1)
+    world.kafka.flush()
+    await world.route(ledger_at=between.address, wrap=watch)
+    await world.eventually(lambda: world.runs.all_started(world.definition_id, events))
+    await world.eventually(lambda: len(held) >= 40)
+    # What was parked before anything had to be recorded is done, and was done once.
+    assert await _committed(world.kafka, 1, 1)
+    assert not await _committed(world.kafka, 0, 1)
+    assert not await _committed(world.kafka, 1, 2)
+    await between.mend()
+    await world.eventually(all_committed(world.kafka))
+    assert await ledger.outcomes() == {
+        (event_id, world.definition_id, "started"): 1 for event_id in events
+    }
+    assert await ledger.unrouted() == 5
+    assert len(await world.kafka.dead_letters()) == 1
+
+
+async def test_cloudevents_start_runs_in_either_mode(world, ledger):
+    await world.route()
+    event = {"specversion": "1.0", "id": "structured", "source": "shop", "type": "paid", "data": {}}
+    world.kafka.produce(
+        json.dumps(event).encode(),
+        headers=[("content-type", b"application/cloudevents+json; charset=UTF-8")],
+    )
+    attributes = event | {"id": "binary"}
+    del attributes["data"]
+    world.kafka.produce(
+        b"{}", headers=[(f"ce_{name}", value.encode()) for name, value in attributes.items()]
+    )
+    world.kafka.flush()
+    await world.eventually(
+        lambda: world.runs.all_started(world.definition_id, ["structured", "binary"])
+    )
+    await world.eventually(all_committed(world.kafka))
+    assert await world.kafka.dead_letters() == []
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_records_are_read_however_they_are_compressed(world, codec):
+    producer = Producer(
+        {"bootstrap.servers": world.kafka.bootstrap, "compression.type": codec, "linger.ms": 100}
+    )
+    events = [f"{codec}-{number}" for number in range(30)]
+    for number, event_id in enumerate(events):
+        producer.produce(world.kafka.topic, world.event(event_id), partition=number % 2)
+    assert producer.flush(30) == 0
+    await world.route()
+    await world.eventually(lambda: world.runs.all_started(world.definition_id, events))
+    await world.eventually(all_committed(world.kafka))
+
+
+async def test_where_a_sender_asks_for_an_answer_nothing_is_sent(world):
+    answers = f"{world.kafka.namespace}.answers"
+    world.kafka.create(answers)
+    await world.route()
+    headers = [("reply_to", answers.encode()), ("reply_to", None), ("correlation_id", b"\xff")]
+    world.kafka.produce(world.event("asks"), headers=headers, partition=0)
+    world.kafka.produce(b"{", headers=headers, partition=0)
+    world.kafka.flush()
+    await world.eventually(lambda: world.runs.started(world.definition_id, "asks"))
+    await world.eventually(all_committed(world.kafka))
+    assert await asyncio.to_thread(world.kafka.end, answers, 0) == 0
+
+
+async def test_what_no_producer_may_emit_and_no_schema_allows_becomes_a_dead_letter(
+    world, registry
+):
+    def document(kind, name, spec):
+        metadata = {"id": name, "namespace": world.kafka.namespace, "owner": "tests"}
+        head = {"apiVersion": "backbone/v1", "kind": kind, "metadata": metadata}
+        return json.dumps(head | {"spec": spec}).encode()
+
+    spec = {"sources": ["shop"], "types": ["*"]}
+    registry.apply(
+        world.kafka.namespace, "shop", document("Producer", "shop", spec),
+        registry_pb2.RESOURCE_KIND_PRODUCER,
+    )  # fmt: skip
+    spec = {"schemas": [{"version": 1, "schema": {"required": ["amount"]}}]}
+    registry.apply(
+        world.kafka.namespace, "paid", document("EventType", "paid", spec),
+        registry_pb2.RESOURCE_KIND_EVENT_TYPE,
+    )  # fmt: skip
+    await world.route()
+    world.kafka.produce(world.event("forged", source="stranger"), partition=0)
+    world.kafka.produce(world.event("broken", payload={}), partition=0)
+    world.kafka.produce(world.event("newer", schema_version=2), partition=0)
+    world.kafka.produce(world.event("own", type="backbone.TaskCompleted"), partition=0)
+    world.kafka.produce(world.event("sound"), partition=0)
+    world.kafka.flush()
+    await world.eventually(lambda: world.runs.started(world.definition_id, "sound"))
+    await world.eventually(all_committed(world.kafka))
+    reasons = [dict(one.headers())[Header.REASON] for one in await world.kafka.dead_letters()]
+    assert sorted(reasons) == [
+        b"producer_not_allowed", b"reserved_type", b"schema_violation", b"unknown_schema_version",
+    ]  # fmt: skip
+
+
 async def _committed(kafka, partition, at_least):
     return (await kafka.committed()).get((kafka.topic, partition), 0) >= at_least
 
 
-async def test_duplicates_start_one_workflow_even_after_it_ended_and_redis_forgot(world, redis_url):
+async def test_duplicates_start_one_workflow_even_after_it_ended_and_redis_forgot(
+    world, redis_url, ledger
+):
     await world.route()
     for number in range(40):
         world.kafka.produce(world.event("twin"), partition=number % 2)
@@ -157,13 +305,24 @@ async def test_duplicates_start_one_workflow_even_after_it_ended_and_redis_forgo
     await world.eventually(all_committed(world.kafka))
     assert await world.runs.started(world.definition_id, "twin") == first
     assert await world.kafka.dead_letters() == []
+    assert await ledger.outcomes() == {
+        ("twin", world.definition_id, "started"): 1,
+        ("twin", world.definition_id, "duplicate"): 40,
+    }
 
 
-async def test_other_bytes_under_a_settled_event_id_become_a_dead_letter(world):
+@pytest.mark.parametrize("remembered", [True, False])
+async def test_other_bytes_under_a_settled_event_id_become_a_dead_letter(
+    world, redis_url, remembered
+):
     await world.route()
     world.kafka.produce(world.event("one", payload={"amount": 1}), partition=0)
     world.kafka.flush()
     await world.eventually(all_committed(world.kafka))
+    if not remembered:
+        redis = Redis.from_url(redis_url)
+        await redis.flushdb()
+        await redis.aclose()
     world.kafka.produce(world.event("one", payload={"amount": 2}), partition=0)
     world.kafka.flush()
     await world.eventually(all_committed(world.kafka))
@@ -216,39 +375,65 @@ async def test_a_missing_dead_letter_topic_holds_the_record_until_it_exists(worl
     assert [letter.value() for letter in await world.kafka.dead_letters()] == [b"{"]
 
 
-async def test_a_stop_in_the_middle_of_a_batch_commits_what_is_done_and_leaves_the_rest(world):
+async def test_a_stop_in_the_middle_of_a_batch_commits_what_is_done_and_leaves_the_rest(
+    world, monkeypatch
+):
     begun, go_on = asyncio.Event(), asyncio.Event()
     tried = []
+    start = TemporalWorkflowStarter.start
 
-    def slow(settle):
-        async def slow(record, *, attempts):
-            tried.append(record.offset)
-            if record.offset == 3:
-                begun.set()
-                await go_on.wait()
-            return await settle(record, attempts=attempts)
+    async def slow(self, run, *, task_queue):
+        tried.append(run.trigger.events[0].event_id)
+        if len(tried) == 4:
+            begun.set()
+            await go_on.wait()
+        return await start(self, run, task_queue=task_queue)
 
-        return slow
-
+    monkeypatch.setattr(TemporalWorkflowStarter, "start", slow)
     events = [f"e-{number}" for number in range(10)]
     for event_id in events:  # One key, so that they are settled one after another.
         world.kafka.produce(world.event(event_id), key=b"k", partition=0)
     world.kafka.flush()
-    first = await world.route(wrap=slow)
+    first = await world.route()
     await begun.wait()
     stopping = asyncio.create_task(first.consumer.stop())
     await asyncio.sleep(0)
     go_on.set()
     await stopping
-    assert tried == [0, 1, 2, 3]
+    assert tried == events[:4]
     assert (await world.kafka.committed())[world.kafka.topic, 0] == 4
     await world.route()
     await world.eventually(lambda: world.runs.all_started(world.definition_id, events))
 
 
+async def test_a_batch_that_takes_longer_than_a_session_does_not_cost_the_membership(world):
+    routed = []
+
+    def slow(route):
+        async def slow(records, *, attempts, may_begin):
+            if not routed:
+                began = time.monotonic()
+                await world.eventually(lambda: time.monotonic() - began > SESSION_S)
+            routed.extend(records)
+            return await route(records, attempts=attempts, may_begin=may_begin)
+
+        return slow
+
+    events = [f"e-{number}" for number in range(10)]
+    for event_id in events:
+        world.kafka.produce(world.event(event_id), partition=0)
+    world.kafka.flush()
+    subject = await world.route(wrap=slow)
+    await world.eventually(lambda: subject.consumer._owned)
+    owned = dict(subject.consumer._owned)
+    await world.eventually(all_committed(world.kafka))
+    assert subject.consumer._owned == owned
+    assert len(routed) == len(events)
+
+
 async def test_a_fault_outside_of_the_records_sends_the_batch_back(world):
     routed = await world.route()
-    whole, faults = routed.consumer._partition, []
+    whole, faults = routed.consumer._settle, []
 
     async def faulty(*args):
         if not faults:
@@ -256,7 +441,7 @@ async def test_a_fault_outside_of_the_records_sends_the_batch_back(world):
             raise RuntimeError("a fault of ours")
         return await whole(*args)
 
-    routed.consumer._partition = faulty
+    routed.consumer._settle = faulty
     events = [f"e-{number}" for number in range(6)]
     for event_id in events:
         world.kafka.produce(world.event(event_id), partition=0)
@@ -286,11 +471,12 @@ async def test_a_partition_that_rested_when_it_was_taken_away_is_read_when_it_co
 ):
     away = True
 
-    def failing(settle):
-        async def failing(record, *, attempts):
+    def failing(route):
+        async def failing(records, *, attempts, may_begin):
             if away:
-                raise TransientError("away")
-            return await settle(record, attempts=attempts)
+                failed = {n: TransientError("away") for n, _ in enumerate(records)}
+                return Results(failed=failed)
+            return await route(records, attempts=attempts, may_begin=may_begin)
 
         return failing
 
@@ -321,11 +507,11 @@ async def test_starting_is_waited_for_no_longer_than_it_may_take(world, proxy, t
     between.hush()
     took = []
 
-    def timed(settle):
-        async def timed(record, *, attempts):
+    def timed(route):
+        async def timed(records, *, attempts, may_begin):
             began = time.monotonic()
             try:
-                return await settle(record, attempts=attempts)
+                return await route(records, attempts=attempts, may_begin=may_begin)
             finally:
                 took.append(time.monotonic() - began)
 

@@ -1,8 +1,8 @@
 """The router against a model of its neighbours: whatever may happen between two calls happens.
 
-Two processes of the real consumer, router and starter read one topic. Kafka's group, Temporal and
-the memory of events are models. Each call to one of them hangs until the machine answers it, and
-time stands still until the machine lets it pass.
+Two processes of the real consumer, router and starter read one topic. Kafka's group, Temporal, the
+ledger and the memory of events are models. Each call to one of them hangs until the machine answers
+it, and time stands still until the machine lets it pass.
 """
 
 import asyncio
@@ -32,15 +32,15 @@ from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from contracts import canonical, envelope
-from contracts.rejections import Reason
+from contracts.rejections import EventRejectedError, Reason
 from router.adapters import temporal_starter
 from router.adapters.kafka_consumer import KafkaConsumer
 from router.adapters.temporal_starter import TemporalWorkflowStarter
 from router.domain.progress import BACKOFF_LONGEST_S
 from router.domain.records import Record
 from router.errors import TransientError
-from router.service import Router, Settled
+from router.ports import Seen
+from router.service.routing import Router
 
 TOPIC = "dev.events"
 PARTITIONS = range(2)
@@ -156,7 +156,9 @@ class World:
     running: dict[str, bool] = field(default_factory=dict)  # by workflow id; False when it ended
     runs: Counter[tuple[str, str]] = field(default_factory=Counter)  # (definition, event id)
     parked: dict[tuple[int, int], Reason] = field(default_factory=dict)
-    memory: dict[str, str] = field(default_factory=dict)
+    recorded: set[tuple[int, int]] = field(default_factory=set)
+    digests: dict[str, str] = field(default_factory=dict)  # of recorded events, by event id
+    memory: dict[str, Seen] = field(default_factory=dict)
     hanging: list[Call] = field(default_factory=list)
     on_the_way: list[Call] = field(default_factory=list)  # who called waits no longer
     violation: str | None = None
@@ -209,12 +211,18 @@ class World:
 
     def is_durable(self, entry: Entry) -> bool:
         """Return whether everything that has to come of a record is there."""
-        parked = self.parked.get((entry.partition, entry.offset))
-        if parked is Reason.ID_CONFLICT:
+        place = entry.partition, entry.offset
+        if self.parked.get(place) is Reason.ID_CONFLICT:
             return True
-        return parked is entry.reason and all(
-            self.runs[definition, entry.event_id] for definition in entry.wants
-        )
+        is_recorded = place in self.recorded or not entry.event_id
+        return is_recorded and self.parked.get(place) is entry.reason and self.is_started(entry)
+
+    def is_started(self, entry: Entry) -> bool:
+        """Return whether all that a record starts is there, or it is parked and starts nothing."""
+        parked = self.parked.get((entry.partition, entry.offset))
+        if parked is Reason.ID_CONFLICT or not entry.event_id:
+            return parked is not None
+        return all(self.runs[definition, entry.event_id] for definition in entry.wants)
 
     def check_committed(self) -> None:
         """What was acknowledged to Kafka has its outcome."""
@@ -223,11 +231,11 @@ class World:
                 self.fail(f"committed without an outcome: {entry}")
 
     def check_order(self, partition: int, offset: int) -> None:
-        """A record is begun when all that came before it under its key are settled."""
+        """A record is begun when all that came before it under its key have started their runs."""
         *before, begun = [entry for entry in self.log[partition] if entry.offset <= offset]
         for entry in before:
-            if entry.key == begun.key is not None and not self.is_durable(entry):
-                self.fail(f"out of order: {begun} was begun before {entry} was settled")
+            if entry.key == begun.key is not None and not self.is_started(entry):
+                self.fail(f"out of order: {begun} was begun before {entry} had started")
 
     def check_parked(self) -> None:
         """Only what is wrong is parked, for what is wrong with it."""
@@ -277,14 +285,67 @@ class Memory:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    async def digest(self, namespace: str, source: str, event_id: str) -> str | None:
-        read = functools.partial(self._world.memory.get, event_id)
-        found: str | None = await self._world.call(read, None)
-        return found
+    async def recall(self, namespace: str, events: Sequence[tuple[str, str]]) -> list[Seen | None]:
+        def read() -> list[Seen | None]:
+            return [self._world.memory.get(event_id) for _, event_id in events]
 
-    def remember(self, namespace: str, source: str, event_id: str, digest: str) -> None:
-        write = functools.partial(self._world.memory.__setitem__, event_id, digest)
+        found: list[Seen | None] | None = await self._world.call(read, None)
+        return found or [None for _ in events]
+
+    def remember(
+        self, namespace: str, source: str, event_id: str, *, digest: str, revision: int
+    ) -> None:
+        seen = Seen(digest, revision)
+        write = functools.partial(self._world.memory.__setitem__, event_id, seen)
         self._world.hanging.append(Call(write))
+
+
+class NothingWaits:
+    """The part of the ledger that no definition here has anything wait in."""
+
+    async def find_waiting(
+        self, namespace: str, keys: Sequence[tuple[str, str]]
+    ) -> set[tuple[str, str]]:
+        raise AssertionError("nothing ever waits here")
+
+    async def claim(
+        self, namespace: str, *, limit: int, lease: timedelta
+    ) -> tuple[list[Any], timedelta | None]:
+        return [], None
+
+    async def confirm(self, namespace: str, confirmations: Sequence[Any]) -> None:
+        """Nothing is ever claimed."""
+
+
+class DecisionLog:
+    """The ledger, which keeps decisions and knows the digest of each event."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def record(
+        self, namespace: str, events: Sequence[Any], unrouted: Sequence[Any]
+    ) -> dict[int, EventRejectedError]:
+        def record() -> dict[int, EventRejectedError]:
+            conflicts = {}
+            for index, event in enumerate(events):
+                if self._world.digests.setdefault(event.event_id, event.digest) != event.digest:
+                    conflicts[index] = EventRejectedError(Reason.ID_CONFLICT, "other bytes")
+                else:
+                    self._world.recorded.add((event.record.partition, event.record.offset))
+            for found in unrouted:
+                places = [
+                    (entry.partition, entry.offset)
+                    for entry in self._world.log[found.partition]
+                    if found.first <= entry.offset <= found.last
+                    and entry.event_id and not entry.wants
+                ]  # fmt: skip
+                if found.records > len(places):
+                    self._world.fail(f"more than there are: {found}")
+                self._world.recorded.update(places)
+            return conflicts
+
+        return dict(await self._world.call(record, TransientError("no ledger now")))
 
 
 class DeadLetters:
@@ -408,19 +469,23 @@ class Process:
             timeout=START_TIMEOUT,
             concurrency=4,
         )
-        self._router = build.router(
+        ordered = type("Ordered", (Ordered, build.router), {"world": world})
+        self._router = ordered(
+            "dev",
             definitions=build.definitions,
             starter=starter,
             seen=Memory(world),
             dead_letters=DeadLetters(world),
+            decision_log=DecisionLog(world),
+            pending_starts=NothingWaits(),
             observer=build.observer,
+            concurrency=4,
         )
         self._consumer = build.consumer(
             "nowhere:1",
             topics=[TOPIC],
             group="g",
-            settle=self._settle,
-            concurrency=4,
+            route=self._router.route,
             batch_records=10,
             drain=timedelta(seconds=1),
         )
@@ -469,9 +534,15 @@ class Process:
         except Exception as exc:  # noqa: BLE001 - the middleware's own clause
             await self._consumer._escaped(batch, exc)
 
-    async def _settle(self, record: Record, *, attempts: int) -> Settled:
-        self._world.check_order(record.partition, record.offset)
-        return await self._router.settle(record, namespace="dev", attempts=attempts)
+
+class Ordered(Router):
+    """Watches that records of one key are begun in their order."""
+
+    world: World
+
+    async def _carry_out(self, task: Any, *args: Any) -> None:
+        self.world.check_order(task.record.partition, task.record.offset)
+        await super()._carry_out(task, *args)
 
 
 class Machine(RuleBasedStateMachine):
@@ -625,13 +696,32 @@ class CommitFirst(KafkaConsumer):
 class MarkFirst(Router):
     """Planted: marks an event as seen, and works on it then."""
 
-    async def _route(self, record: Record, namespace: str) -> Settled:
-        event = envelope.parse(record.value)
-        if await self._seen.digest(namespace, event.source, event.event_id) is None:
-            digest = canonical.digest(record.value or b"")
-            self._seen.remember(namespace, event.source, event.event_id, digest)
-            return await self._start_all(event, namespace)
-        return await super()._route(record, namespace)
+    async def _recall(self, tasks: Any, cause: str) -> None:
+        await super()._recall(tasks, cause)
+        for task in tasks:
+            if task.event is not None and not task.is_known:
+                document = task.event.document
+                self._seen.remember(
+                    "dev",
+                    document["source"],
+                    document["event_id"],
+                    digest=task.digest,
+                    revision=task.revision,
+                )
+
+
+class RecordsLast(Router):
+    """Planted: takes decisions for recorded when nobody answered."""
+
+    async def _record(self, *args: Any) -> bool:
+        if not await super()._record(*args):
+            routed, found, results, _ = args
+            for task in routed:
+                results.failed.pop(task.index, None)
+            for index in found.unrouted:
+                results.failed.pop(index, None)
+                results.settled[index] = "no_match"
+        return True
 
 
 class StaysPaused(KafkaConsumer):
@@ -720,6 +810,11 @@ def test_a_commit_that_was_refused_is_made_later(machine):
 def test_the_model_finds_an_event_marked_before_the_work(machine):
     with pytest.raises(ViolationError, match="committed without an outcome"):
         same_examples_each_time(machine(router=MarkFirst))
+
+
+def test_the_model_finds_decisions_that_were_not_recorded(machine):
+    with pytest.raises(ViolationError, match="committed without an outcome"):
+        same_examples_each_time(machine(router=RecordsLast))
 
 
 def test_the_model_finds_ids_that_start_again(machine, monkeypatch):

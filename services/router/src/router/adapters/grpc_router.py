@@ -1,9 +1,12 @@
-"""The gRPC door: starts by hand. Maps the router's errors to statuses, once."""
+# ruff: noqa: ARG002, N802 - the names and arguments that gRPC gives
+"""`RouterService`: starts by hand, dead letters, and what an event means to definitions."""
 
 from typing import Any
 
 from backbone.router.v1 import router_pb2, router_pb2_grpc
 from contracts.roles import Role
+from router.adapters.dead_letter_calls import DeadLetterCalls
+from router.adapters.explanation_calls import ExplanationCalls
 from router.errors import (
     DefinitionDisabledError,
     DefinitionUnknownError,
@@ -13,7 +16,7 @@ from router.errors import (
     StartRefusedError,
     TransientError,
 )
-from router.service import ManualTrigger
+from router.service.manual import ManualTrigger
 from runtime import authorisation, identity, rpcerrors
 from runtime.grpcserver import Service
 
@@ -23,13 +26,55 @@ SERVICE_NAME = "backbone.router.v1.RouterService"
 class RouterServicer(router_pb2_grpc.RouterServiceServicer):
     """Serves `RouterService`."""
 
-    def __init__(self, manual: ManualTrigger) -> None:
-        self._manual = manual
-
-    async def TriggerDefinition(  # noqa: N802 - the proto's name
+    def __init__(
         self,
-        request: router_pb2.TriggerDefinitionRequest,
-        context: Any,  # noqa: ARG002 - the generated signature
+        *,
+        manual: ManualTrigger,
+        dead_letters: DeadLetterCalls,
+        explanations: ExplanationCalls,
+    ) -> None:
+        self._manual = manual
+        self._dead_letters = dead_letters
+        self._explanations = explanations
+
+    async def EvaluateEvent(
+        self, request: router_pb2.EvaluateEventRequest, context: Any
+    ) -> router_pb2.EvaluateEventResponse:
+        """Say what an event means, or meant, to definitions."""
+        return await self._explanations.evaluate(request)
+
+    async def FindEvent(
+        self, request: router_pb2.FindEventRequest, context: Any
+    ) -> router_pb2.FindEventResponse:
+        """Look for an event on the topics that are read."""
+        return await self._explanations.find(request)
+
+    async def ListDeadLetters(
+        self, request: router_pb2.ListDeadLettersRequest, context: Any
+    ) -> router_pb2.ListDeadLettersResponse:
+        """List dead letters, the oldest first."""
+        return await self._dead_letters.list(request)
+
+    async def GetDeadLetter(
+        self, request: router_pb2.GetDeadLetterRequest, context: Any
+    ) -> router_pb2.GetDeadLetterResponse:
+        """Tell one dead letter with the sender's record."""
+        return await self._dead_letters.get(request)
+
+    async def RedriveDeadLetters(
+        self, request: router_pb2.RedriveDeadLettersRequest, context: Any
+    ) -> router_pb2.RedriveDeadLettersResponse:
+        """Route dead letters again, on behalf of the caller."""
+        return await self._dead_letters.redrive(request)
+
+    async def DiscardDeadLetters(
+        self, request: router_pb2.DiscardDeadLettersRequest, context: Any
+    ) -> router_pb2.DiscardDeadLettersResponse:
+        """Give dead letters up, on behalf of the caller."""
+        return await self._dead_letters.discard(request)
+
+    async def TriggerDefinition(
+        self, request: router_pb2.TriggerDefinitionRequest, context: Any
     ) -> router_pb2.TriggerDefinitionResponse:
         """Start a run by hand, on behalf of the caller."""
         try:
@@ -60,11 +105,27 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         )
 
 
-def service(manual: ManualTrigger) -> Service:
+def service(
+    *, manual: ManualTrigger, dead_letters: DeadLetterCalls, explanations: ExplanationCalls
+) -> Service:
     """Return the service with who may call it."""
     return Service(
         name=SERVICE_NAME,
         add=router_pb2_grpc.add_RouterServiceServicer_to_server,
-        servicer=RouterServicer(manual),
-        policy=authorisation.policy(SERVICE_NAME, {"TriggerDefinition": {Role.OPERATOR}}),
+        servicer=RouterServicer(
+            manual=manual, dead_letters=dead_letters, explanations=explanations
+        ),
+        policy=authorisation.policy(
+            SERVICE_NAME,
+            {
+                "TriggerDefinition": {Role.OPERATOR},
+                "EvaluateEvent": {Role.VIEWER, Role.OPERATOR, Role.SERVICE},
+                "FindEvent": {Role.VIEWER, Role.OPERATOR, Role.SERVICE},
+                "ListDeadLetters": {Role.VIEWER, Role.OPERATOR, Role.SERVICE},
+                # With the payload, which is not for everybody's eyes.
+                "GetDeadLetter": {Role.OPERATOR, Role.SERVICE},
+                "RedriveDeadLetters": {Role.OPERATOR},
+                "DiscardDeadLetters": {Role.OPERATOR},
+            },
+        ),
     )

@@ -1,4 +1,4 @@
-"""Reads topics with FastStream and settles every record: committed when durable, or read again.
+"""Reads topics with FastStream and has every record routed: committed when durable, or read again.
 
 FastStream supplies the subscription, its life and its middleware; offsets are ours. A partition's
 commit moves over records that are settled, in order, and no further. What cannot be settled now
@@ -8,9 +8,11 @@ parser, middleware or handler, which FastStream would swallow, sends its partiti
 
 import asyncio
 import contextlib
+import itertools
 import operator
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Protocol
@@ -28,7 +30,7 @@ from faststream.confluent import ConfluentConfig, KafkaBroker
 from faststream.message import StreamMessage
 
 from contracts.telemetry import Attribute, Metric
-from router.domain.progress import Progress, Settlement
+from router.domain.progress import Intake, Progress, Settlement
 from router.domain.records import RawHeaders, Record
 from runtime import logs, telemetry
 from runtime.faultpoints import faultpoint
@@ -45,12 +47,48 @@ _log = logs.get_logger(__name__)
 _read_headers = operator.methodcaller("headers")
 
 
-class Settle(Protocol):
-    """Settles one record: returns when its outcome is durable, raises when it has none."""
+class Results(Protocol):
+    """What became of the records of a batch, by their index; those in neither were not begun."""
 
-    def __call__(self, record: Record, *, attempts: int) -> Awaitable[object]:
-        """Settle `record`, which is tried for the time `attempts`, counted from 1."""
+    @property
+    def settled(self) -> Mapping[int, object]:
+        """Those whose outcome is durable."""
         ...
+
+    @property
+    def failed(self) -> Mapping[int, BaseException]:
+        """Those that have none now, and why."""
+        ...
+
+
+class Route(Protocol):
+    """Routes the records of a batch, of all partitions."""
+
+    def __call__(
+        self,
+        records: Sequence[Record],
+        *,
+        attempts: Callable[[Record], int],
+        may_begin: Callable[[], bool],
+    ) -> Awaitable[Results]:
+        """Return when each record has its outcome or none; begin no work once `may_begin` is false.
+
+        `attempts` tells how often a record is tried, counted from 1.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """The records of one partition in a batch: of `offsets`, those of `intake` are routed.
+
+    They are `records[first:first + len(intake.work)]` of the batch.
+    """
+
+    progress: Progress
+    offsets: Sequence[int]
+    intake: Intake
+    first: int
 
 
 class KafkaConsumer:
@@ -62,14 +100,12 @@ class KafkaConsumer:
         *,
         topics: Sequence[str],
         group: str,
-        settle: Settle,
-        concurrency: int,
+        route: Route,
         batch_records: int,
         drain: timedelta,
     ) -> None:
         """`drain` bounds how long records in work may take to end at `stop`."""
-        self._settle = settle
-        self._slots = asyncio.Semaphore(concurrency)
+        self._route = route
         self._owned: dict[Place, Progress] = {}
         self._rests: dict[Place, asyncio.Task[None]] = {}
         self._stopping = False
@@ -122,11 +158,7 @@ class KafkaConsumer:
         by_place: dict[Place, list[Message]] = {}
         for record in records:
             by_place.setdefault(_place(record), []).append(record)
-        deadline = asyncio.get_running_loop().time() + BATCH_BUDGET_S
-        settlements = await asyncio.gather(
-            *(self._partition(place, batch, deadline) for place, batch in by_place.items())
-        )
-        settled = dict(zip(by_place, settlements, strict=True))
+        settled = await self._settle(by_place)
         committed = await self._commit(
             {place: s.commit for place, s in settled.items() if s.commit is not None}
         )
@@ -148,67 +180,23 @@ class KafkaConsumer:
         # Until another record comes nobody would commit it: the partition would stay behind.
         return progress.uncommitted([_offset(message) for message in batch])
 
-    async def _partition(
-        self, place: Place, batch: Sequence[Message], deadline: float
-    ) -> Settlement:
-        progress = self._owned.get(place)
-        if progress is None:  # Revoked since it was fetched: somebody else reads it.
-            return Settlement()
-        offsets = [_offset(message) for message in batch]
-        intake = progress.take(offsets)
-        if intake.gone is not None:
-            _log.error(
-                "record_gone", topic=place[0], partition=place[1], offset=intake.gone,
-                next_offset=offsets[0],
-            )  # fmt: skip
-        if intake.rewind is not None:
-            return Settlement(rewind=intake.rewind)
-        work = set(intake.work)
-        lanes: dict[object, list[Record]] = {}
-        for message in batch:
-            record = read(message)
-            if record.offset in work:
-                # Records of one key are settled in their order; those without a key have none.
-                lane = record.key if record.key is not None else record.offset
-                lanes.setdefault(lane, []).append(record)
-        done: set[int] = set()
-        failed: dict[int, BaseException] = {}
-        await asyncio.gather(
-            *(self._lane(lane, progress, done, failed, deadline) for lane in lanes.values())
-        )
-        settlement = progress.settle(offsets, done=done, failed=failed)
-        if settlement.rewind in failed:
-            _log.warning(
-                "partition_held",
-                topic=place[0],
-                partition=place[1],
-                offset=settlement.rewind,
-                attempts=progress.attempts(settlement.rewind) - 1,
-                pause_s=settlement.pause_s,
-                error=str(failed[settlement.rewind]),
-            )
-        return settlement
-
-    async def _lane(
-        self,
-        records: Sequence[Record],
-        progress: Progress,
-        done: set[int],
-        failed: dict[int, BaseException],
-        deadline: float,
-    ) -> None:
+    async def _settle(self, by_place: Mapping[Place, Sequence[Message]]) -> dict[Place, Settlement]:
+        shares: dict[Place, _Share] = {}
+        batch: list[Record] = []
+        for place, messages in by_place.items():
+            progress = self._owned.get(place)
+            if progress is not None:  # Else revoked since it was fetched: somebody else reads it.
+                shares[place] = _share(place, progress, messages, batch)
         clock = asyncio.get_running_loop().time
-        for record in records:
-            async with self._slots:
-                # One failure ends the batch of its partition: the rest would be tried in vain.
-                if self._stopping or failed or clock() > deadline:
-                    return
-                try:
-                    await self._settle(record, attempts=progress.attempts(record.offset))
-                except Exception as exc:  # noqa: BLE001 - no outcome yet, whatever the reason is
-                    failed[record.offset] = exc
-                    return
-                done.add(record.offset)
+        deadline = clock() + BATCH_BUDGET_S
+        results = await self._route(
+            batch,
+            attempts=lambda record: shares[record.topic, record.partition].progress.attempts(
+                record.offset
+            ),
+            may_begin=lambda: not self._stopping and clock() < deadline,
+        )
+        return {place: _settlement(place, share, results) for place, share in shares.items()}
 
     async def _commit(self, offsets: Mapping[Place, int]) -> bool:
         """Commit what is owned; False when the broker did not take it."""
@@ -355,17 +343,61 @@ def _note_error(error: KafkaError) -> None:
     _log.warning("kafka_client_error", error=error.str(), fatal=error.fatal())
 
 
+def _share(
+    place: Place, progress: Progress, messages: Sequence[Message], batch: list[Record]
+) -> _Share:
+    """Take the messages of a partition, and add those that need work to the batch."""
+    offsets = [_offset(message) for message in messages]
+    intake = progress.take(offsets)
+    if intake.gone is not None:
+        _log.error(
+            "record_gone", topic=place[0], partition=place[1], offset=intake.gone,
+            next_offset=offsets[0],
+        )  # fmt: skip
+    share = _Share(progress, offsets, intake, len(batch))
+    if len(intake.work) == len(offsets):
+        batch.extend(map(read, messages))
+    else:
+        work = set(intake.work)
+        batch.extend(read(m) for m, offset in zip(messages, offsets, strict=True) if offset in work)
+    return share
+
+
+def _settlement(place: Place, share: _Share, results: Results) -> Settlement:
+    if share.intake.rewind is not None:
+        return Settlement(rewind=share.intake.rewind)
+    index_of = dict(zip(share.intake.work, itertools.count(share.first)))
+    failed = {
+        offset: results.failed[index]
+        for offset, index in index_of.items()
+        if index in results.failed
+    }
+    done = {offset for offset, index in index_of.items() if index in results.settled}
+    settlement = share.progress.settle(share.offsets, done=done, failed=failed)
+    if settlement.rewind in failed:
+        _log.warning(
+            "partition_held",
+            topic=place[0],
+            partition=place[1],
+            offset=settlement.rewind,
+            attempts=share.progress.attempts(settlement.rewind) - 1,
+            pause_s=settlement.pause_s,
+            error=str(failed[settlement.rewind]),
+        )
+    return settlement
+
+
 def read(message: Message) -> Record:
     """Return a message as it came. It never raises: what cannot be read is None."""
     kind, timestamp = message.timestamp()
     return Record(
-        topic=message.topic() or "",
-        partition=message.partition() or 0,
-        offset=_offset(message),
-        timestamp_ms=None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp,
-        key=_bytes(message.key()),
-        value=_bytes(message.value()),
-        headers=_headers(message),
+        message.topic() or "",
+        message.partition() or 0,
+        _offset(message),
+        None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp,
+        _bytes(message.key()),
+        _bytes(message.value()),
+        _headers(message),
     )
 
 
@@ -376,7 +408,7 @@ def _headers(message: Message) -> RawHeaders | None:
         headers = _read_headers(message)
     except Exception:  # noqa: BLE001 - the client raises what it likes; the record must go on
         return None
-    return tuple((name, _bytes(value)) for name, value in headers or ())
+    return tuple((name, _bytes(value)) for name, value in headers) if headers else ()
 
 
 def _bytes(value: bytes | str | None) -> bytes | None:

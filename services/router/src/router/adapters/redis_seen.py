@@ -1,13 +1,14 @@
 """A memory of settled events in Redis. It saves work and decides nothing.
 
 Every call has 50 ms. A Redis that fails is a memory that forgets: it is left alone for some
-seconds, so that a dead one costs 50 ms now and then and not on every record. Calls made in the
-same turn of the event loop go out as one command.
+seconds, so that a dead one costs 50 ms now and then and not on every batch. What is remembered in
+one turn of the event loop goes out as one command.
 """
 
 import asyncio
+import itertools
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from redis.asyncio import Redis
@@ -16,12 +17,21 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from contracts import identifiers
+from router.ports import Seen
 from runtime import logs
 from runtime.faultpoints import faultpoint
 
 CALL_BUDGET_S = 0.05
 REST_S = 5.0
 MAX_UNWRITTEN = 10_000
+MAX_WRITTEN = 1000
+"""Events of one command: nobody else is served meanwhile."""
+
+_REMEMBER = """
+for i = 1, #KEYS do
+    redis.call('SET', KEYS[i], ARGV[i + 1], 'PX', ARGV[1])
+end
+"""  # A command for each of them would cost the client ten times as much.
 
 _log = logs.get_logger(__name__)
 
@@ -49,34 +59,33 @@ class RedisSeenEvents:
         self._on_miss = on_miss
         self._clock = clock
         self._resting_until = 0.0
-        self._asked: dict[str, asyncio.Future[str | None]] = {}
         self._unwritten: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._read_due = self._write_due = False
+        self._write_due = False
 
-    async def digest(self, namespace: str, source: str, event_id: str) -> str | None:
-        """Return the digest that was remembered, None for an unknown event or without Redis."""
-        key = _key(namespace, source, event_id)
-        if (unwritten := self._unwritten.get(key)) is not None:
-            return unwritten
-        if self._resting():
-            return None
-        future = self._asked.get(key)
-        if future is None:
-            future = self._asked[key] = asyncio.get_running_loop().create_future()
-            if not self._read_due:
-                self._read_due = True
-                self._spawn(self._read())
-        return await asyncio.shield(future)
+    async def recall(
+        self, namespace: str, events: Sequence[tuple[str, str]]
+    ) -> Sequence[Seen | None]:
+        """Return what is remembered of each (source, event id); nothing without Redis."""
+        keys = [_key(namespace, source, event_id) for source, event_id in events]
+        found = {key: self._unwritten[key] for key in keys if key in self._unwritten}
+        asked = [key for key in dict.fromkeys(keys) if key not in found]
+        if asked and not self._resting():
+            found.update(await self._read(asked))
+        return [_seen(found.get(key)) for key in keys]
 
-    def remember(self, namespace: str, source: str, event_id: str, digest: str) -> None:
-        """Keep a digest with the next command; forgotten when Redis does not take it."""
+    def remember(
+        self, namespace: str, source: str, event_id: str, *, digest: str, revision: int
+    ) -> None:
+        """Keep an event with the next command; forgotten when Redis does not take it."""
         if self._resting() or len(self._unwritten) >= MAX_UNWRITTEN:
             return
-        self._unwritten[_key(namespace, source, event_id)] = digest
+        self._unwritten[_key(namespace, source, event_id)] = f"{digest}:{revision}"
         if not self._write_due:
             self._write_due = True
-            self._spawn(self._write())
+            task = asyncio.get_running_loop().create_task(self._write())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def ping(self) -> None:
         """Ask Redis whether it is there. Raises RedisError, OSError or TimeoutError."""
@@ -89,36 +98,31 @@ class RedisSeenEvents:
             await asyncio.wait(self._tasks, timeout=1.0)
         await self._redis.aclose()
 
-    async def _read(self) -> None:
-        await asyncio.sleep(0)  # Let the other records of the batch ask too.
-        self._read_due = False
-        asked, self._asked = self._asked, {}
-        found: list[bytes | str | None] | None = None
+    async def _read(self, keys: Sequence[str]) -> dict[str, str]:
         try:
             async with asyncio.timeout(CALL_BUDGET_S):
                 faultpoint("router.before_recall")
-                found = await self._redis.mget(list(asked))
+                values = await self._redis.mget(list(keys))
                 faultpoint("router.after_recall")
         except (RedisError, OSError, TimeoutError) as exc:
             self._rest(exc)
-        finally:
-            values = found if found is not None else [None] * len(asked)
-            for future, value in zip(asked.values(), values, strict=True):
-                if not future.done():
-                    future.set_result(None if value is None else str(value))
+            return {}
+        return {
+            key: str(value) for key, value in zip(keys, values, strict=True) if value is not None
+        }
 
     async def _write(self) -> None:
         await asyncio.sleep(0)
         self._write_due = False
         batch = dict(self._unwritten)
+        written = iter(batch.items())
         try:
-            async with asyncio.timeout(CALL_BUDGET_S):
-                pipeline = self._redis.pipeline(transaction=False)
-                for key, digest in batch.items():
-                    pipeline.set(key, digest, px=self._keep_ms)
-                faultpoint("router.before_remember")
-                await pipeline.execute()
-                faultpoint("router.after_remember")
+            while part := list(itertools.islice(written, MAX_WRITTEN)):
+                keys, digests = zip(*part, strict=True)
+                async with asyncio.timeout(CALL_BUDGET_S):
+                    faultpoint("router.before_remember")
+                    await self._redis.eval(_REMEMBER, len(keys), *keys, self._keep_ms, *digests)
+                    faultpoint("router.after_remember")
         except (RedisError, OSError, TimeoutError) as exc:
             self._rest(exc)
         finally:
@@ -134,10 +138,13 @@ class RedisSeenEvents:
             self._resting_until = self._clock() + REST_S
             _log.warning("redis_away", error=str(exc) or type(exc).__name__, rest_s=REST_S)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+def _seen(text: str | None) -> Seen | None:
+    if text is None:
+        return None
+    digest, _, revision = text.partition(":")
+    # An earlier release remembered no revision; whoever writes here may write anything.
+    return Seen(digest, int(revision) if revision.isdecimal() else 0)
 
 
 def _key(namespace: str, source: str, event_id: str) -> str:

@@ -1,7 +1,7 @@
 """A record as it came: raw bytes and where it stood. Nothing in it is trusted."""
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from contracts.names import Header
 
@@ -10,8 +10,7 @@ RawHeaders = tuple[tuple[str, bytes | None], ...]
 _TRACEPARENT = re.compile(r"^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$")
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):  # One is made of everything that comes, and a tuple is made soonest.
     """One record of a topic. `timestamp_ms` is Kafka's, milliseconds since 1970, None without one.
 
     `headers` is None when the client could not read them.

@@ -1,6 +1,5 @@
 """The memory of settled events in a real Redis."""
 
-import asyncio
 import time
 from datetime import timedelta
 
@@ -8,6 +7,7 @@ import pytest
 
 from router.adapters import redis_seen
 from router.adapters.redis_seen import RedisSeenEvents
+from router.ports import Seen
 
 
 @pytest.fixture
@@ -23,26 +23,38 @@ async def memory(redis_url):
         await subject.close()
 
 
+async def digest(memory, namespace, event_id):
+    (found,) = await memory.recall(namespace, [("s", event_id)])
+    return None if found is None else found.digest
+
+
+async def test_what_an_earlier_release_remembered_is_of_no_revision(memory, unique_name):
+    subject = memory()
+    await subject._redis.set(redis_seen._key(unique_name, "s", "1"), "abc", px=60_000)
+    assert await subject.recall(unique_name, [("s", "1")]) == [Seen("abc", 0)]
+
+
 async def test_a_digest_is_found_by_another_router_as_well(memory, unique_name, eventually):
     one, other = memory(), memory()
-    assert await one.digest(unique_name, "s", "1") is None
-    one.remember(unique_name, "s", "1", "abc")
-    assert await one.digest(unique_name, "s", "1") == "abc"
+    assert await digest(one, unique_name, "1") is None
+    one.remember(unique_name, "s", "1", digest="abc", revision=7)
+    assert await digest(one, unique_name, "1") == "abc"
 
     async def found():
-        return await other.digest(unique_name, "s", "1") == "abc"
+        return await digest(other, unique_name, "1") == "abc"
 
     await eventually(found)
-    assert await other.digest(unique_name, "s", "2") is None
+    assert await digest(other, unique_name, "2") is None
 
 
 async def test_many_questions_at_once_get_their_own_answers(memory, unique_name, eventually):
     subject = memory()
-    for number in range(100):
-        subject.remember(unique_name, "s", str(number), f"d{number}")
+    count = 2 * redis_seen.MAX_WRITTEN + 1
+    for number in range(count):
+        subject.remember(unique_name, "s", str(number), digest=f"d{number}", revision=number)
     await eventually(lambda: not subject._unwritten)
-    found = await asyncio.gather(*(subject.digest(unique_name, "s", str(n)) for n in range(101)))
-    assert found == [*(f"d{n}" for n in range(100)), None]
+    found = await subject.recall(unique_name, [("s", str(n)) for n in range(count + 1)])
+    assert found == [*(Seen(f"d{n}", n) for n in range(count)), None]
 
 
 @pytest.mark.parametrize("fault", ["cut", "hush"])
@@ -56,14 +68,14 @@ async def test_a_redis_that_fails_is_a_miss_within_the_budget_and_then_left_alon
     )
     getattr(between, fault)()
     began = time.monotonic()
-    assert await subject.digest(unique_name, "s", "1") is None
+    assert await digest(subject, unique_name, "1") is None
     assert time.monotonic() - began < 0.5
     assert len(misses) == 1
     for _ in range(50):
-        assert await subject.digest(unique_name, "s", "1") is None
-        subject.remember(unique_name, "s", "1", "abc")
+        assert await digest(subject, unique_name, "1") is None
+        subject.remember(unique_name, "s", "1", digest="abc", revision=7)
     assert len(misses) == 1
     await between.mend()
     now[0] += redis_seen.REST_S + 0.1
-    subject.remember(unique_name, "s", "1", "abc")
-    assert await subject.digest(unique_name, "s", "1") == "abc"
+    subject.remember(unique_name, "s", "1", digest="abc", revision=7)
+    assert await digest(subject, unique_name, "1") == "abc"

@@ -14,15 +14,14 @@ async def test_faststream_has_one_thread_for_its_consumer(monkeypatch):
     monkeypatch.setattr(AsyncConfluentConsumer, "start", _remember(made))
     monkeypatch.setattr(AsyncConfluentConsumer, "getmany", _nothing)
 
-    async def settle(record, *, attempts):
+    async def route(records, *, attempts, may_begin):
         raise AssertionError
 
     consumer = kafka_consumer.KafkaConsumer(
         "127.0.0.1:1",
         topics=["dev.events"],
         group="g",
-        settle=settle,
-        concurrency=1,
+        route=route,
         batch_records=1,
         drain=timedelta(seconds=1),
     )

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from router.domain import routing
-from router.domain.routing import Index, Outcome
+from router.domain.routing import Index, Outcome, TriggerFiltered
 from router.errors import DefinitionUnusableError
 
 
@@ -48,7 +48,52 @@ def test_pattern_and_condition_both_have_to_hold(compiled):
     assert outcomes(index, document(amount=9, currency="EUR")) == {"a": Outcome.MATCHED}
     assert outcomes(index, document(amount=9, currency="USD")) == {"a": Outcome.FILTERED}
     # The condition, which would give an error here, is not looked at: the pattern decides first.
-    assert outcomes(index, document(amount=1)) == {"a": Outcome.FILTERED}
+    assert outcomes(index, document(amount=1)) == {}
+
+
+def test_a_definition_whose_pattern_does_not_match_is_no_candidate(compiled):
+    index = Index()
+    for number in range(50):
+        amount = [{"numeric": [">=", number, "<", number + 1]}]
+        index.put(
+            compiled(f"d{number:02}", {"type": "paid", "match": {"payload": {"amount": amount}}})
+        )
+    assert outcomes(index, document(amount=7.5)) == {"d07": Outcome.MATCHED}
+    assert outcomes(index, document(amount=-1)) == {}
+
+
+def test_what_filtered_is_told_by_trigger_with_its_condition(compiled):
+    index = Index()
+    false = "event.payload.amount > 10"
+    index.put(
+        compiled(
+            "a",
+            {"type": "paid", "when": false},
+            {"type": "paid", "match": {"payload": {"amount": [2]}}},
+            {"type": "paid", "match": {"payload": {"amount": [3]}}, "when": "true"},
+            {"type": "paid", "when": "event.payload.missing"},
+        )
+    )
+    (candidate,) = index.candidates("paid", document(amount=2))
+    assert (candidate.outcome, candidate.names) == (Outcome.MATCHED, ("t1",))
+    assert candidate.filtered == (TriggerFiltered("t0", false),)
+    assert [error.trigger for error in candidate.errors] == ["t3"]
+
+
+def test_candidates_are_in_the_order_of_their_ids(compiled):
+    index = Index()
+    for definition_id in ("b", "c", "a"):
+        index.put(compiled(definition_id, {"type": "paid"}))
+    assert list(outcomes(index, document())) == ["a", "b", "c"]
+
+
+def test_patterns_that_only_say_what_is_not_are_counted(compiled):
+    index = Index()
+    index.put(compiled("a", {"type": "paid", "match": {"payload": {"vip": [{"exists": False}]}}}))
+    index.put(compiled("b", {"type": "paid", "match": {"source": ["shop"]}}))
+    assert index.weak == 1
+    index.remove("a")
+    assert index.weak == 0
 
 
 def test_matching_triggers_of_one_definition_are_one_candidate_with_all_names(compiled):
@@ -102,7 +147,10 @@ def test_a_disabled_definition_is_a_candidate_whose_conditions_are_not_looked_at
     index = Index()
     index.put(compiled("a", {"type": "paid", "when": "event.payload.missing > 1"}, disabled=True))
     index.put(compiled("b", {"type": "paid"}, disabled=True))
+    unmatched = {"type": "paid", "match": {"payload": {"amount": [9]}}}
+    index.put(compiled("c", unmatched, disabled=True))
     candidates = index.candidates("paid", document())
+    assert [c.definition.definition_id for c in candidates] == ["a", "b"]
     assert {c.outcome for c in candidates} == {Outcome.DISABLED}
     assert not any(c.names or c.errors for c in candidates)
 

@@ -1,9 +1,12 @@
 """The cache of definitions against a registry over real gRPC."""
 
+import json
+
 import pytest
 
 from backbone.registry.v1 import registry_pb2
-from router.adapters.registry_definitions import RegistryDefinitions
+from contracts.rejections import EventRejectedError, Reason
+from router.adapters.registry_resources import RegistryResources
 from router.errors import (
     DefinitionUnknownError,
     DefinitionUnusableError,
@@ -16,7 +19,7 @@ from runtime import grpcclient
 @pytest.fixture
 async def definitions(registry):
     channel = grpcclient.channel(registry.address, actor="router")
-    subject = RegistryDefinitions(channel, namespaces=["dev"])
+    subject = RegistryResources(channel, namespaces=["dev"])
     await subject.start()
     yield subject
     await subject.stop()
@@ -41,17 +44,23 @@ def version_of(definitions, definition_id):
     return active.version if active is not None else 0
 
 
-async def test_the_first_snapshot_is_whole_when_it_is_told_complete(registry, apply):
+async def test_the_first_snapshot_is_whole_when_it_is_told_complete(registry, apply, eventually):
     for number in range(20):
         apply(f"d{number}")
     channel = grpcclient.channel(registry.address, actor="router")
-    subject = RegistryDefinitions(channel, namespaces=["dev"])
+    told = []
+    subject = RegistryResources(
+        channel, namespaces=["dev"], on_snapshot=lambda: told.append(len(subject.index("dev")))
+    )
     with pytest.raises(RouterError, match="no definitions of 'dev' yet"):
         await subject.ready()
     await subject.start()
     await subject.complete("dev")
     assert len(subject.index("dev")) == 20
     await subject.ready()
+    apply("one-more")
+    await eventually(lambda: len(subject.index("dev")) == 21)
+    assert told == [20]  # Of snapshots, not of each change.
     await subject.stop()
     await channel.close(None)
 
@@ -162,3 +171,67 @@ async def test_latest_asks_the_registry_and_falls_back_on_what_is_known(
     assert (await definitions.latest("dev", "billing.overdue")).version == 1
     with pytest.raises(TransientError, match="registry"):
         await definitions.latest("dev", "other")
+
+
+def head(kind, name):
+    metadata = {"id": name, "namespace": "dev", "owner": "tests"}
+    return {"apiVersion": "backbone/v1", "kind": kind, "metadata": metadata}
+
+
+@pytest.fixture
+def put(registry):
+    def put(kind, name, spec):
+        number = registry_pb2.ResourceKind.Value(f"RESOURCE_KIND_{kind}")
+        words = {"PRODUCER": "Producer", "EVENT_TYPE": "EventType"}
+        document = None if spec is None else head(words[kind], name) | {"spec": spec}
+        registry.apply("dev", name, json.dumps(document).encode(), number)
+
+    return put
+
+
+def reason(check, *args, **kwargs):
+    try:
+        check(*args, **kwargs)
+    except EventRejectedError as exc:
+        return exc.reason
+    return None
+
+
+async def test_producers_and_event_types_come_by_the_same_stream(
+    definitions, registry, put, apply, eventually
+):
+    def emits(source):
+        policy = definitions.policy("dev")
+        return reason(policy.check_producer, source=source, event_type="paid", signed=False)
+
+    def fits(payload):
+        return reason(definitions.policy("dev").check_payload, "paid", 1, payload)
+
+    await definitions.complete("dev")
+    assert (emits("anybody"), fits([])) == (None, None)
+    put("PRODUCER", "shop", {"sources": ["shop"], "types": ["*"]})
+    put("EVENT_TYPE", "paid", {"schemas": [{"version": 1, "schema": {"type": "object"}}]})
+    await eventually(lambda: fits([]) is Reason.SCHEMA_VIOLATION)
+    assert emits("anybody") is Reason.PRODUCER_NOT_ALLOWED
+    assert emits("shop") is None
+    # One that cannot be read stays as it was, and is named.
+    put("PRODUCER", "shop", None)
+    put("EVENT_TYPE", "paid", None)
+    apply("a")
+    await eventually(lambda: version_of(definitions, "a") == 1)
+    assert (emits("anybody"), fits([])) == (Reason.PRODUCER_NOT_ALLOWED, Reason.SCHEMA_VIOLATION)
+    with pytest.raises(RouterError, match="cannot read: event type paid, producer shop"):
+        await definitions.ready()
+    registry.turn("shop", RETIRED)
+    registry.turn("paid", RETIRED)
+    await eventually(lambda: (emits("anybody"), fits([])) == (None, None))
+    await definitions.ready()
+
+
+async def test_the_revision_is_that_of_the_newest_change_in_use(
+    definitions, registry, apply, eventually
+):
+    apply("a")
+    apply("b")
+    await definitions.complete("dev")
+    await eventually(lambda: definitions.revision("dev") == registry.revision)

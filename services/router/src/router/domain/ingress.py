@@ -1,0 +1,150 @@
+"""The way in for a record: check after check, cheap before dear, each with its reason code.
+
+Size, authenticity over the raw bytes, envelope or CloudEvent, namespace, producer, payload. What is
+admitted is a document; nobody wants most of them, and nothing more is made of those.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum, auto
+from typing import Any
+
+from contracts import canonical, cloudevents, envelope, identifiers, names
+from contracts.envelope import Envelope
+from contracts.names import RESERVED_PREFIX, Extension, Topic
+from contracts.rejections import EventRejectedError, Reason
+from router.domain.policy import Policy
+from router.domain.records import Record
+
+_OWN_SOURCES = names.source("")
+
+
+class Authenticity(Enum):
+    """What the raw bytes of a record tell of its sender."""
+
+    UNSIGNED = auto()
+    SIGNED = auto()
+
+
+Authenticate = Callable[[Record], Authenticity]
+"""Looks at the raw bytes before anything reads them. Raises EventRejectedError for a forgery."""
+
+
+def unsigned(_record: Record) -> Authenticity:
+    """Take every record for unsigned: this release knows no signatures."""
+    return Authenticity.UNSIGNED
+
+
+@dataclass(slots=True)
+class Event:
+    """An admitted record: the document of its envelope, and whether it came as a CloudEvent."""
+
+    record: Record
+    document: dict[str, Any]
+    is_cloudevent: bool = False
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 by which a repeated event is told from another one with its id.
+
+        Of the record's value; of the document for a CloudEvent, half of which may be headers. A
+        time that is Kafka's is no part of it: a producer that sends again gets another one.
+        """
+        if not self.is_cloudevent:
+            return canonical.digest(self.record.value or b"")
+        document = self.document
+        if Extension.TIME_SOURCE in document:
+            document = {k: v for k, v in document.items() if k != "occurred_at"}
+        return hashlib.sha256(canonical.render(document)).hexdigest()
+
+    def envelope(self) -> Envelope:
+        """Return the event itself, with the trace context of its record when it has none."""
+        traceparent = self.record.traceparent
+        if traceparent is None or Extension.TRACEPARENT in self.document:
+            return Envelope.model_validate(self.document)
+        return Envelope.model_validate(self.document | {Extension.TRACEPARENT.value: traceparent})
+
+
+class Ingress:
+    """Admits the records of one namespace."""
+
+    def __init__(self, namespace: str, *, authenticate: Authenticate = unsigned) -> None:
+        self._namespace = namespace
+        self._authenticate = authenticate
+        self._own_topics = {
+            names.topic(namespace, topic) for topic in Topic if topic is not Topic.DEAD_LETTERS
+        }
+
+    def admit(self, record: Record, policy: Policy) -> Event:
+        """Return the event in a record.
+
+        Raises:
+            EventRejectedError: with the reason code of the first check that it fails.
+        """
+        if record.value is not None:
+            envelope.refuse_oversize(record.value)
+        authenticity = self._authenticate(record)
+        if record.headers is None:
+            raise EventRejectedError(
+                Reason.UNREADABLE_HEADERS, "the name of a header is not UTF-8, or none can be read"
+            )
+        event = read(record)
+        document = event.document
+        namespace = document.get("namespace")
+        if namespace is not None and namespace != self._namespace:
+            raise EventRejectedError(
+                Reason.WRONG_NAMESPACE,
+                f"the event says {namespace!r}, its topic belongs to {self._namespace!r}",
+            )
+        self._check_producer(record.topic, document, policy, authenticity)
+        policy.check_payload(document["type"], document["schema_version"], document["payload"])
+        return event
+
+    def _check_producer(
+        self, topic: str, document: dict[str, Any], policy: Policy, authenticity: Authenticity
+    ) -> None:
+        source, event_type = document["source"], document["type"]
+        is_own_type = event_type.startswith(RESERVED_PREFIX)
+        is_own_source = source.startswith(_OWN_SOURCES)
+        if topic in self._own_topics:
+            if not (is_own_type and is_own_source):
+                raise EventRejectedError(
+                    Reason.PRODUCER_NOT_ALLOWED,
+                    f"only Backbone writes to {topic}; this is {event_type!r} from {source!r}",
+                )
+            return
+        if is_own_type or is_own_source:
+            raise EventRejectedError(
+                Reason.RESERVED_TYPE,
+                f"types {RESERVED_PREFIX}* and sources {_OWN_SOURCES}* are Backbone's own; "
+                f"this is {event_type!r} from {source!r}",
+            )
+        policy.check_producer(
+            source=source, event_type=event_type, signed=authenticity is Authenticity.SIGNED
+        )
+
+
+def read(record: Record) -> Event:
+    """Return the event that a record says it is, without asking whether it may come in.
+
+    Raises:
+        EventRejectedError: it has neither the form of an envelope nor that of a CloudEvent.
+    """
+    if record.headers:
+        document = cloudevents.from_record(
+            record.headers, record.value, received_at=_received_at(record)
+        )
+        if document is not None:
+            return Event(record, envelope.check(document), is_cloudevent=True)
+    return Event(record, envelope.check(envelope.read(record.value)))
+
+
+def _received_at(record: Record) -> str | None:
+    if record.timestamp_ms is None:
+        return None
+    try:
+        return identifiers.instant(datetime.fromtimestamp(record.timestamp_ms / 1000, UTC))
+    except (ValueError, OverflowError, OSError):  # The sender chooses it: any 64-bit number.
+        return None
