@@ -27,6 +27,7 @@ def _document(
     cron: str | None = None,
     listens: str | None = None,
     when: str = "true",
+    while_disabled: str = "",
 ) -> bytes:
     triggers: list[dict[str, Any]] = []
     missed = {"policy": "compress", "window": "1d"}
@@ -50,6 +51,7 @@ def _document(
             "taskQueue": "billing-tq",
             "triggers": triggers,
             "rules": [{"name": "remind", "task": task}],
+            **({"whileDisabled": while_disabled} if while_disabled else {}),
         },
         description=description,
     )

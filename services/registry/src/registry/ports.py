@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
-from contracts.resources import ChangeKind, ResourceKind, ResourceState
-from registry.domain.materialisation import Desired, Wakeup
+from contracts.resources import ChangeKind, HeldEvents, ResourceKind, ResourceState
+from registry.domain.materialisation import Desired, Release, Wakeup
 from registry.domain.resources import Change, Key, Resource
 
 T = TypeVar("T")
@@ -60,6 +60,7 @@ class ResourceChanges(Protocol):
         state: ResourceState,
         actor: str,
         reason: str,
+        held: HeldEvents | None = None,
     ) -> Resource:
         """Record a change that stores no version, and the event that says so.
 
@@ -135,6 +136,10 @@ class ResourceStore(Protocol):
         """Return changes of a resource, or of all, newest first."""
         ...
 
+    async def released(self, namespace: str, definition_ids: Collection[str]) -> dict[str, Change]:
+        """Return, by id, the newest change of definitions that says what becomes of held events."""
+        ...
+
     async def revision(self, namespace: str) -> int:
         """Return the newest revision; 0 before the first change.
 
@@ -168,10 +173,19 @@ class Materialisations(Protocol):
 
 
 class ScheduleLedger(Protocol):
-    """Who accounts for due times."""
+    """Who accounts for due times, and keeps what waits."""
 
     async def put(self, desired: Desired) -> None:
         """Say from when on which schedules count. Idempotent.
+
+        Raises:
+            NeighbourUnavailableError: no answer; try again later.
+            MaterialisationError: refused.
+        """
+        ...
+
+    async def release(self, release: Release) -> None:
+        """Say what becomes of the events that a definition held. Idempotent.
 
         Raises:
             NeighbourUnavailableError: no answer; try again later.

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from contracts.resources import ChangeKind, ResourceKind, ResourceState
+from contracts.resources import ChangeKind, HeldEvents, ResourceKind, ResourceState
 from registry.errors import (
     EtagMismatchError,
     InvalidDocumentsError,
     InvalidRequestError,
     NamespaceNotServedError,
+    RequestIdReusedError,
     ResourceInUseError,
     ResourceNotFoundError,
     StateError,
@@ -89,6 +90,31 @@ async def test_disabling_and_enabling_say_who_and_why_and_are_idempotent(
     on = await registry.service.enable("dev", "billing.overdue", **WHO)
     assert (on.changed, on.resource.state, on.resource.version) == (True, ResourceState.ACTIVE, 1)
     assert not (await registry.service.enable("dev", "billing.overdue", **WHO)).changed
+
+
+async def test_enabling_what_holds_events_says_what_becomes_of_them(
+    registry: Any, document: Callable[..., bytes], event_type: Callable[..., bytes]
+) -> None:
+    await registry.apply(event_type(), document(listens=PAID, while_disabled="hold"))
+    await registry.service.disable("dev", "billing.overdue", **WHO)
+    with pytest.raises(InvalidRequestError, match="start, compress, discard"):
+        await registry.service.enable("dev", "billing.overdue", **WHO)
+    on = await registry.service.enable(
+        "dev", "billing.overdue", held=HeldEvents.COMPRESS, request_id="r-9", **WHO
+    )
+    assert on.resource.latest.held is HeldEvents.COMPRESS
+    with pytest.raises(RequestIdReusedError):
+        await registry.service.enable(
+            "dev", "billing.overdue", held=HeldEvents.DISCARD, request_id="r-9", **WHO
+        )
+    later = await registry.apply(document(listens=PAID))
+    assert later.results[0].resource.latest.held is None
+    released = await registry.store.released("dev", ["billing.overdue", "other"])
+    assert {one: change.held for one, change in released.items()} == {
+        "billing.overdue": HeldEvents.COMPRESS
+    }
+    history = await registry.service.history("dev", DEFINITION, "billing.overdue")
+    assert [change.held for change in history.changes] == [None, HeldEvents.COMPRESS, None, None]
 
 
 async def test_retired_resource_keeps_its_content_and_takes_no_other_change(

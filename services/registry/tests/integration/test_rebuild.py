@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contracts.rejections import EventRejectedError
-from contracts.resources import ResourceKind
+from contracts.resources import HeldEvents, ResourceKind
 from eventstore import store as eventstore
 from registry.adapters import postgres_projections
 from registry.adapters.postgres_materialisations import PostgresMaterialisations
@@ -36,7 +36,7 @@ async def test_rebuild_gives_the_same_rows_and_touches_nothing_else(
     )
     await registry.service.disable("dev", "a", **WHO)
     await registry.service.activate("dev", DEFINITION, "a", version=1, **WHO)
-    await registry.service.enable("dev", "a", **WHO)
+    await registry.service.enable("dev", "a", held=HeldEvents.START, **WHO)
     await registry.apply(document("a"), namespace="dev", prune=Prune())
     await registry.apply(document("b", owner="crm"))
     await registry.apply(document("a", namespace="stage"))

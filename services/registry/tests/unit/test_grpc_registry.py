@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from backbone.registry.v1 import registry_pb2 as pb
 from backbone.registry.v1 import registry_pb2_grpc
-from contracts.resources import ChangeKind, ResourceKind, ResourceState
+from contracts.resources import ChangeKind, HeldEvents, ResourceKind, ResourceState
 from contracts.roles import Role
 from registry import errors
 from registry.adapters import grpc_registry, messages
@@ -369,7 +369,9 @@ async def test_versions_are_compared(registry: Any, scripted: Scripted) -> None:
         ),
         (
             "EnableDefinition",
-            pb.EnableDefinitionRequest(namespace="dev", definition_id="a"),
+            pb.EnableDefinitionRequest(
+                namespace="dev", definition_id="a", held=pb.HELD_EVENTS_DISCARD
+            ),
             "enable",
             ("dev", "a"),
         ),
@@ -399,6 +401,7 @@ async def test_change_of_a_state_is_asked_for_by_actor_and_reason(  # noqa: PLR0
     ((name, given, fields),) = scripted.calls
     assert (name, given) == (use_case, arguments)
     assert fields.pop("version", 1) == 1
+    assert fields.pop("held", HeldEvents.DISCARD) is HeldEvents.DISCARD
     assert fields == {"etag": "e", "request_id": "r1", "actor": "local/ada", "reason": "why"}
 
 

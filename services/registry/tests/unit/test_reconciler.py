@@ -1,7 +1,7 @@
 """The reconciler: what is applied is handed on, ledger first, whatever is away meanwhile."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,8 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from contracts import canonical
-from contracts.resources import ChangeKind, ResourceKind, ResourceState
-from registry.domain.materialisation import Desired, Tampered, Wakeup
+from contracts.resources import ChangeKind, HeldEvents, ResourceKind, ResourceState
+from registry.domain.materialisation import Desired, Release, Tampered, Wakeup
 from registry.domain.resources import Change, Key, Resource
 from registry.errors import LeadershipLostError, MaterialisationError, NeighbourUnavailableError
 from registry.service.changes import Changes
@@ -25,6 +25,7 @@ class FakeDefinitions:
     def __init__(self, changes: Changes) -> None:
         self.now = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
         self.current: dict[Key, Resource] = {}
+        self.enabled: dict[str, Change] = {}
         self._changes = changes
         self._revision = 0
 
@@ -48,12 +49,19 @@ class FakeDefinitions:
         )
 
     def alter(
-        self, definition_id: str, change: ChangeKind, state: ResourceState, **fields: Any
+        self,
+        definition_id: str,
+        change: ChangeKind,
+        state: ResourceState,
+        held: HeldEvents | None = None,
+        **fields: Any,
     ) -> Resource:
         """Record a change of the state, or back to an earlier version."""
         key = Key(ResourceKind.ACTIVITY_DEFINITION, definition_id)
         before = replace(self.current[key], **fields)
-        latest = self._change(key, before.version, change, state)
+        latest = replace(self._change(key, before.version, change, state), held=held)
+        if held is not None:
+            self.enabled[definition_id] = latest
         return self._keep(replace(before, latest=latest))
 
     async def changed(
@@ -65,6 +73,9 @@ class FakeDefinitions:
 
     async def revision(self, namespace: str) -> int:
         return self._revision
+
+    async def released(self, namespace: str, definition_ids: Collection[str]) -> dict[str, Change]:
+        return {one: self.enabled[one] for one in definition_ids if one in self.enabled}
 
     def lose_everything(self) -> None:
         """Become what an older backup holds."""
@@ -91,6 +102,7 @@ class FakeLedger:
     def __init__(self, journal: list[tuple[str, str]]) -> None:
         self.journal = journal
         self.put_schedules: list[Desired] = []
+        self.released: list[Release] = []
         self.failing: dict[str | None, Exception] = {}
 
     async def put(self, desired: Desired) -> None:
@@ -99,6 +111,13 @@ class FakeLedger:
             raise failure
         self.journal.append(("ledger", desired.definition_id))
         self.put_schedules.append(desired)
+
+    async def release(self, release: Release) -> None:
+        failure = self.failing.get("release")
+        if failure is not None:
+            raise failure
+        self.journal.append(("released", release.definition_id))
+        self.released.append(release)
 
 
 class FakeClock:
@@ -304,6 +323,45 @@ async def test_new_version_without_schedules_is_told_and_woken_no_longer(
     await until(lambda: fakes["materialisations"].latest == {"a": (2, None)}, "materialised")
     assert fakes["clock"].wakeups == {}
     assert fakes["ledger"].put_schedules[-1].schedules == {}
+
+
+async def test_what_becomes_of_held_events_is_handed_on_whatever_is_away_or_comes_after(
+    apply: Callable[..., Resource],
+    definitions: FakeDefinitions,
+    reconcile: Callable[..., Awaitable[Any]],
+    fakes: dict[str, Any],
+    until: Callable[..., Awaitable[None]],
+) -> None:
+    apply("a")
+    definitions.alter("a", ChangeKind.DISABLED, ResourceState.DISABLED)
+    enabled = definitions.alter(
+        "a", ChangeKind.ENABLED, ResourceState.ACTIVE, held=HeldEvents.COMPRESS
+    )
+    fakes["ledger"].failing["release"] = NeighbourUnavailableError("the ledger", "no answer")
+    await reconcile()
+    await until(lambda: fakes["ledger"].put_schedules, "the ledger is asked")
+    # Its last change is another one by the time that the ledger is back.
+    apply("a", every="1h")
+    fakes["ledger"].failing.clear()
+    await until(lambda: fakes["ledger"].released, "released")
+    release = fakes["ledger"].released[-1]
+    assert (release.definition_id, release.revision) == ("a", enabled.revision)
+    assert (release.held, release.actor, release.reason) == (HeldEvents.COMPRESS, "ada", "why")
+
+
+async def test_nothing_is_released_when_nothing_was_said_of_it(
+    apply: Callable[..., Resource],
+    definitions: FakeDefinitions,
+    reconcile: Callable[..., Awaitable[Any]],
+    fakes: dict[str, Any],
+    until: Callable[..., Awaitable[None]],
+) -> None:
+    apply("a")
+    definitions.alter("a", ChangeKind.DISABLED, ResourceState.DISABLED)
+    definitions.alter("a", ChangeKind.ENABLED, ResourceState.ACTIVE)
+    await reconcile()
+    await until(lambda: fakes["materialisations"].latest == {"a": (3, None)}, "materialised")
+    assert fakes["ledger"].released == []
 
 
 async def test_full_pass_writes_nothing_when_nothing_changed(

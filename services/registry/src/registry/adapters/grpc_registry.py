@@ -202,6 +202,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
             altered = await self._service.enable(
                 request.namespace,
                 request.definition_id,
+                held=requests.held(request.held),
                 etag=request.etag,
                 request_id=request.request_id,
                 actor=identity.current_identity().subject,

@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from backbone.registry.v1 import registry_pb2 as pb
 from contracts import canonical
-from contracts.resources import ChangeKind, ResourceKind, ResourceState
+from contracts.resources import ChangeKind, HeldEvents, ResourceKind, ResourceState
 from registry.domain.differences import Difference, DifferenceKind
 from registry.domain.due_changes import DueChange
 from registry.domain.planning import Action
@@ -41,6 +41,12 @@ _STATES = {
     ResourceState.DISABLED: pb.RESOURCE_STATE_DISABLED,
     ResourceState.RETIRED: pb.RESOURCE_STATE_RETIRED,
 }
+HELD_OF: dict["pb.HeldEvents.ValueType", HeldEvents] = {
+    pb.HELD_EVENTS_START: HeldEvents.START,
+    pb.HELD_EVENTS_COMPRESS: HeldEvents.COMPRESS,
+    pb.HELD_EVENTS_DISCARD: HeldEvents.DISCARD,
+}
+_HELD = {held: number for number, held in HELD_OF.items()}
 _CHANGES = {
     ChangeKind.APPLIED: pb.CHANGE_KIND_APPLIED,
     ChangeKind.ACTIVATED: pb.CHANGE_KIND_ACTIVATED,
@@ -99,6 +105,7 @@ def change(source: Change) -> pb.Change:
         at=timestamp(source.at),
         actor=source.actor,
         reason=source.reason,
+        held=_HELD[source.held] if source.held else pb.HELD_EVENTS_UNSPECIFIED,
     )
 
 

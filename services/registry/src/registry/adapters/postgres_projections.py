@@ -105,6 +105,7 @@ def _change_row(namespace: str, event: Event, payload: ResourceEvent) -> tuple[A
         owner,
         content,
         sha256,
+        payload.held if isinstance(payload, ResourceEnabled) else None,
     )
 
 

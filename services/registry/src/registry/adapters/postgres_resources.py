@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from contracts.resources import ChangeKind, ResourceKind, ResourceState
+from contracts.resources import ChangeKind, HeldEvents, ResourceKind, ResourceState
 from eventstore import store
 from eventstore.events import Cause, Fact
 from eventstore.store import EventStore
@@ -132,6 +132,13 @@ class PostgresResourceStore:
             rows = await transaction.fetch(_SQL[block], *arguments, *(key or ()))
         return [_change(row) for row in rows]
 
+    async def released(self, namespace: str, definition_ids: Collection[str]) -> dict[str, Change]:
+        """Return, by id, the newest change of definitions that says what becomes of held events."""
+        kind = ResourceKind.ACTIVITY_DEFINITION.value
+        async with self._postgres.transaction(namespace) as transaction:
+            rows = await transaction.fetch(_SQL["released"], namespace, kind, list(definition_ids))
+        return {row["resource_id"]: _change(row) for row in rows}
+
     async def revision(self, namespace: str) -> int:
         """Return the newest revision."""
         async with self._postgres.transaction(namespace) as transaction:
@@ -199,6 +206,7 @@ class _Changes:
         state: ResourceState,
         actor: str,
         reason: str,
+        held: HeldEvents | None = None,
     ) -> Resource:
         resource = resources.altered(
             target,
@@ -208,8 +216,10 @@ class _Changes:
             at=self.now,
             actor=actor,
             reason=reason,
+            held=held,
         )
-        await self._append(resource, expected=store.ANY)
+        fields = {} if held is None else {"held": held}
+        await self._append(resource, expected=store.ANY, **fields)
         return resource
 
     def _next(self, key: Key) -> int:
@@ -310,4 +320,5 @@ def _change(row: Any) -> Change:
         at=row["changed_at"],
         actor=row["actor"],
         reason=row["reason"],
+        held=None if row["held"] is None else HeldEvents(row["held"]),
     )

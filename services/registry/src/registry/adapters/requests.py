@@ -8,7 +8,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from backbone.registry.v1 import registry_pb2 as pb
-from contracts.resources import ResourceKind
+from contracts.resources import HeldEvents, ResourceKind
 from registry.adapters import messages
 from registry.domain.planning import Prune
 from registry.domain.validation import Source
@@ -46,6 +46,20 @@ def kind(number: int, *, field: str = "kind") -> ResourceKind:
     found = _KIND_OF.get(pb.ResourceKind.ValueType(number))
     if found is None:
         raise InvalidRequestError(field, f"is one of {', '.join(_KIND_OF.values())}")
+    return found
+
+
+def held(number: int) -> HeldEvents | None:
+    """Return what becomes of held events, None when a request does not say.
+
+    Raises:
+        InvalidRequestError: it says something that is not known.
+    """
+    if number == pb.HELD_EVENTS_UNSPECIFIED:
+        return None
+    found = messages.HELD_OF.get(pb.HeldEvents.ValueType(number))
+    if found is None:
+        raise InvalidRequestError("held", f"is one of {', '.join(HeldEvents)}")
     return found
 
 

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from contracts import identifiers
 from contracts.definitions import ActivityDefinition, Schedule
-from contracts.resources import ChangeKind, ResourceState
-from registry.domain.resources import Resource
+from contracts.resources import ChangeKind, HeldEvents, ResourceState
+from registry.domain.resources import Change, Resource
 from registry.errors import MaterialisationError
 from rules import schedules as evaluation
 from rules.schedules import WakeSpec
@@ -41,6 +41,32 @@ class Desired:
     enabled: bool
     resumed: bool
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What becomes of the events that a definition held before a revision that enabled it."""
+
+    namespace: str
+    definition_id: str
+    revision: int
+    held: HeldEvents
+    actor: str
+    reason: str
+
+
+def release(namespace: str, enabled: Change) -> Release | None:
+    """Return what a change says of held events, None when it says nothing."""
+    if enabled.held is None:
+        return None
+    return Release(
+        namespace=namespace,
+        definition_id=enabled.key.resource_id,
+        revision=enabled.revision,
+        held=enabled.held,
+        actor=enabled.actor,
+        reason=enabled.reason,
+    )
 
 
 @dataclass(frozen=True, slots=True)

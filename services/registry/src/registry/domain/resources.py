@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from contracts import canonical, identifiers, kinds
-from contracts.resources import ChangeKind, ResourceKind, ResourceState
+from contracts.resources import ChangeKind, HeldEvents, ResourceKind, ResourceState
 
 
 class Key(NamedTuple):
@@ -19,7 +19,10 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something that happened to a resource: `version` and `state` are those after it."""
+    """Something that happened to a resource: `version` and `state` are those after it.
+
+    `held` says what becomes of events that were held until then, if it says anything.
+    """
 
     revision: int
     key: Key
@@ -29,6 +32,7 @@ class Change:
     at: datetime
     actor: str
     reason: str
+    held: HeldEvents | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,8 @@ def altered(
     at: datetime,
     actor: str,
     reason: str,
+    held: HeldEvents | None = None,
 ) -> Resource:
     """Return `target` as the current version after a change that stores none."""
-    latest = Change(revision, target.key, change, target.version, state, at, actor, reason)
+    latest = Change(revision, target.key, change, target.version, state, at, actor, reason, held)
     return replace(target, latest=latest)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from contracts.catalogue import Catalogue
-from contracts.resources import ChangeKind, ResourceKind, ResourceState
+from contracts.definitions import ActivityDefinition, WhileDisabled
+from contracts.resources import ChangeKind, HeldEvents, ResourceKind, ResourceState
 from registry.domain import dependencies, planning, proposals, validation
 from registry.domain.heads import View
 from registry.domain.resources import Key, Resource
@@ -36,6 +37,7 @@ class _Alteration:
     target: Resource
     change: ChangeKind
     state: ResourceState
+    held: HeldEvents | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +95,36 @@ class Lifecycle:
 
     async def disable(self, asking: Asking) -> Altered:
         """Do what `ResourceService.disable` says."""
-        return await self._switch("disable", asking, ChangeKind.DISABLED, ResourceState.DISABLED)
 
-    async def enable(self, asking: Asking) -> Altered:
+        async def decide(_: View, head: Resource) -> _Alteration | None:
+            _refuse_retired(head)
+            if head.state is ResourceState.DISABLED:
+                return None
+            return _Alteration(head, ChangeKind.DISABLED, ResourceState.DISABLED)
+
+        return await self._alter("disable", asking, decide)
+
+    async def enable(self, asking: Asking, held: HeldEvents | None) -> Altered:
         """Do what `ResourceService.enable` says."""
-        return await self._switch("enable", asking, ChangeKind.ENABLED, ResourceState.ACTIVE)
+
+        async def decide(_: View, head: Resource) -> _Alteration | None:
+            _refuse_retired(head)
+            if head.state is ResourceState.ACTIVE:
+                return None
+            definition = await asyncio.to_thread(head.load)
+            holds = (
+                isinstance(definition, ActivityDefinition)
+                and definition.spec.while_disabled is WhileDisabled.HOLD
+            )
+            if holds and held is None:
+                raise InvalidRequestError(
+                    "held",
+                    "the definition has whileDisabled: hold; say what becomes of the events that "
+                    f"it held: {', '.join(HeldEvents)}",
+                )
+            return _Alteration(head, ChangeKind.ENABLED, ResourceState.ACTIVE, held)
+
+        return await self._alter("enable", asking, decide)
 
     async def retire(self, asking: Asking) -> Altered:
         """Do what `ResourceService.retire` says."""
@@ -114,15 +141,6 @@ class Lifecycle:
             return _Alteration(head, ChangeKind.RETIRED, ResourceState.RETIRED)
 
         return await self._alter("retire", asking, decide)
-
-    async def _switch(
-        self, name: str, asking: Asking, change: ChangeKind, state: ResourceState
-    ) -> Altered:
-        async def decide(_: View, head: Resource) -> _Alteration | None:
-            _refuse_retired(head)
-            return None if head.state is state else _Alteration(head, change, state)
-
-        return await self._alter(name, asking, decide)
 
     async def _alter(self, name: str, asking: Asking, decide: _Decide) -> Altered:
         """Find the resource, decide what happens to it, and do that in its turn."""
@@ -160,6 +178,7 @@ class Lifecycle:
                     state=alteration.state,
                     actor=asked.actor,
                     reason=asked.reason,
+                    held=alteration.held,
                 )
             changed = alteration is not None
             return Done(

@@ -15,6 +15,7 @@ from typing import Never
 
 from contracts.resources import ResourceKind, ResourceState
 from registry.domain import materialisation
+from registry.domain.materialisation import Release
 from registry.domain.resources import Key
 from registry.errors import LeadershipLostError, MaterialisationError, NeighbourUnavailableError
 from registry.ports import (
@@ -42,6 +43,7 @@ class _Entry:
     """A definition as this replica has to hand it on, and how far that has come."""
 
     demand: Demand
+    release: Release | None = None
     ledger_told: bool = False
     materialised: bool = False
     # The error that the database has of it: empty for success, None before the first record.
@@ -138,8 +140,13 @@ class Reconciler(Background):
     async def _refresh(self) -> list[str]:
         """Read what has changed since the last time; return whose definitions."""
         changed = await self._demands.refresh()
+        released = await self._store.released(self._namespace, changed) if changed else {}
         for definition_id in changed:
-            self._entries[definition_id] = _Entry(self._demands.by_id[definition_id])
+            enabled = released.get(definition_id)
+            self._entries[definition_id] = _Entry(
+                self._demands.by_id[definition_id],
+                None if enabled is None else materialisation.release(self._namespace, enabled),
+            )
         for definition_id in self._entries.keys() - self._demands.by_id.keys():
             del self._entries[definition_id]
         return changed
@@ -190,6 +197,8 @@ class Reconciler(Background):
             raise MaterialisationError(entry.demand.refusal)
         if not entry.ledger_told:
             await self._ledger.put(wanted)
+            if entry.release is not None:
+                await self._ledger.release(entry.release)
             entry.ledger_told = True
         if present is not None and entry.stands(present):
             return

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 from contracts.catalogue import Catalogue
-from contracts.resources import ResourceKind
+from contracts.resources import HeldEvents, ResourceKind
 from registry.domain.planning import Prune
 from registry.domain.resources import Key, Resource
 from registry.domain.validation import Source
@@ -228,13 +228,18 @@ class ResourceService:
         request_id: str = "",
         actor: str,
         reason: str,
+        held: HeldEvents | None = None,
     ) -> Altered:
-        """Let a disabled definition start runs again. Raises what `disable` does."""
+        """Let a disabled definition start runs again, and say what becomes of events that it held.
+
+        Raises what `disable` does, and InvalidRequestError when its version holds events and
+        nothing is said of them.
+        """
         asking = lifecycle.asking(
-            "enable", namespace, Key(ResourceKind.ACTIVITY_DEFINITION, definition_id),
+            "enable", namespace, Key(ResourceKind.ACTIVITY_DEFINITION, definition_id), held or "",
             etag=etag, request_id=request_id, actor=actor, reason=reason,
         )  # fmt: skip
-        return await self._lifecycle.enable(asking)
+        return await self._lifecycle.enable(asking, held)
 
     async def retire(
         self,

@@ -34,9 +34,9 @@ WITH stored AS (
 )
 INSERT INTO resource_changes (
     namespace, revision, kind, resource_id, change, version, versions, state, changed_at, actor,
-    reason
+    reason, held
 )
-SELECT $1, $4, $2, $3, $5, $6, head.versions, $7, $8, $9, $10
+SELECT $1, $4, $2, $3, $5, $6, head.versions, $7, $8, $9, $10, $14
 FROM head;
 
 -- name: project_schema
@@ -84,7 +84,7 @@ WHERE namespace = $1 AND request_id IN (
 -- What each of the revisions changed, as it was right after it.
 SELECT
     l.namespace, l.kind, l.resource_id, l.revision, l.change, l.version, l.versions, l.state,
-    l.changed_at, l.actor, l.reason, v.content, v.content_sha256,
+    l.changed_at, l.actor, l.reason, l.held, v.content, v.content_sha256,
     a.revision AS applied_revision, a.state AS applied_state, a.changed_at AS applied_at,
     a.actor AS applied_by, a.reason AS applied_reason
 FROM resource_changes AS l
@@ -168,7 +168,7 @@ SELECT revision FROM sized WHERE place = 1 OR bytes <= $4 ORDER BY revision;
 
 -- name: history
 SELECT
-    revision, kind, resource_id, change, version, state, changed_at, actor, reason
+    revision, kind, resource_id, change, version, state, changed_at, actor, reason, held
 FROM resource_changes
 WHERE namespace = $1 AND revision < $2
 ORDER BY revision DESC
@@ -176,11 +176,19 @@ LIMIT $3;
 
 -- name: history_of
 SELECT
-    revision, kind, resource_id, change, version, state, changed_at, actor, reason
+    revision, kind, resource_id, change, version, state, changed_at, actor, reason, held
 FROM resource_changes
 WHERE namespace = $1 AND kind = $4 AND resource_id = $5 AND revision < $2
 ORDER BY revision DESC
 LIMIT $3;
+
+-- name: released
+-- The newest change of each definition that says what becomes of held events, whatever came after it.
+SELECT DISTINCT ON (resource_id)
+    revision, kind, resource_id, change, version, state, changed_at, actor, reason, held
+FROM resource_changes
+WHERE namespace = $1 AND kind = $2 AND resource_id = ANY ($3::text[]) AND held IS NOT NULL
+ORDER BY resource_id, revision DESC;
 
 -- name: schemas
 SELECT event_type, schema_version, schema
