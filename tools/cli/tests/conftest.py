@@ -53,6 +53,7 @@ class FakeRegistry(registry_pb2_grpc.RegistryServiceServicer):
     def __init__(self) -> None:
         self.versions: dict[Key, list[pb.Resource]] = {}
         self.changes: list[tuple[str, pb.Change]] = []
+        self.held: list[int] = []
         self.requests: dict[str, tuple[bytes, Message]] = {}
         self.applies: list[pb.ApplyResourcesRequest] = []
         self.drifts: list[pb.Drift] = []
@@ -221,6 +222,7 @@ class FakeRegistry(registry_pb2_grpc.RegistryServiceServicer):
         )
 
     def EnableDefinition(self, request: Any, context: Any) -> Any:
+        self.held.append(request.held)
         return self._switch(
             request,
             context,

@@ -11,12 +11,16 @@ from typer.core import TyperGroup
 from cli import (
     applying,
     contract,
+    decisions,
     differences,
+    dlq,
     drift,
     events,
+    explaining,
     history,
     lifecycle,
     outbox,
+    pending,
     resources,
     runs,
     starts,
@@ -92,8 +96,12 @@ run.command()(runs.show)
 app.add_typer(run, name="run")
 app.add_typer(tasks.app, name="tasks")
 app.command()(runs.ticks)
+app.command()(pending.pending)
+app.command()(decisions.decisions)
+app.add_typer(explaining.app, name="explain")
 app.add_typer(events.app, name="events")
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(dlq.app, name="dlq")
 app.add_typer(contract.app, name="contract")
 
 

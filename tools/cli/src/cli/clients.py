@@ -1,27 +1,32 @@
 """The services as the commands see them: one method a call, messages out, errors as sentences."""
 
 import getpass
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
+from datetime import datetime
 from enum import StrEnum
 from types import TracebackType
 from typing import Self, TypeVar
 
 import grpc
 
-from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc, routing_pb2, routing_pb2_grpc
 from backbone.router.v1 import router_pb2, router_pb2_grpc
-from cli import statuses
-from cli.errors import CliError, UsageError
+from cli import stamps, statuses
+from cli.dead_letters import DeadLetters
+from cli.errors import CliError, NotFoundError, UsageError
 from cli.outboxes import Outbox, Owner
 from cli.registry import Registry
 from cli.settings import Settings
 from contracts.decisions import RunStatus, TaskStatus
+from contracts.routing import RoutingOutcome
 from runtime import grpcclient
 from runtime.tls import TlsFiles
 
 T = TypeVar("T")
 
 _PAGE = 200
+_SEARCH_TIMEOUT_S = 25.0
+"""The router gives up sooner by itself; others may be searching before."""
 
 
 class TaskKind(StrEnum):
@@ -88,6 +93,15 @@ class Clients:
             explain=lambda exc: self._explained(owner.value, exc),
         )
 
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The dead letters; UsageError when the address of the router is not known."""
+        return DeadLetters(
+            self._channel("router"),
+            namespace=self.namespace,
+            explain=lambda exc: self._explained("router", exc),
+        )
+
     async def trigger(
         self, definition_id: str, *, input_json: bytes, request_id: str, reason: str
     ) -> router_pb2.TriggerDefinitionResponse:
@@ -99,8 +113,7 @@ class Clients:
             request_id=request_id,
             reason=reason,
         )
-        stub = router_pb2_grpc.RouterServiceStub(self._channel("router"))
-        return await self._ask("router", stub.TriggerDefinition(request))
+        return await self._ask("router", self._router().TriggerDefinition(request))
 
     async def runs(
         self,
@@ -131,6 +144,27 @@ class Clients:
         request = ledger_pb2.GetRunRequest(namespace=self.namespace, run_id=run_id)
         return await self._ask("ledger", self._ledger().GetRun(request))
 
+    async def pending(
+        self, *, definition_id: str = "", reason: str = "", limit: int
+    ) -> list[routing_pb2.PendingStart]:
+        """Return at most `limit` starts that wait, oldest first."""
+        stub = routing_pb2_grpc.RoutingServiceStub(self._channel("ledger"))
+        found: list[routing_pb2.PendingStart] = []
+        token = ""
+        while True:
+            request = routing_pb2.ListPendingStartsRequest(
+                namespace=self.namespace,
+                page_size=min(_PAGE, limit - len(found)),
+                page_token=token,
+                definition_id=definition_id,
+                reason=reason,
+            )
+            page = await self._ask("ledger", stub.ListPendingStarts(request))
+            found.extend(page.starts)
+            token = page.next_page_token
+            if not token or len(found) >= limit:
+                return found[:limit]
+
     async def due_times(self, definition_id: str, *, limit: int) -> list[ledger_pb2.DueTime]:
         """Return at most `limit` accounted due times of a definition, newest first."""
         found: list[ledger_pb2.DueTime] = []
@@ -147,6 +181,78 @@ class Clients:
             token = page.next_page_token
             if not token or len(found) >= limit:
                 return found[:limit]
+
+    async def decisions(
+        self,
+        *,
+        event_id: str = "",
+        source: str = "",
+        definition_id: str = "",
+        outcome: RoutingOutcome | None = None,
+        decided_from: datetime | None = None,
+        decided_to: datetime | None = None,
+        limit: int,
+    ) -> list[routing_pb2.RoutingDecision]:
+        """Return at most `limit` routing decisions, newest first."""
+        found: list[routing_pb2.RoutingDecision] = []
+        token = ""
+        while True:
+            request = routing_pb2.ListRoutingDecisionsRequest(
+                namespace=self.namespace,
+                page_size=min(_PAGE, limit - len(found)),
+                page_token=token,
+                event_id=event_id,
+                source=source,
+                definition_id=definition_id,
+                outcome=routing_pb2.RoutingOutcome.Value(f"ROUTING_OUTCOME_{_name(outcome)}"),
+                decided_from=stamps.stamp(decided_from),
+                decided_to=stamps.stamp(decided_to),
+            )
+            page = await self._ask("ledger", self._routing().ListRoutingDecisions(request))
+            found.extend(page.decisions)
+            token = page.next_page_token
+            if not token or len(found) >= limit:
+                return found[:limit]
+
+    async def unrouted_range(self, place: router_pb2.Place) -> routing_pb2.UnroutedRange | None:
+        """Return the range of records without a candidate that a place lies in, if one does."""
+        request = routing_pb2.GetUnroutedRangeRequest(
+            namespace=self.namespace,
+            place=routing_pb2.RecordPlace(
+                topic=place.topic, partition=place.partition, offset=place.offset
+            ),
+        )
+        try:
+            return (await self._ask("ledger", self._routing().GetUnroutedRange(request))).range
+        except NotFoundError:
+            return None
+
+    async def find_event(
+        self, event_id: str, *, source: str, since: datetime | None, topics: Sequence[str]
+    ) -> router_pb2.FindEventResponse:
+        """Look for an event on the topics that the router reads."""
+        request = router_pb2.FindEventRequest(
+            namespace=self.namespace,
+            event_id=event_id,
+            source=source,
+            since=stamps.stamp(since),
+            topics=topics,
+        )
+        call = self._router().FindEvent(request, timeout=_SEARCH_TIMEOUT_S)
+        return await self._ask("router", call)
+
+    async def evaluate_event(
+        self, place: router_pb2.Place, *, definition_id: str, as_of: datetime | None
+    ) -> router_pb2.EvaluateEventResponse:
+        """Say what a record means, or meant, to one definition, or to all that listen."""
+        request = router_pb2.EvaluateEventRequest(
+            namespace=self.namespace,
+            place=place,
+            definition_id=definition_id,
+            as_of=stamps.stamp(as_of),
+        )
+        call = self._router().EvaluateEvent(request, timeout=_SEARCH_TIMEOUT_S)
+        return await self._ask("router", call)
 
     async def tasks(
         self,
@@ -192,8 +298,14 @@ class Clients:
         )
         return (await self._ask("ledger", self._inbox().CompleteTask(request))).task
 
+    def _router(self) -> "router_pb2_grpc.RouterServiceAsyncStub":
+        return router_pb2_grpc.RouterServiceStub(self._channel("router"))
+
     def _ledger(self) -> "ledger_pb2_grpc.LedgerServiceAsyncStub":
         return ledger_pb2_grpc.LedgerServiceStub(self._channel("ledger"))
+
+    def _routing(self) -> "routing_pb2_grpc.RoutingServiceAsyncStub":
+        return routing_pb2_grpc.RoutingServiceStub(self._channel("ledger"))
 
     def _inbox(self) -> "ledger_pb2_grpc.TaskServiceAsyncStub":
         return ledger_pb2_grpc.TaskServiceStub(self._channel("ledger"))

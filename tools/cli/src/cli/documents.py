@@ -1,13 +1,13 @@
 """The services' messages as JSON documents: the stable field names of `--output json`."""
 
 import json
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from backbone.ledger.v1 import ledger_pb2
+from backbone.ledger.v1 import ledger_pb2, routing_pb2
 from backbone.outbox.v1 import outbox_pb2
 from backbone.registry.v1 import registry_pb2
 from cli.kinds import Kind
@@ -163,6 +163,47 @@ def due_time(message: ledger_pb2.DueTime) -> dict[str, Any]:
     }
 
 
+def pending_start(message: routing_pb2.PendingStart) -> dict[str, Any]:
+    """Return a start that waits; `not_before` is null for what waits to be released."""
+    return {
+        "pending_id": message.pending_id,
+        "definition_id": message.definition_id,
+        "definition_version": message.definition_version,
+        "reason": message.reason,
+        "key": message.key or None,
+        "events": message.events,
+        "as_one_run": message.as_one_run,
+        "queued_at": moment(message, "queued_at"),
+        "not_before": moment(message, "not_before"),
+        "attempts": message.attempts,
+    }
+
+
+def decision(message: routing_pb2.RoutingDecision) -> dict[str, Any]:
+    """Return a routing decision; `cause` is null for a delivery by Kafka."""
+    return {
+        "namespace": message.namespace,
+        "event_id": message.event_id,
+        "source": message.source,
+        "type": message.type,
+        "definition_id": message.definition_id,
+        "definition_version": message.definition_version,
+        "outcome": _known(routing_pb2.RoutingOutcome, message.outcome, "ROUTING_OUTCOME_"),
+        "trigger_names": list(message.trigger_names),
+        "run_id": message.run_id or None,
+        "clause": message.clause or None,
+        "seen": message.seen or None,
+        "detail": message.detail or None,
+        "topic": message.place.topic,
+        "partition": message.place.partition,
+        "offset": message.place.offset,
+        "cause": message.cause or None,
+        "registry_revision": message.registry_revision,
+        "decided_at": moment(message, "decided_at"),
+        "settled_at": moment(message, "settled_at"),
+    }
+
+
 def outbox(service: str, message: outbox_pb2.GetOutboxResponse) -> dict[str, Any]:
     """Return how full a service's outbox is; `more`: there are more pending than were counted."""
     return {
@@ -226,7 +267,12 @@ def moment(message: Message, field: str) -> str | None:
 
 def instant(stamp: Timestamp) -> str:
     """Return a timestamp as RFC 3339 in UTC."""
-    return identifiers.instant(stamp.ToDatetime(tzinfo=UTC))
+    return instant_of(stamp.ToDatetime(tzinfo=UTC))
+
+
+def instant_of(moment: datetime) -> str:
+    """Return a time as RFC 3339 in UTC."""
+    return identifiers.instant(moment)
 
 
 def _brief(message: registry_pb2.Change) -> dict[str, Any]:
@@ -247,7 +293,7 @@ def _kind(number: "registry_pb2.ResourceKind.ValueType") -> str | None:
 
 
 def _known(enum: Any, number: int, prefix: str) -> str:
-    """Return the word for a number; a registry newer than us may have numbers that we lack."""
+    """Return the word for a number; a service newer than us may have numbers that we lack."""
     return _word(enum.Name(number), prefix) if number in enum.values() else str(number)
 
 

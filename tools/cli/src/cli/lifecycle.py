@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Awaitable, Callable
+from enum import StrEnum
 from typing import Annotated, Protocol
 
 import typer
@@ -16,6 +17,29 @@ from cli.session import EtagOption, NamespaceOption, OutputOption, RequestIdOpti
 IdArgument = Annotated[str, typer.Argument(metavar="ID")]
 RequiredReasonOption = Annotated[
     str, typer.Option("--reason", metavar="TEXT", help="Why; the history keeps it.")
+]
+
+
+class Held(StrEnum):
+    """What becomes of the events that a definition held while it was disabled."""
+
+    START = "start"
+    COMPRESS = "compress"
+    DISCARD = "discard"
+
+
+_HELD = {
+    None: registry_pb2.HELD_EVENTS_UNSPECIFIED,
+    Held.START: registry_pb2.HELD_EVENTS_START,
+    Held.COMPRESS: registry_pb2.HELD_EVENTS_COMPRESS,
+    Held.DISCARD: registry_pb2.HELD_EVENTS_DISCARD,
+}
+HeldOption = Annotated[
+    Held | None,
+    typer.Option(
+        "--held",
+        help="Of the events held meanwhile: a run for each, one run for all, or none at all.",
+    ),
 ]
 
 
@@ -82,17 +106,18 @@ def enable(
     definition_id: IdArgument,
     *,
     reason: RequiredReasonOption,
+    held: HeldOption = None,
     etag: EtagOption = "",
     request_id: RequestIdOption = None,
     namespace: NamespaceOption = None,
     output: OutputOption = None,
 ) -> None:
-    """Let a disabled definition start runs again."""
+    """Let a disabled definition start runs again; one that holds events needs --held."""
     _alter(
         Session(context, namespace=namespace, output=output),
         request_id,
         lambda registry, request: registry.enable(
-            definition_id, etag=etag, request_id=request, reason=reason
+            definition_id, held=_HELD[held], etag=etag, request_id=request, reason=reason
         ),
     )
 

@@ -7,9 +7,9 @@ from enum import StrEnum
 from typing import TypeVar
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from backbone.outbox.v1 import outbox_pb2, outbox_pb2_grpc
+from cli import stamps
 from cli.errors import CliError
 
 T = TypeVar("T")
@@ -112,8 +112,8 @@ class Outbox:
     def _republication(self, events: Range) -> outbox_pb2.RepublishEventsRequest:
         return outbox_pb2.RepublishEventsRequest(
             namespace=self._namespace,
-            recorded_from=_stamp(events.recorded_from),
-            recorded_to=_stamp(events.recorded_to),
+            recorded_from=stamps.stamp(events.recorded_from),
+            recorded_to=stamps.stamp(events.recorded_to),
             stream=events.stream,
             types=events.types,
         )
@@ -123,9 +123,3 @@ class Outbox:
             return await call
         except grpc.aio.AioRpcError as exc:
             raise self._explain(exc) from exc
-
-
-def _stamp(moment: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(moment)
-    return stamp

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import TypeVar
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
+from cli import stamps
 from cli.errors import CliError, UnavailableError
 from cli.kinds import Kind
 
@@ -83,7 +83,7 @@ class Registry:
             kind=kind.number,
             resource_id=resource_id,
             version=version,
-            as_of=_timestamp(as_of),
+            as_of=stamps.stamp(as_of),
         )
         return (await self._ask(self._stub.GetResource(request))).resource
 
@@ -100,7 +100,7 @@ class Registry:
             namespace=self._namespace,
             kind=kind.number,
             page_size=_PAGE,
-            as_of=_timestamp(as_of),
+            as_of=stamps.stamp(as_of),
             show_retired=show_retired,
             owner=owner,
         )
@@ -172,12 +172,19 @@ class Registry:
         return await self._ask(self._stub.DisableDefinition(request))
 
     async def enable(
-        self, definition_id: str, *, etag: str, request_id: str, reason: str
+        self,
+        definition_id: str,
+        *,
+        held: registry_pb2.HeldEvents.ValueType,
+        etag: str,
+        request_id: str,
+        reason: str,
     ) -> registry_pb2.EnableDefinitionResponse:
         """Let a disabled definition start runs again."""
         request = registry_pb2.EnableDefinitionRequest(
             namespace=self._namespace,
             definition_id=definition_id,
+            held=held,
             etag=etag,
             request_id=request_id,
             reason=reason,
@@ -248,11 +255,3 @@ def _apply_request(change: Change) -> registry_pb2.ApplyResourcesRequest:
         prune=change.prune,
         prune_owner=change.prune_owner,
     )
-
-
-def _timestamp(moment: datetime | None) -> Timestamp | None:
-    if moment is None:
-        return None
-    stamp = Timestamp()
-    stamp.FromDatetime(moment)
-    return stamp

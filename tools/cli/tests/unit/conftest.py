@@ -11,7 +11,7 @@ import grpc
 import pytest
 from typer.testing import CliRunner, Result
 
-from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc, routing_pb2, routing_pb2_grpc
 from backbone.registry.v1 import registry_pb2_grpc
 from backbone.router.v1 import router_pb2, router_pb2_grpc
 from cli.__main__ import app
@@ -30,10 +30,31 @@ def fail(context: Any, error: rpcerrors.RpcError) -> None:
 
 
 class FakeRouter(router_pb2_grpc.RouterServiceServicer):
-    """Starts a run for every request id it has not seen."""
+    """Starts a run for every request id it has not seen; finds and evaluates what a test says."""
 
     def __init__(self) -> None:
         self.requests: list[router_pb2.TriggerDefinitionRequest] = []
+        self.searches: list[router_pb2.FindEventRequest] = []
+        self.search = router_pb2.FindEventResponse(records_looked_at=12)
+        self.evaluated: list[router_pb2.EvaluateEventRequest] = []
+        self.evaluation = router_pb2.EvaluateEventResponse()
+        self.refusal: rpcerrors.RpcError | None = None
+        self.letters: list[router_pb2.DeadLetter] = []
+        self.letters_asked: list[router_pb2.ListDeadLettersRequest] = []
+
+    def ListDeadLetters(self, request: Any, context: Any) -> Any:
+        self.letters_asked.append(request)
+        return router_pb2.ListDeadLettersResponse(dead_letters=self.letters)
+
+    def FindEvent(self, request: Any, context: Any) -> Any:
+        self.searches.append(request)
+        return self.search
+
+    def EvaluateEvent(self, request: Any, context: Any) -> Any:
+        self.evaluated.append(request)
+        if self.refusal is not None:
+            fail(context, self.refusal)
+        return self.evaluation
 
     def TriggerDefinition(self, request: Any, context: Any) -> Any:
         started = request.request_id not in {one.request_id for one in self.requests}
@@ -171,18 +192,93 @@ class FakeLedger(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.TaskServ
         return run
 
 
+class FakeDecisions(routing_pb2_grpc.RoutingServiceServicer):
+    """Holds 3 decisions, and gives 2 at a time; and two starts that wait, a page each."""
+
+    def __init__(self) -> None:
+        self.listed: list[routing_pb2.ListRoutingDecisionsRequest] = []
+        self.range: routing_pb2.UnroutedRange | None = None
+        self.pending_listed: list[routing_pb2.ListPendingStartsRequest] = []
+
+    def GetUnroutedRange(self, request: Any, context: Any) -> Any:
+        if self.range is None:
+            fail(context, rpcerrors.NotFoundError("no range holds it"))
+        return routing_pb2.GetUnroutedRangeResponse(range=self.range)
+
+    def ListPendingStarts(self, request: Any, context: Any) -> Any:
+        self.pending_listed.append(request)
+        number = int(request.page_token or "1")
+        start = routing_pb2.PendingStart(
+            namespace=request.namespace,
+            pending_id=str(number) * 26,
+            definition_id="billing.gathered",
+            reason="held" if number == 1 else "batch",
+            key="INV-1",
+            events=number,
+        )
+        start.queued_at.FromJsonString("2026-03-02T12:00:00Z")
+        if number == 2:
+            start.not_before.FromJsonString("2026-03-02T12:00:05Z")
+        return routing_pb2.ListPendingStartsResponse(
+            starts=[start], next_page_token="2" if number == 1 else ""
+        )
+
+    def ListRoutingDecisions(self, request: Any, context: Any) -> Any:
+        self.listed.append(request)
+        # An event's name says for which tests it has decisions.
+        if request.event_id.startswith("unrouted"):
+            return routing_pb2.ListRoutingDecisionsResponse()
+        if request.event_id and request.definition_id not in ("", "billing.large-payment"):
+            return routing_pb2.ListRoutingDecisionsResponse()
+        at = int(request.page_token or 0)
+        found = [self._decision(number) for number in range(at, min(at + 2, 3))]
+        return routing_pb2.ListRoutingDecisionsResponse(
+            decisions=found[: request.page_size], next_page_token="2" if at == 0 else ""
+        )
+
+    def _decision(self, number: int) -> routing_pb2.RoutingDecision:
+        decision = routing_pb2.RoutingDecision(
+            namespace="dev",
+            place=routing_pb2.RecordPlace(topic="dev.payments", partition=1, offset=40 + number),
+            source="shop",
+            event_id=f"e-{number}",
+            type="billing.payment.received",
+            definition_id="billing.large-payment",
+            definition_version=2,
+            outcome=[
+                routing_pb2.ROUTING_OUTCOME_STARTED,
+                routing_pb2.ROUTING_OUTCOME_FILTERED,
+                routing_pb2.ROUTING_OUTCOME_ERRORED,
+            ][number],
+            trigger_names=["big"],
+            registry_revision=7,
+        )
+        decision.decided_at.FromJsonString("2026-03-02T12:00:00.250Z")
+        if number == 0:
+            decision.run_id = "billing.large-payment:event:x"
+            decision.cause = "replay:r-1"
+        if number == 1:
+            decision.clause = 'event.payload.currency == "EUR"'
+            decision.seen = 'event.payload.currency = "U\x1bSD"'
+        if number == 2:
+            decision.detail = "no such field: currency"
+        return decision
+
+
 class Services:
-    """The three fakes, served on one port."""
+    """The fakes, served on one port."""
 
     def __init__(self, registry: Any) -> None:
         self.registry = registry
         self.router = FakeRouter()
         self.ledger = FakeLedger()
+        self.decisions = FakeDecisions()
         self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(self.registry, self._server)
         router_pb2_grpc.add_RouterServiceServicer_to_server(self.router, self._server)
         ledger_pb2_grpc.add_LedgerServiceServicer_to_server(self.ledger, self._server)
         ledger_pb2_grpc.add_TaskServiceServicer_to_server(self.ledger, self._server)
+        routing_pb2_grpc.add_RoutingServiceServicer_to_server(self.decisions, self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
         self._empty = grpc.server(futures.ThreadPoolExecutor(max_workers=1))

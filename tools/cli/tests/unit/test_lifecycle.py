@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from backbone.registry.v1 import registry_pb2
+
 
 @pytest.fixture
 def kept(backbone: Any, stack: Path, services: Any, document: Any) -> Any:
@@ -26,6 +28,14 @@ def test_disable_and_enable_print_the_state(backbone: Any, kept: Any) -> None:
     assert "content" not in disabled
     enabled = backbone("enable", "x.y", "--reason", "quiet now")
     assert ["state", "active"] in [line.split() for line in enabled.stdout.splitlines()]
+
+
+def test_enable_says_what_becomes_of_held_events(backbone: Any, kept: Any) -> None:
+    backbone("disable", "x.y", "--reason", "too loud")
+    told(backbone("enable", "x.y", "--reason", "mended", "--held", "compress", "-o", "json"))
+    assert kept.held == [registry_pb2.HELD_EVENTS_COMPRESS]
+    unknown = backbone("enable", "x.y", "--reason", "mended", "--held", "eat")
+    assert unknown.exit_code == 2
 
 
 def test_change_that_was_made_already_says_so(backbone: Any, kept: Any) -> None:

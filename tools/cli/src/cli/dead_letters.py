@@ -1,0 +1,115 @@
+"""Dead letters as the commands see them: one method a call, messages out, errors as sentences."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpc
+
+from backbone.router.v1 import router_pb2 as pb
+from backbone.router.v1 import router_pb2_grpc
+from cli.errors import CliError
+
+T = TypeVar("T")
+
+_PAGE = 200
+_ROUTED = 100  # dead letters that one call routes
+_TIMEOUT_S = 60.0  # of a call that routes or looks at many
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be done with which dead letters, and why. A dry run does nothing."""
+
+    filter: pb.DeadLetterFilter
+    dry_run: bool
+    request_id: str
+    reason: str
+    limit: int
+
+
+class DeadLetters:
+    """The calls about the dead letters of one namespace. Every method raises CliError."""
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        namespace: str,
+        explain: Callable[[grpc.aio.AioRpcError], CliError],
+    ) -> None:
+        self._stub: router_pb2_grpc.RouterServiceAsyncStub = router_pb2_grpc.RouterServiceStub(
+            channel
+        )
+        self._namespace = namespace
+        self._explain = explain
+
+    async def list(self, wanted: pb.DeadLetterFilter, *, limit: int) -> list[pb.DeadLetter]:
+        """Return at most `limit` dead letters, the oldest first."""
+        found: list[pb.DeadLetter] = []
+        token = ""
+        while True:
+            request = pb.ListDeadLettersRequest(
+                namespace=self._namespace,
+                page_size=min(_PAGE, limit - len(found)),
+                page_token=token,
+                filter=wanted,
+            )
+            page = await self._ask(self._stub.ListDeadLetters(request, timeout=_TIMEOUT_S))
+            found.extend(page.dead_letters)
+            token = page.next_page_token
+            if not token or len(found) >= limit:
+                return found[:limit]
+
+    async def get(self, partition: int, offset: int) -> pb.GetDeadLetterResponse:
+        """Return one dead letter with the sender's record."""
+        request = pb.GetDeadLetterRequest(
+            namespace=self._namespace, place=pb.Place(partition=partition, offset=offset)
+        )
+        return await self._ask(self._stub.GetDeadLetter(request))
+
+    async def redrive(self, order: Order) -> tuple[Sequence[pb.Redriven], bool]:
+        """Route dead letters again; return what became of them, and whether there may be more."""
+        found: list[pb.Redriven] = []
+        token = ""
+        while True:
+            request = pb.RedriveDeadLettersRequest(
+                namespace=self._namespace,
+                filter=order.filter,
+                dry_run=order.dry_run,
+                request_id=order.request_id,
+                reason=order.reason,
+                limit=min(_ROUTED, order.limit - len(found)),
+                page_token=token,
+            )
+            page = await self._ask(self._stub.RedriveDeadLetters(request, timeout=_TIMEOUT_S))
+            found.extend(page.redriven)
+            token = page.next_page_token
+            if not token or len(found) >= order.limit:
+                return found, bool(token)
+
+    async def discard(self, order: Order) -> tuple[Sequence[pb.DeadLetter], bool]:
+        """Give dead letters up; return them, and whether there may be more."""
+        found: list[pb.DeadLetter] = []
+        token = ""
+        while True:
+            request = pb.DiscardDeadLettersRequest(
+                namespace=self._namespace,
+                filter=order.filter,
+                dry_run=order.dry_run,
+                request_id=order.request_id,
+                reason=order.reason,
+                limit=min(_PAGE, order.limit - len(found)),
+                page_token=token,
+            )
+            page = await self._ask(self._stub.DiscardDeadLetters(request, timeout=_TIMEOUT_S))
+            found.extend(page.discarded)
+            token = page.next_page_token
+            if not token or len(found) >= order.limit:
+                return found, bool(token)
+
+    async def _ask(self, call: Awaitable[T]) -> T:
+        try:
+            return await call
+        except grpc.aio.AioRpcError as exc:
+            raise self._explain(exc) from exc
