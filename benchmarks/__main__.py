@@ -3,13 +3,15 @@
 import asyncio
 import sys
 
-from benchmarks import first_run, registry, relay, relay_bloat, report
+from benchmarks import first_run, matching, registry, relay, relay_bloat, report, router
 
 BENCHMARKS = {
     "first-run": first_run.main,
+    "matching": matching.main,
     "registry": registry.main,
     "relay": relay.main,
     "relay-bloat": relay_bloat.main,
+    "router": router.main,
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from devstack.errors import ToolMissingError
-from devstack.tools import debezium, kafka, maven, wheels
+from devstack.tools import debezium, event_ruler, kafka, maven, wheels
 
 LOCKS = files("devstack.tools") / "locks"
 WHEELS = {
@@ -36,6 +36,7 @@ def test_a_lock_of_something_else_is_noticed() -> None:
 
 JARS = {
     "kafka-jars": (kafka.VERSION, r"kafka[-_].*-(\d[\d.]+)\.jar"),
+    "event-ruler-jars": (event_ruler.VERSION, r"event-ruler-(\d[\d.]+)\.jar"),
     "debezium-jars": (debezium.VERSION, r"debezium-.*-(\d[\d.]+Final)\.jar"),
 }
 
