@@ -79,6 +79,10 @@ chaos: setup ## Workload and faults at once, then the verdict: make chaos SEED=1
 certificate: setup ## The same with a report of it in build/certificate (OUT=…): seed, versions, faults, counts, verdicts
 	@$(RUN) $(CHAOS) --certificate $(or $(OUT),build/certificate) $(ARGS)
 
+.PHONY: fuzz
+fuzz: setup ## Fuzz each parser for a minute: make fuzz TARGET=patterns SECONDS=600
+	@$(RUN) PYTHONPATH=tests/fuzz python tests/fuzz/run.py $(if $(SECONDS),--seconds $(SECONDS)) $(TARGET)
+
 .PHONY: lint
 lint: setup ## ruff, buf and the lock: format, lint, no address in a lock file
 	@$(RUN) ruff format --check --quiet . && $(RUN) ruff check --quiet .
