@@ -8,6 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import timedelta
 
+import bundles
+import explanations
 import identity
 import publication
 from history import FoundRun, Intents, Observation, Record, Row, digest
@@ -26,6 +28,9 @@ INVARIANTS = {
     "I9": "every due time is accounted for, once",
     "I10": "after the last fault everything comes to rest in time, without anybody's help",
     "I11": "duplicates are counted; none is a loss",
+    "I12": "of every accepted record the ledger says what it meant to each candidate, or that "
+    "nobody wanted it; of an event's copies the effect is one's",
+    "I13": "every event that is gathered is in exactly one run",
 }
 
 ORDERS = "e2e.orders"
@@ -45,6 +50,8 @@ def violations(intents: Intents, seen: Observation) -> list[str]:
         *_state_and_event(seen),
         *publication.violations(seen),
         *_due_times(intents, seen),
+        *explanations.violations(intents, seen),
+        *bundles.violations(intents, seen),
         *_rest(seen),
     ]
 
@@ -122,7 +129,7 @@ def _expected_runs(intents: Intents, seen: Observation) -> dict[str, tuple[str, 
     expected = {
         identity.event_run(ORDERS, sent.source, sent.event_id): sent.expect_tasks
         for sent in intents.sent
-        if sent.expect_reason is None and sent.event_id is not None and sent.digest in had
+        if sent.starts and sent.digest in had
     }
     for request in intents.triggered:
         if request.acknowledged:
@@ -135,17 +142,17 @@ def _expected_runs(intents: Intents, seen: Observation) -> dict[str, tuple[str, 
     return expected
 
 
-def _possible_runs(intents: Intents) -> dict[str, tuple[str, ...]]:
+def _possible_runs(intents: Intents, seen: Observation) -> dict[str, tuple[str, ...]]:
     """Return the tasks of each run that there may be: whether its cause arrived, nobody knows."""
     return {
         identity.manual_run(request.definition_id, request.request_id): request.expect_tasks
         for request in intents.triggered
         if not request.acknowledged
-    }
+    } | {run.run_id: bundles.TASKS for run in seen.runs if bundles.is_one(intents, run)}
 
 
 def _one_run(intents: Intents, seen: Observation) -> list[str]:
-    expected, possible = _expected_runs(intents, seen), _possible_runs(intents)
+    expected, possible = _expected_runs(intents, seen), _possible_runs(intents, seen)
     runs = Counter(run.run_id for run in seen.runs)
     wrong = [f"I2: the run {run_id} is not there" for run_id in expected.keys() - runs.keys()]
     wrong += [f"I2: the run {run_id} is there {n} times" for run_id, n in runs.items() if n > 1]
@@ -179,7 +186,7 @@ def _executions(seen: Observation) -> list[str]:
 
 
 def _expected_tasks(intents: Intents, seen: Observation) -> list[str]:
-    expected = {**_possible_runs(intents), **_expected_runs(intents, seen)}
+    expected = {**_possible_runs(intents, seen), **_expected_runs(intents, seen)}
     outcomes: dict[str, list[str]] = defaultdict(list)
     for row in seen.rows:
         if row.type in ENDED:
@@ -273,6 +280,7 @@ def _rest(seen: Observation) -> list[str]:
         "rows are left in the outbox": seen.pending_outbox,
         "rows are parked": seen.parked,
         "records are not committed": seen.uncommitted,
+        "starts wait": seen.waiting,
         "runs are not at rest": sum(run.status == "running" for run in seen.runs),
     }
     return [f"I10: {count} {what}" for what, count in left.items() if count]

@@ -7,6 +7,8 @@ intended is written down for the checker, which judges it with everything else.
 import asyncio
 import json
 import random
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,7 +22,7 @@ import identity
 import observing
 import yaml
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
-from history import Answered, Applied, Intents, Scheduled, Triggered
+from history import Answered, Applied, Intents, Scheduled, Sent, Triggered, digest
 from temporalio.client import Client
 from waiting import until
 
@@ -34,6 +36,7 @@ from runtime import grpcclient
 T = TypeVar("T")
 
 DEFINITIONS = Path(__file__).parent / "definitions"
+ORDERS = "e2e.orders"
 SHARES = "e2e.shares"
 LARGEST = 10_000  # bytes
 PATIENCE = 60.0  # seconds that anything here may take, a crash included
@@ -186,6 +189,31 @@ async def orders_slowly(_: People, __: Intents) -> None:
     """The same over a longer time: a Redis that was slow once is left alone for 5 s."""
 
 
+async def held(people: People, _: Intents) -> None:
+    """Disable what orders start, and enable it once some wait: each is started, in its order."""
+    names = {"namespace": "dev", "definition_id": ORDERS, "reason": "a crash point"}
+    off = registry_pb2.DisableDefinitionRequest(**names, request_id=f"{people.source}-off")
+    on = registry_pb2.EnableDefinitionRequest(
+        **names, request_id=f"{people.source}-on", held=registry_pb2.HELD_EVENTS_START
+    )
+    connection = await asyncpg.connect(people.suite.endpoints.postgres.dsn())
+    try:
+
+        async def waiting() -> int:
+            return await connection.fetchval("SELECT count(*) FROM ledger.pending_events")
+
+        async def nothing_waits() -> bool:
+            return await waiting() == 0
+
+        await answered(lambda: people.registry.DisableDefinition(off))
+        # Who dies of the disabling may come back when all orders are sent: then none is held.
+        await until(waiting, seconds=PATIENCE / 3)
+        await answered(lambda: people.registry.EnableDefinition(on))
+        assert await until(nothing_waits, seconds=PATIENCE), "what was held still waits"
+    finally:
+        await connection.close()
+
+
 async def by_hand(people: People, intents: Intents) -> None:
     """Start a run whose task fails and which a person ends, and one that cannot be decided."""
     run_id = await people.trigger(intents, parts=4, expect=("cut/", "look/"))
@@ -279,6 +307,77 @@ async def republish(people: People, _: Intents) -> None:
     assert await until(complete, seconds=PATIENCE), "the republication has no end"
 
 
+async def discard(people: People, _: Intents) -> None:
+    """Give up the dead letters that there are by now, and once more by the same request."""
+    since = datetime.now(UTC) - timedelta(seconds=5)
+    wanted = router_pb2.DeadLetterFilter(state="open")
+    wanted.parked_from.FromDatetime(since)
+    listing = router_pb2.ListDeadLettersRequest(namespace="dev", filter=wanted)
+
+    async def parked() -> bool:
+        return bool((await answered(lambda: people.router.ListDeadLetters(listing))).dead_letters)
+
+    assert await until(parked, seconds=PATIENCE), "nothing is parked"
+    request = router_pb2.DiscardDeadLettersRequest(
+        namespace="dev",
+        filter=wanted,
+        request_id=people.source,
+        reason="a crash point",
+        limit=1000,
+    )
+    first, again = [
+        {
+            (one.place.partition, one.place.offset): one.state
+            for one in (await answered(lambda: people.router.DiscardDeadLetters(request))).discarded
+        }
+        for _ in "12"
+    ]
+    assert first
+    assert set(first.values()) == {"discarded"}
+    assert first.items() <= again.items()
+
+
+async def posted(people: People, intents: Intents) -> None:
+    """Send one event by HTTP until it is accepted."""
+    event = {
+        "event_id": "posted",
+        "type": "e2e.order.placed",
+        "source": people.source,
+        "occurred_at": "2026-01-01T00:00:00Z",
+        "payload": {"amount": 5, "currency": "EUR", "lines": ["line-0"]},
+    }
+    value = json.dumps(event).encode()
+    # Where it will be, and how often, nobody is told.
+    intents.sent.append(
+        Sent(
+            source=people.source,
+            event_id="posted",
+            digest=digest(value),
+            partition=None,
+            offset=None,
+            expect_tasks=("pack/line-0",),
+        )
+    )
+    request = urllib.request.Request(
+        f"http://{people.suite.addresses['router'].http}/events",
+        data=value,
+        headers={"Content-Type": "application/json"},
+    )
+
+    def post() -> bool:
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own
+                return answer.status == 202
+        except urllib.error.HTTPError as exc:
+            if exc.code not in {429, 503}:
+                raise
+        except OSError:
+            pass
+        return False
+
+    assert await until(lambda: asyncio.to_thread(post), seconds=PATIENCE), "it is not accepted"
+
+
 def limit(bootstrap: str, largest: int | None) -> None:
     """Have the topic of definitions take batches of so many bytes, or as many as by default."""
     operation = AlterConfigOpType.DELETE if largest is None else AlterConfigOpType.SET
@@ -299,7 +398,10 @@ STIMULI: dict[str, Callable[[People, Intents], Awaitable[None]]] = {
     "orders": orders,
     "orders_slowly": orders_slowly,
     "by_hand": by_hand,
+    "held": held,
     "pulse": pulse,
     "republish": republish,
     "too_large": too_large,
+    "discard": discard,
+    "posted": posted,
 }

@@ -29,6 +29,7 @@ UNHEARD = (
     ("outbox-relay", "relay-postgres"),
     ("router", "router-kafka"),
     ("router", "router-temporal"),
+    ("router", "router-ledger"),
     ("ledger", "ledger-postgres"),
     ("registry", "registry-postgres"),
     ("orchestrator-worker", "worker-temporal"),

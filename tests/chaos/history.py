@@ -29,7 +29,17 @@ class Sent:
     offset: int | None
     expect_tasks: tuple[str, ...] = ()
     expect_reason: str | None = None
+    expect_decision: str = "started"  # or filtered, or unrouted: nobody wants it
     duplicate: bool = False
+
+    @property
+    def starts(self) -> bool:
+        """Whether it is an event that starts a run, by the oracle."""
+        return (
+            self.event_id is not None
+            and self.expect_reason is None
+            and self.expect_decision == "started"
+        )
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,7 @@ class Intents:
     answered: list[Answered] = field(default_factory=list)
     applied: list[Applied] = field(default_factory=list)
     scheduled: Scheduled | None = None
+    bundling: str | None = None  # the definition that gathers what starts a run
 
 
 class HistoryFile:
@@ -187,6 +198,7 @@ class FoundRun:
     source: str = ""
     event_id: str = ""
     version: int = 1  # of the definition
+    members: tuple[tuple[str, str], ...] = ()  # source and id of each event it stands for
 
 
 @dataclass(frozen=True)
@@ -197,6 +209,30 @@ class DueTime:
     outcome: str
     run_id: str | None
     acknowledged: bool = True  # by the tick that started its run
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the ledger says that an event at a place meant to a definition."""
+
+    partition: int
+    offset: int
+    event_id: str
+    definition_id: str
+    outcome: str
+    run_id: str | None = None
+    clause: str | None = None
+    seen: str | None = None
+
+
+@dataclass(frozen=True)
+class Unrouted:
+    """A range of offsets of which the ledger says that some records had no candidate."""
+
+    partition: int
+    first: int
+    last: int
+    records: int
 
 
 @dataclass
@@ -210,9 +246,12 @@ class Observation:
     dead_letters: list[Record] = field(default_factory=list)
     executions: dict[str, int] = field(default_factory=dict)  # workflow id -> executions
     due_times: list[DueTime] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    unrouted: list[Unrouted] = field(default_factory=list)
     pending_outbox: int = 0
     parked: int = 0
     uncommitted: int = 0
+    waiting: int = 0  # starts that are queued in the ledger
 
     def rows_here(self) -> list[Row]:
         """Return the rows that were written since the scenario began."""

@@ -26,6 +26,7 @@ from devstack.errors import DevstackError
 RUNNING = 30.0  # seconds that a process has to be there, before a fault gives up on it
 REPLICA_READY = 15.0  # seconds; it may be in vain while another fault lasts
 LONGEST_WAIT = 8.0  # seconds for something to be published, while its acknowledgement is lost
+ATTEMPTS = 3  # at having something published meanwhile: another fault may keep it from that
 ALL_READY = 90.0  # seconds that everything has to be ready after the last fault
 DELAY_MS, JITTER_MS = 600, 400
 
@@ -189,25 +190,34 @@ class Nemesis:
 
     async def _lose_replies_and_kill(self, fault: Fault) -> None:
         """Kill a process that has not heard what became of what it asked for."""
-        relays = fault.detail == "relay-kafka"
-        if relays:
+        if fault.detail != "relay-kafka":
+            async with self._disturbed("black-hole", fault.detail, streams=("downstream",)):
+                await asyncio.sleep(fault.seconds)
+                await self._kill(fault.target)
+            return
+        for attempt in range(1, ATTEMPTS + 1):
             # Without a connection it would ask for nothing.
             await self._something_published()
-        async with self._disturbed("black-hole", fault.detail, streams=("downstream",)):
-            await asyncio.sleep(fault.seconds)
-            if relays:
+            async with self._disturbed("black-hole", fault.detail, streams=("downstream",)):
+                await asyncio.sleep(fault.seconds)
                 # What is there now, the relay does not know of, and will send again.
-                await self._something_published()
-            await self._kill(fault.target)
+                unheard = await self._something_published()
+                if unheard or attempt == ATTEMPTS:
+                    await self._kill(fault.target)
+                    return
 
-    async def _something_published(self) -> None:
+    async def _something_published(self) -> bool:
         """Wait until there are more events on Kafka than now, but not for ever."""
-        before = await asyncio.to_thread(self._published)
+        before: observing.Offsets = {}
 
         async def more() -> bool:
-            return await asyncio.to_thread(self._published) != before
+            nonlocal before
+            now = await asyncio.to_thread(self._published)
+            # A broker that is away says nothing of what is there.
+            before = before or now
+            return bool(now) and now != before
 
-        await until(more, seconds=LONGEST_WAIT)
+        return await until(more, seconds=LONGEST_WAIT)
 
     def _published(self) -> observing.Offsets:
         with contextlib.suppress(KafkaException):

@@ -13,7 +13,16 @@ from typing import Any
 import asyncpg
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
-from history import DueTime, FoundRun, FoundTask, Observation, Record, Row
+from history import (
+    Decision,
+    DueTime,
+    FoundRun,
+    FoundTask,
+    Observation,
+    Record,
+    Row,
+    Unrouted,
+)
 from temporalio.client import Client
 
 from devstack.infrastructure import Endpoints
@@ -157,7 +166,8 @@ async def runs_of(
         )
     found = []
     for row in rows:
-        event = (json.loads(row["body"]).get("events") or [{}])[0]
+        events = json.loads(row["body"]).get("events") or []
+        event = events[0] if events else {}
         run = FoundRun(
             run_id=row["run_id"],
             definition_id=row["definition_id"],
@@ -167,6 +177,7 @@ async def runs_of(
             source=event.get("source", ""),
             event_id=event.get("event_id", ""),
             version=row["definition_version"],
+            members=tuple((one["source"], one["event_id"]) for one in events),
         )
         if scope.holds(run.run_id, run.source):
             found.append(run)
@@ -216,6 +227,11 @@ async def parked(connection: "asyncpg.Connection[asyncpg.Record]") -> int:
     )
 
 
+async def waiting(connection: "asyncpg.Connection[asyncpg.Record]") -> int:
+    """Return how many starts wait in the ledger."""
+    return await connection.fetchval("SELECT count(*) FROM ledger.pending_starts")
+
+
 async def due_times(
     connection: "asyncpg.Connection[asyncpg.Record]", definition_id: str
 ) -> list[DueTime]:
@@ -227,6 +243,34 @@ async def due_times(
         definition_id,
     )
     return [DueTime(**row) for row in rows]
+
+
+async def decisions_of(
+    connection: "asyncpg.Connection[asyncpg.Record]", scope: Scope, mark: Mark
+) -> list[Decision]:
+    """Return what the ledger says of the events of a scenario."""
+    rows = await connection.fetch(
+        'SELECT "partition", record_offset AS "offset", event_id, definition_id, outcome, run_id,'
+        " clause, seen FROM ledger.routing_decisions"
+        " WHERE topic = $1 AND cause = '' AND ($2::text IS NULL OR source = $2)",
+        INPUT,
+        scope.source,
+    )
+    found = [Decision(**row) for row in rows]
+    return [one for one in found if one.offset >= mark.offsets.get((INPUT, one.partition), 0)]
+
+
+async def unrouted_of(
+    connection: "asyncpg.Connection[asyncpg.Record]", mark: Mark
+) -> list[Unrouted]:
+    """Return the ranges of records that nobody wanted, according to the ledger."""
+    rows = await connection.fetch(
+        'SELECT "partition", first_offset AS first, last_offset AS last, records'
+        " FROM ledger.unrouted_ranges WHERE topic = $1",
+        INPUT,
+    )
+    found = [Unrouted(**row) for row in rows]
+    return [one for one in found if one.last >= mark.offsets.get((INPUT, one.partition), 0)]
 
 
 async def executions(temporal: Client, prefixes: tuple[str, ...], mark: Mark) -> dict[str, int]:
@@ -285,8 +329,11 @@ async def observe(
             dead_letters=[record for record in records if record.topic == DEAD],
             executions=await executions(temporal, ("e2e.orders:event:", *scope.prefixes), mark),
             due_times=await due_times(connection, scheduled) if scheduled else [],
+            decisions=await decisions_of(connection, scope, mark),
+            unrouted=await unrouted_of(connection, mark),
             pending_outbox=await pending_outbox(connection),
             parked=await parked(connection),
+            waiting=await waiting(connection),
             uncommitted=await asyncio.to_thread(uncommitted, bootstrap),
         )
     finally:

@@ -246,9 +246,12 @@ class People:
                 return True
 
 
-def documents() -> list[dict[str, Any]]:
-    """Return what every scenario needs: the orders' definition and its event type, and by-hand."""
-    names = ("order-placed", "orders", "by-hand")
+def documents(*more: str) -> list[dict[str, Any]]:
+    """Return what every scenario needs: the orders' definition and its event type, and by-hand.
+
+    `more` are the names of further files.
+    """
+    names = ("order-placed", "orders", "by-hand", *more)
     return [yaml.safe_load((HERE / "definitions" / f"{name}.yaml").read_text()) for name in names]
 
 

@@ -116,7 +116,8 @@ async def run(
 def _scope(intents: Intents, source: str) -> Scope:
     by_hand = {identity.manual_run(request.definition_id, source) for request in intents.triggered}
     schedule = [f"{intents.scheduled.definition_id}:"] if intents.scheduled else []
-    return Scope(source=source, prefixes=(*by_hand, *schedule))
+    bundles = [f"{intents.bundling}:batch:"] if intents.bundling else []
+    return Scope(source=source, prefixes=(*by_hand, *schedule, *bundles))
 
 
 async def _settled(
@@ -130,7 +131,7 @@ async def _settled(
     due = {
         identity.event_run(checker.ORDERS, sent.source, sent.event_id)
         for sent in intents.sent
-        if sent.offset is not None and sent.expect_reason is None and sent.event_id is not None
+        if sent.offset is not None and sent.starts
     } | {
         identity.manual_run(request.definition_id, request.request_id)
         for request in intents.triggered
@@ -145,6 +146,7 @@ async def _settled(
             due <= {run.run_id for run in runs}
             and all(run.status != "running" for run in runs)
             and await observing.pending_outbox(connection) == 0
+            and await observing.waiting(connection) == 0
             and await asyncio.to_thread(observing.uncommitted, bootstrap) == 0
             and await observing.open_executions(temporal) == 0
             and len(await observing.executions(temporal, _prefixes(scope), mark)) >= len(runs)

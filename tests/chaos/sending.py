@@ -51,6 +51,7 @@ class Sender:
                 offset=None if error else message.offset(),
                 expect_tasks=planned.expect_tasks,
                 expect_reason=planned.expect_reason,
+                expect_decision=planned.expect_decision,
                 duplicate=planned.duplicate,
             )
             with self._lock:
@@ -62,7 +63,13 @@ class Sender:
 
         self._number += 1
         producer = self._producers[self._number % HASTY != 0]
-        producer.produce(INPUT, key=planned.key, value=planned.value, on_delivery=settle)
+        producer.produce(
+            INPUT,
+            key=planned.key,
+            value=planned.value,
+            headers=list(planned.headers),
+            on_delivery=settle,
+        )
 
     def finish(self) -> None:
         """Return once every record is acknowledged, or its time is over."""

@@ -25,7 +25,7 @@ EDGES = (
     *("ledger-postgres", "registry-postgres", "relay-postgres"),
     "router-redis",
     *("router-temporal", "registry-temporal", "worker-temporal", "handlers-temporal"),
-    *("router-registry", "worker-registry", "worker-ledger", "registry-ledger"),
+    *("router-registry", "worker-registry", "worker-ledger", "registry-ledger", "router-ledger"),
     "handlers-ledger",
 )
 REPLICAS: dict[str, Service] = {

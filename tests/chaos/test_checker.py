@@ -7,11 +7,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import checker
+import explanations
 import identity
 import pytest
 from history import (
     Answered,
     Applied,
+    Decision,
     DueTime,
     FoundRun,
     FoundTask,
@@ -22,14 +24,17 @@ from history import (
     Scheduled,
     Sent,
     Triggered,
+    Unrouted,
     digest,
 )
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TASK_EVENTS, RUN_EVENTS = "dev.backbone.task-events", "dev.backbone.run-events"
 DEFINITIONS = "dev.backbone.definition-events"
-ORDER, BY_HAND, BEAT = b'{"order": 1}', "chaos.by-hand", "chaos.beat"
+ORDER, ABROAD, NOTHING = b'{"order": 1}', b'{"order": 3}', b'{"order": 4}'
+BY_HAND, BEAT = "chaos.by-hand", "chaos.beat"
 R1 = identity.event_run("e2e.orders", "s", "1")
+BUNDLES, BUNDLE = "chaos.bundles", "chaos.bundles:batch:a"
 BEATS = [identity.scheduled_run(BEAT, NOON + timedelta(seconds=2 * n)) for n in range(3)]
 
 Plant = Callable[[Intents, Observation], None]
@@ -120,6 +125,8 @@ def intents() -> Intents:
             placed,
             replace(placed, offset=1, duplicate=True),
             Sent("s", None, digest(b"\xff"), 0, 2, expect_reason="not_utf8"),
+            Sent("s", "3", digest(ABROAD), 0, 4, expect_decision="filtered"),
+            Sent("s", "4", digest(NOTHING), 0, 5, expect_decision="unrouted"),
             # Nobody knows of it, and nothing came of it.
             Sent("s", "2", digest(b"{}"), None, None, expect_tasks=("pack/a",)),
         ],
@@ -132,16 +139,19 @@ def intents() -> Intents:
             Applied("definition:chaos.churn", acknowledged=True),
             Applied("definition:chaos.churn", acknowledged=False),
         ],
+        bundling=BUNDLES,
         scheduled=Scheduled(BEAT, 2.0, NOON, NOON + timedelta(seconds=5), ("note/",)),
     )
 
 
 @pytest.fixture
 def seen() -> Observation:
+    bundle, bundle_rows = carried_out(BUNDLE, ["bundle/"], kind="batch")
     found = [
         carried_out(R1, ["pack/a", "approve/"], kind="event"),
         carried_out(identity.manual_run(BY_HAND, "s-0"), ["pack/b"], kind="manual"),
         *(carried_out(beat, ["note/"], kind="schedule") for beat in BEATS),
+        (replace(bundle, members=(("s", "1"),)), bundle_rows),
     ]
     rows = [one for _, rows in found for one in rows]
     rows.append(row("definition:chaos.churn", 1, "backbone.ResourceApplied", DEFINITIONS))
@@ -153,6 +163,8 @@ def seen() -> Observation:
             Record("dev.orders", None, {}, ORDER, 0, 0),
             Record("dev.orders", None, {}, ORDER, 0, 1),
             Record("dev.orders", None, {}, b"\xff", 0, 2),
+            Record("dev.orders", None, {}, ABROAD, 0, 4),
+            Record("dev.orders", None, {}, NOTHING, 0, 5),
         ],
         dead_letters=[dead(2, "not_utf8", b"\xff"), dead(2, "not_utf8", b"\xff")],
         executions={run.run_id: 1 for run, _ in found},
@@ -160,6 +172,22 @@ def seen() -> Observation:
             DueTime(NOON + timedelta(seconds=2 * n), "run", run_id)
             for n, run_id in enumerate(BEATS)
         ],
+        decisions=[
+            Decision(0, 0, "1", "e2e.orders", "started", R1),
+            Decision(0, 1, "1", "e2e.orders", "duplicate", R1),
+            Decision(0, 0, "1", BUNDLES, "started", BUNDLE),
+            Decision(0, 1, "1", BUNDLES, "duplicate", BUNDLE),
+            Decision(
+                0,
+                4,
+                "3",
+                "e2e.orders",
+                "filtered",
+                clause=explanations.CONDITION,
+                seen=explanations.SAW,
+            ),
+        ],
+        unrouted=[Unrouted(0, 5, 5, 1)],
     )
 
 
@@ -176,10 +204,17 @@ def test_what_nobody_knows_of_may_be_there(intents, seen):
     second, more = carried_out(identity.event_run("e2e.orders", "s", "2"), ["pack/a"], kind="event")
     rows += [*more, row("definition:chaos.churn", 2, "backbone.ResourceApplied", DEFINITIONS)]
     seen.inputs.append(Record("dev.orders", None, {}, b"{}", 0, 3))
-    seen.runs += [by_hand, second]
+    bundle, bundle_rows = carried_out("chaos.bundles:batch:b", ["bundle/"], kind="batch")
+    bundle = replace(bundle, members=(("s", "2"),))
+    rows += bundle_rows
+    seen.decisions += [
+        Decision(0, 3, "2", "e2e.orders", "started", second.run_id),
+        Decision(0, 3, "2", BUNDLES, "started", bundle.run_id),
+    ]
+    seen.runs += [by_hand, second, bundle]
     seen.rows += rows
     seen.events += map(published, rows)
-    seen.executions |= {by_hand.run_id: 1, second.run_id: 1}
+    seen.executions |= {by_hand.run_id: 1, second.run_id: 1, bundle.run_id: 1}
     assert checker.violations(intents, seen) == []
 
 
@@ -396,7 +431,7 @@ def due_time_skipped(intents: Intents, seen: Observation) -> None:
 
 
 def due_time_without_its_run(intents: Intents, seen: Observation) -> None:
-    del seen.runs[-1]
+    del seen.runs[-2]
 
 
 def outbox_left(intents: Intents, seen: Observation) -> None:
@@ -413,6 +448,82 @@ def record_uncommitted(intents: Intents, seen: Observation) -> None:
 
 def run_unfinished(intents: Intents, seen: Observation) -> None:
     seen.runs[0] = replace(seen.runs[0], status="running")
+
+
+def decision_lost(intents: Intents, seen: Observation) -> None:
+    del seen.decisions[0]
+
+
+def started_turned_into_duplicate(intents: Intents, seen: Observation) -> None:
+    seen.decisions[0] = replace(seen.decisions[0], outcome="duplicate")
+
+
+def two_copies_started(intents: Intents, seen: Observation) -> None:
+    seen.decisions[1] = replace(seen.decisions[1], outcome="started")
+
+
+def decision_of_another_run(intents: Intents, seen: Observation) -> None:
+    seen.decisions[0] = replace(seen.decisions[0], run_id="e2e.orders:event:x")
+
+
+def decision_made_twice(intents: Intents, seen: Observation) -> None:
+    seen.decisions.append(seen.decisions[4])
+
+
+def filtered_without_its_clause(intents: Intents, seen: Observation) -> None:
+    seen.decisions[4] = replace(seen.decisions[4], clause=None)
+
+
+def filtered_that_started(intents: Intents, seen: Observation) -> None:
+    seen.decisions[4] = replace(seen.decisions[4], outcome="started")
+
+
+def decision_of_a_dead_letter(intents: Intents, seen: Observation) -> None:
+    seen.decisions.append(Decision(0, 2, "?", "e2e.orders", "errored"))
+
+
+def decision_of_nothing(intents: Intents, seen: Observation) -> None:
+    seen.decisions.append(Decision(0, 9, "9", "e2e.orders", "started", R1))
+
+
+def unrouted_lost(intents: Intents, seen: Observation) -> None:
+    seen.unrouted.clear()
+
+
+def of_bundle(seen: Observation, **changes) -> None:
+    seen.runs = [replace(r, **changes) if r.run_id == BUNDLE else r for r in seen.runs]
+
+
+def event_in_no_batch(intents: Intents, seen: Observation) -> None:
+    of_bundle(seen, members=())
+
+
+def event_gathered_twice(intents: Intents, seen: Observation) -> None:
+    of_bundle(seen, members=(("s", "1"), ("s", "1")))
+
+
+def event_gathered_wrongly(intents: Intents, seen: Observation) -> None:
+    of_bundle(seen, members=(("s", "1"), ("s", "3")))
+
+
+def batch_overfull(intents: Intents, seen: Observation) -> None:
+    of_bundle(seen, members=(("s", "1"), *(("s", str(n)) for n in range(10, 15))))
+
+
+def batch_of_another_name(intents: Intents, seen: Observation) -> None:
+    seen.decisions[2] = replace(seen.decisions[2], run_id="chaos.bundles:batch:b")
+
+
+def batch_never_decided(intents: Intents, seen: Observation) -> None:
+    seen.decisions[2] = replace(seen.decisions[2], outcome="batched")
+
+
+def gathered_in_silence(intents: Intents, seen: Observation) -> None:
+    del seen.decisions[2:4]
+
+
+def start_left_waiting(intents: Intents, seen: Observation) -> None:
+    seen.waiting = 1
 
 
 PLANTS: list[tuple[Plant, str]] = [
@@ -458,6 +569,24 @@ PLANTS: list[tuple[Plant, str]] = [
     (row_parked, "I10"),
     (record_uncommitted, "I10"),
     (run_unfinished, "I10"),
+    (start_left_waiting, "I10"),
+    (event_in_no_batch, "I13"),
+    (event_gathered_twice, "I13"),
+    (event_gathered_wrongly, "I13"),
+    (batch_overfull, "I13"),
+    (batch_of_another_name, "I13"),
+    (batch_never_decided, "I13"),
+    (gathered_in_silence, "I13"),
+    (decision_lost, "I12"),
+    (started_turned_into_duplicate, "I12"),
+    (two_copies_started, "I12"),
+    (decision_of_another_run, "I12"),
+    (decision_made_twice, "I12"),
+    (filtered_without_its_clause, "I12"),
+    (filtered_that_started, "I12"),
+    (decision_of_a_dead_letter, "I12"),
+    (decision_of_nothing, "I12"),
+    (unrouted_lost, "I12"),
 ]
 
 

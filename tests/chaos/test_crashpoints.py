@@ -49,7 +49,7 @@ async def test_a_crash_loses_nothing_and_repeats_nothing(
                 crashing,
                 source=source,
                 records=workload.plan(1, source, events=EVENTS, duplicates=DUPLICATES),
-                seconds=SLOWLY if point.stimulus == "orders_slowly" else SECONDS,
+                seconds=SLOWLY if point.stimulus in {"orders_slowly", "held"} else SECONDS,
                 history=history,
                 alongside=functools.partial(STIMULI[point.stimulus], people),
                 settle_s=PATIENCE,
@@ -59,7 +59,9 @@ async def test_a_crash_loses_nothing_and_repeats_nothing(
     assert crash.signal == "SIGKILL"
     await asyncio.to_thread(crashing.wait_ready, point.process)
     assert outcome.violations == []
-    assert len(outcome.sent) == EVENTS + DUPLICATES + workload.MALFORMED
+    assert len(outcome.sent) == EVENTS + DUPLICATES + workload.MALFORMED + 2 * workload.beside(
+        EVENTS
+    )
 
 
 def test_every_fault_point_has_its_stimulus():

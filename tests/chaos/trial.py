@@ -29,6 +29,7 @@ PATIENCE, HASTY = 40.0, 3.0
 # Seconds that requests are tried after the last fault, and that all has to come to rest: what is
 # stuck is stuck for ever, and a busy machine is slow.
 ANSWER = 150.0
+BUNDLES = "chaos.bundles"
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ async def prepare(stack: Stack, folder: Path) -> None:
     async with People(
         stack.suite, source="prepare", seed=0, history=history, intents=Intents()
     ) as people:
-        await people.apply(*documents())
+        await people.apply(*documents("bundles"))
     history.close()
 
 
@@ -100,7 +101,7 @@ async def run(stack: Stack, *, seed: int, events: int, fault_count: int, folder:
     """
     # The same seed may run twice on one stack: its events are then others.
     source = f"s{seed}-{uuid.uuid4().hex[:6]}"
-    records = workload.plan(seed, source, events=events, duplicates=events // 3)
+    records = workload.plan(seed, source, events=events, duplicates=events // 3, cloudevents=True)
     seconds = len(records) / PACE
     planned = faults.plan(seed, count=fault_count, seconds=seconds)
     path = folder / f"{source}.jsonl"
@@ -112,6 +113,7 @@ async def run(stack: Stack, *, seed: int, events: int, fault_count: int, folder:
     found: list[str] = []
 
     async def alongside(intents: Intents) -> None:
+        intents.bundling = BUNDLES
         async with People(
             stack.suite, source=source, seed=seed, history=history, intents=intents
         ) as people:

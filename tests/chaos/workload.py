@@ -5,8 +5,9 @@ The oracle stands beside each record: what must come of it, computed here and no
 
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 EVENTS = 150
 DUPLICATES = 50
@@ -28,6 +29,8 @@ MALFORMED_RECORDS: tuple[tuple[bytes | None, str], ...] = (
     (b'"' + b"x" * (256 * 1024) + b'"', "oversize"),
 )
 MALFORMED = len(MALFORMED_RECORDS)
+BESIDE = 10
+"""Of so many events there is one more whose condition is false, and one that nobody wants."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +42,39 @@ class Planned:
     event_id: str | None
     expect_tasks: tuple[str, ...] = ()
     expect_reason: str | None = None
+    expect_decision: str = "started"
     duplicate: bool = False
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def starts(self) -> bool:
+        """Whether it is an event that starts a run."""
+        return self.expect_reason is None and self.expect_decision == "started"
 
 
 def plan(
-    seed: int, source: str, *, events: int = EVENTS, duplicates: int = DUPLICATES
+    seed: int,
+    source: str,
+    *,
+    events: int = EVENTS,
+    duplicates: int = DUPLICATES,
+    cloudevents: bool = False,
 ) -> list[Planned]:
-    """Return the records of one scenario in the order of sending; `source` makes them its own."""
+    """Return the records of one scenario in the order of sending; `source` makes them its own.
+
+    With `cloudevents` a third of the events are written as CloudEvents, in structured mode.
+    """
     chance = random.Random(seed)
     originals = [_event(chance, source, number) for number in range(events)]
+    if cloudevents:
+        originals = [_cloudevent(p) if n % 3 == 0 else p for n, p in enumerate(originals)]
     records: list[Planned] = list(originals)
+    for number in range(beside(events)):
+        for planned in (_filtered(source, number), _unwanted(source, number)):
+            records.insert(chance.randrange(len(records) + 1), planned)
     for original in chance.sample(originals, duplicates):
         at = chance.randrange(records.index(original) + 1, len(records) + 1)
-        records.insert(at, Planned(**{**original.__dict__, "duplicate": True}))
+        records.insert(at, replace(original, duplicate=True))
     for value, reason in MALFORMED_RECORDS:
         records.insert(
             chance.randrange(len(records) + 1),
@@ -60,22 +83,62 @@ def plan(
     return records
 
 
+def beside(events: int) -> int:
+    """Return how many events of each kind that starts nothing there are beside so many."""
+    return events // BESIDE
+
+
 def _event(chance: random.Random, source: str, number: int) -> Planned:
     lines = [f"line-{n}" for n in range(chance.choice([0, 1, 1, 2, 3]))]
     amount = chance.choice([5, 500, 5000])
-    event_id = f"order-{number}"
+    tasks = [f"pack/{line}" for line in lines] + (["approve/"] if amount > 1000 else [])
+    return Planned(
+        **_order(source, f"order-{number}", amount=amount, currency="EUR", lines=lines),
+        expect_tasks=tuple(tasks),
+    )
+
+
+def _filtered(source: str, number: int) -> Planned:
+    order = _order(source, f"abroad-{number}", amount=5, currency="USD", lines=[])
+    return Planned(**order, expect_decision="filtered")
+
+
+def _unwanted(source: str, number: int) -> Planned:
+    order = _order(source, f"nothing-{number}", amount=0, currency="EUR", lines=[])
+    return Planned(**order, expect_decision="unrouted")
+
+
+def _order(source: str, event_id: str, **payload: Any) -> dict[str, Any]:
     document = {
         "event_id": event_id,
         "type": "e2e.order.placed",
         "source": source,
         "occurred_at": datetime.now(UTC).isoformat(),
-        "subject": f"order/{number}",
-        "payload": {"amount": amount, "currency": "EUR", "lines": lines},
+        "subject": f"order/{event_id}",
+        "payload": payload,
     }
-    tasks = [f"pack/{line}" for line in lines] + (["approve/"] if amount > 1000 else [])
-    return Planned(
-        key=event_id.encode(),
-        value=json.dumps(document).encode(),
-        event_id=event_id,
-        expect_tasks=tuple(tasks),
+    return {
+        "key": event_id.encode(),
+        "value": json.dumps(document).encode(),
+        "event_id": event_id,
+    }
+
+
+def _cloudevent(planned: Planned) -> Planned:
+    """Return the same event in the JSON format of CloudEvents 1.0."""
+    document = json.loads(planned.value or b"")
+    value = {
+        "specversion": "1.0",
+        "id": document["event_id"],
+        "source": document["source"],
+        "type": document["type"],
+        "time": document["occurred_at"],
+        "subject": document["subject"],
+        "datacontenttype": "application/json",
+        "data": document["payload"],
+    }
+    return replace(
+        planned,
+        value=json.dumps(value).encode(),
+        headers=(("content-type", b"application/cloudevents+json"),),
     )

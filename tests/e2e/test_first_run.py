@@ -14,7 +14,7 @@ from history import HistoryFile
 from devstack.suite import SERVICES
 
 SECONDS = 60.0
-KILL_AFTER = 70  # records of 210: before half of what any service carries is through
+KILL_AFTER = 70  # records of 240: before half of what any service carries is through
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,7 +47,7 @@ async def test_every_event_has_its_run_and_every_run_its_tasks(suite, tmp_path, 
 
     assert outcome.violations == []
     assert outcome.settled
-    assert len(outcome.sent) == 210
+    assert len(outcome.sent) == 240
     assert len(outcome.seen.runs) == workload.EVENTS
     assert len(outcome.seen.dead_letters) >= workload.MALFORMED
     assert {run.status for run in outcome.seen.runs} == {"waiting", "completed"}

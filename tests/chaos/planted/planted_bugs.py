@@ -34,26 +34,27 @@ def commit_first(handle):
     return _handle
 
 
-def mark_first(route):
+def mark_first(recall):
     """Mark an event as seen by SET NX, then work on it."""
 
-    async def _route(self, record, namespace):
-        from contracts import canonical, envelope
+    async def _recall(self, tasks, cause):
         from router.adapters import redis_seen
-        from router.service import Settled
 
-        event = envelope.parse(record.value)
-        key = redis_seen._key(namespace, event.source, event.event_id)
-        mark = functools.partial(self._seen._redis.set, key, canonical.digest(record.value))
-        while True:
-            try:
-                marked = await mark(nx=True)
-                break
-            except redis_seen.RedisError:  # Its calls have 50 ms, which is not what is tested.
-                await asyncio.sleep(0.1)
-        return await self._start_all(event, namespace) if marked else Settled.DUPLICATE
+        await recall(self, tasks, cause)
+        for task in tasks:
+            if task.event is None:
+                continue
+            document = task.event.document
+            key = redis_seen._key(self._namespace, document["source"], document["event_id"])
+            mark = functools.partial(self._seen._redis.set, key, f"{task.digest}:{task.revision}")
+            while True:
+                try:
+                    task.is_known = not await mark(nx=True)
+                    break
+                except redis_seen.RedisError:  # Its calls have 50 ms, which is not what is tested.
+                    await asyncio.sleep(0.1)
 
-    return _route
+    return _recall
 
 
 def allow_duplicate(policy):
@@ -85,7 +86,7 @@ def cursor(horizon):
 
 BUGS = {
     "commit_first": Bug("router.adapters.kafka_consumer:KafkaConsumer._handle", commit_first),
-    "mark_first": Bug("router.service:Router._route", mark_first),
+    "mark_first": Bug("router.service.routing:Router._recall", mark_first),
     "allow_duplicate": Bug(
         "router.adapters.temporal_starter:WorkflowIDReusePolicy", allow_duplicate
     ),

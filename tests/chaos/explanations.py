@@ -1,0 +1,62 @@
+"""Judges what the ledger says of each record: I12. Shares no code with Backbone."""
+
+from collections import Counter, defaultdict
+
+import identity
+from history import Decision, Intents, Observation, Sent, digest
+
+ORDERS = "e2e.orders"
+CONDITION = 'event.payload.currency == "EUR"'
+SAW = 'event.payload.currency = "USD"'
+
+Place = tuple[int, int]
+
+
+def violations(intents: Intents, seen: Observation) -> list[str]:
+    """Return where the log of decisions is not what the oracle says of the records."""
+    by_digest = {sent.digest: sent for sent in intents.sent}
+    decided: dict[Place, list[Decision]] = defaultdict(list)
+    for decision in seen.decisions:
+        if decision.definition_id == intents.bundling:
+            continue  # See `bundles`.
+        decided[decision.partition, decision.offset].append(decision)
+    wrong = []
+    effects: dict[str, Counter[str]] = defaultdict(Counter)
+    for record in seen.inputs:
+        place = (record.partition, record.offset)
+        found, sent = decided.pop(place, []), by_digest.get(digest(record.value))
+        if sent is None:  # Another finding says so.
+            continue
+        told = _of_record(sent, found)
+        if told is not None:
+            wrong.append(f"I12: of the record {place} the ledger says {told}")
+        if sent.expect_reason is None and sent.expect_decision == "unrouted":
+            covered = any(r.partition == place[0] and r.first <= place[1] <= r.last
+                          for r in seen.unrouted)  # fmt: skip
+            if not covered:
+                wrong.append(f"I12: of the record {place}, which nobody wants, nothing is said")
+        for decision in found:
+            effects[sent.event_id or ""][decision.outcome] += 1
+    for event_id, outcomes in effects.items():
+        if (outcomes["duplicate"] and outcomes["started"] != 1) or outcomes["started"] > 1:
+            wrong.append(f"I12: the copies of {event_id} have the outcomes {dict(outcomes)}")
+    wrong += [f"I12: the ledger decided of {place}, which is no record" for place in decided]
+    return wrong
+
+
+def _of_record(sent: Sent, found: list[Decision]) -> str | None:
+    """Return what is said, when it is not what it should be."""
+    said = [(one.definition_id, one.outcome) for one in found]
+    if sent.expect_reason is not None or sent.expect_decision == "unrouted":
+        return f"{said}, expected nothing" if said else None
+    if sent.expect_decision == "filtered":
+        if said != [(ORDERS, "filtered")]:
+            return f"{said}, expected that {ORDERS} filtered it"
+        [one] = found
+        if (one.clause, one.seen) != (CONDITION, SAW):
+            return f"that {one.clause!r} filtered it, which saw {one.seen!r}"
+        return None
+    if said not in ([(ORDERS, "started")], [(ORDERS, "duplicate")]):
+        return f"{said}, expected that {ORDERS} started, or had before"
+    run_id = identity.event_run(ORDERS, sent.source, sent.event_id or "")
+    return None if found[0].run_id == run_id else f"that it started {found[0].run_id}"
