@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from contracts.routing import RoutingOutcome
+from contracts.routing import MAX_EXPLANATION_LENGTH, RoutingOutcome
 from router.domain import routing
 from router.domain.records import Record
 from router.domain.routing import Active, Candidate, Outcome
@@ -20,7 +20,6 @@ from rules.syntax import Node
 MAX_SEEN = 500
 """Characters that are told of the values a condition read, and of each value."""
 MAX_SEEN_VALUE = 80
-MAX_CLAUSE = 2000
 MAX_DETAIL = 500
 
 
@@ -90,7 +89,7 @@ def unstarted(candidate: Candidate, document: Mapping[str, Any]) -> Decision:
         definition,
         RoutingOutcome.FILTERED,
         triggers=tuple(filtered.trigger for filtered in candidate.filtered),
-        clause="; ".join(condition.text for condition in conditions)[:MAX_CLAUSE],
+        clause="; ".join(condition.text for condition in conditions)[:MAX_EXPLANATION_LENGTH],
         seen="; ".join(seen(condition, document) for condition in conditions)[:MAX_SEEN],
     )
 

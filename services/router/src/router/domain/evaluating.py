@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from contracts.routing import MAX_EXPLANATION_LENGTH
 from router.domain import decisions
 from router.domain.routing import Active, EventTrigger, Index
 from rules import expressions, failures
@@ -108,7 +109,7 @@ def _condition(
 ) -> TriggerEvaluation:
     if when is None:
         return TriggerEvaluation(name, TriggerOutcome.MATCHED)
-    clause, seen = when.text[: decisions.MAX_CLAUSE], decisions.seen(when, document)
+    clause, seen = when.text[:MAX_EXPLANATION_LENGTH], decisions.seen(when, document)
     try:
         holds = when.evaluate_bool(expressions.inputs({"event": document}))
     except ExpressionError as exc:
