@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from cli import (
     applying,
+    backtesting,
     contract,
     decisions,
     differences,
@@ -23,6 +24,7 @@ from cli import (
     pending,
     resources,
     runs,
+    simulating,
     starts,
     tasks,
     watching,
@@ -99,6 +101,8 @@ app.command()(runs.ticks)
 app.command()(pending.pending)
 app.command()(decisions.decisions)
 app.add_typer(explaining.app, name="explain")
+app.command()(simulating.simulate)
+app.command()(backtesting.backtest)
 app.add_typer(events.app, name="events")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(dlq.app, name="dlq")

@@ -80,6 +80,9 @@ class FakeLedger(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.TaskServ
     def __init__(self) -> None:
         self.listed: list[ledger_pb2.ListRunsRequest] = []
         self.away = False
+        # What a test puts here is all there is: runs with their documents, the newest first.
+        self.recorded: list[ledger_pb2.GetRunResponse] = []
+        self.gone: set[str] = set()
         self.human = ledger_pb2.Task(
             namespace="dev",
             task_id=TASK_ID,
@@ -113,12 +116,20 @@ class FakeLedger(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.TaskServ
             fail(context, rpcerrors.UnavailableError("PostgreSQL cannot be reached"))
         self.listed.append(request)
         at = int(request.page_token or 0)
+        if self.recorded:
+            return ledger_pb2.ListRunsResponse(
+                runs=[one.run for one in self.recorded[at : at + 2]],
+                next_page_token=str(at + 2) if at + 2 < len(self.recorded) else "",
+            )
         found = [self._run(number) for number in range(at, min(at + 2, 3))]
         return ledger_pb2.ListRunsResponse(
             runs=found[: request.page_size], next_page_token="2" if at == 0 else ""
         )
 
     def GetRun(self, request: Any, context: Any) -> Any:
+        for one in self.recorded:
+            if one.run.run_id == request.run_id and request.run_id not in self.gone:
+                return one
         if request.run_id != RUN_ID:
             fail(context, rpcerrors.NotFoundError(f"there is no run {request.run_id}"))
         trigger = {
@@ -166,6 +177,8 @@ class FakeLedger(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.TaskServ
         )
 
     def GetTask(self, request: Any, context: Any) -> Any:
+        if request.task_id != TASK_ID:
+            fail(context, rpcerrors.NotFoundError(f"there is no task {request.task_id}"))
         return ledger_pb2.GetTaskResponse(task=self.human)
 
     def CompleteTask(self, request: Any, context: Any) -> Any:
