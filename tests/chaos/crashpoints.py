@@ -32,6 +32,7 @@ REACHED_BY = (
     # What the supervised processes do not do for orders alone.
     (r"relay\.\w+_park|eventstore\.\w+_settle_parked", "too_large"),
     (r"eventstore\.\w+_republish", "republish"),
+    (r"(ledger|worker)\.\w+_shadow(_decision)?", "shadowed"),
     (r"(ledger|worker)\.\w+(_schedule|acknowledge_runs)", "pulse"),
     (r"(ledger|worker)\.\w+(_failure|_query|_complete_task)", "by_hand"),
     (r"worker\.\w+_record_task_outcome", "by_hand"),

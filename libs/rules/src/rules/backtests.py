@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from contracts import canonical
 from contracts.decisions import Decision, TaskInstance
 from contracts.definitions import ActivityDefinition, ContextEntry
+from contracts.shadows import ShadowOutcome
 from contracts.triggers import Trigger
 from rules import comparisons, decisions
 from rules.comparisons import TaskDifference
@@ -96,6 +97,38 @@ class Version:
         )
 
 
+@dataclass(frozen=True)
+class Lookup:
+    """An entry that a version looks at, with its parameters.
+
+    `recorded` says that a run of another version has looked up just that, `known` that it has an
+    entry of that name.
+    """
+
+    entry: ContextEntry
+    parameters: Mapping[str, Any]
+    recorded: bool
+    known: bool
+
+
+def lookups(own: Program, trigger: Trigger, *, other: Program, again: Trigger) -> list[Lookup]:
+    """Return what `other` looks at when it is triggered by `again`, where `own` was by `trigger`.
+
+    Raises:
+        DecisionError: a parameter of `other` cannot be evaluated.
+    """
+    known = {entry.name: entry for entry in own.definition.spec.context}
+    asked, asks = own.context_parameters(trigger), other.context_parameters(again)
+    found = []
+    for entry in other.definition.spec.context:
+        name, before = entry.name, known.get(entry.name)
+        same = (
+            before is not None and _source(before) == _source(entry) and asked[name] == asks[name]
+        )
+        found.append(Lookup(entry, asks[name], recorded=same, known=before is not None))
+    return found
+
+
 class _NotComparableError(Exception):
     """The record does not tell; the message is the reason."""
 
@@ -164,26 +197,55 @@ class _Case:
         self, tasks: list[TaskInstance], reason: str, again: Again, *, changed: bool
     ) -> Judged:
         before = [] if self.recorded is None else self.recorded.tasks
-        differences = comparisons.compare(before, tasks)
-        verdict = Verdict.DIFFERENT if differences or changed else Verdict.SAME
-        return Judged(verdict, reason, differences, again)
+        return _verdict(before, tasks, reason, again, changed=changed)
 
     def _seen(self, trigger: Trigger) -> dict[str, Any]:
         """Return what the other version looks at, as far as the run has looked at just that."""
-        known = {entry.name: entry for entry in self.own.definition.spec.context}
-        asked = self.own.program.context_parameters(self.trigger)
-        asks = self.other.program.context_parameters(trigger)
-        for entry in self.other.definition.spec.context:
-            before, name = known.get(entry.name), entry.name
-            if before is None:
+        asked = lookups(self.own.program, self.trigger, other=self.other.program, again=trigger)
+        for lookup in asked:
+            name = f"context.{lookup.entry.name}"
+            if not lookup.recorded and lookup.known:
+                raise _NotComparableError(f"version {self.other.number} looks up {name} otherwise")
+            if not lookup.recorded:
                 raise _NotComparableError(
-                    f"its snapshot lacks context.{name}, at which version {self.other.number} looks"
+                    f"its snapshot lacks {name}, at which version {self.other.number} looks"
                 )
-            if _source(before) != _source(entry) or asked[name] != asks[name]:
-                raise _NotComparableError(
-                    f"version {self.other.number} looks up context.{name} otherwise"
-                )
-        return {name: self.snapshot[name] for name in asks}
+        return {lookup.entry.name: self.snapshot[lookup.entry.name] for lookup in asked}
+
+
+def judge_shadow(run: PastRun, *, outcome: ShadowOutcome, reason: str, decision: bytes) -> Judged:
+    """Say how what a shadow made of a run stands to what was decided."""
+    try:
+        recorded = _recorded(run)
+        if recorded is None:
+            raise _NotComparableError("its decision is gone")
+        if outcome is ShadowOutcome.NOT_COMPARABLE:
+            raise _NotComparableError(reason)
+        if outcome is ShadowOutcome.DECIDED:
+            tasks = Decision.model_validate_json(decision).tasks
+            return _verdict(recorded.tasks, tasks, "", None, changed=False)
+    except ValidationError as exc:
+        return Judged(
+            Verdict.NOT_COMPARABLE, f"the shadow's decision cannot be read: {_first(exc)}"
+        )
+    except _NotComparableError as exc:
+        return Judged(Verdict.NOT_COMPARABLE, str(exc))
+    failed = outcome is ShadowOutcome.FAILED
+    told = "the shadow fails" if failed else "the shadow would not have been started"
+    return _verdict(recorded.tasks, [], f"{told}: {reason}", None, changed=failed)
+
+
+def _verdict(
+    before: list[TaskInstance],
+    after: list[TaskInstance],
+    reason: str,
+    again: Again | None,
+    *,
+    changed: bool,
+) -> Judged:
+    differences = comparisons.compare(before, after)
+    verdict = Verdict.DIFFERENT if differences or changed else Verdict.SAME
+    return Judged(verdict, reason, differences, again)
 
 
 def _trigger(run: PastRun) -> Trigger:

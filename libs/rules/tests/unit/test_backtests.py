@@ -10,6 +10,7 @@ import pytest
 from contracts import canonical, identifiers
 from contracts.definitions import ActivityDefinition
 from contracts.envelope import Envelope
+from contracts.shadows import ShadowOutcome
 from contracts.triggers import Trigger, TriggerKind
 from rules import backtests, comparisons
 from rules.backtests import Again, PastRun, Verdict, Version
@@ -262,3 +263,38 @@ def test_equal_decisions_have_no_differences() -> None:
         snapshot={"overdue": OVERDUE},
     ).tasks
     assert comparisons.compare(tasks, tasks) == ()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "verdict", "said"),
+    [
+        (ShadowOutcome.FAILED, Verdict.DIFFERENT, "the shadow fails: why"),
+        (ShadowOutcome.NOT_STARTED, Verdict.DIFFERENT, "would not have been started: why"),
+        (ShadowOutcome.NOT_COMPARABLE, Verdict.NOT_COMPARABLE, "why"),
+    ],
+)
+def test_a_shadow_without_a_decision_is_judged_by_its_reason(
+    outcome: ShadowOutcome, verdict: Verdict, said: str
+) -> None:
+    judged = backtests.judge_shadow(recorded(OWN), outcome=outcome, reason="why", decision=b"")
+    assert judged.verdict is verdict
+    assert said in judged.reason
+    assert len(judged.differences) == (2 if verdict is Verdict.DIFFERENT else 0)
+
+
+def test_what_a_shadow_decided_is_compared_with_what_was_decided() -> None:
+    run, other = recorded(OWN), recorded(version(8, remind(timeout="2m")))
+    for decision, verdict, count in (
+        (run.decision, Verdict.SAME, 0),
+        (other.decision, Verdict.DIFFERENT, 2),
+        (b"{}", Verdict.NOT_COMPARABLE, 0),
+    ):
+        judged = backtests.judge_shadow(
+            run, outcome=ShadowOutcome.DECIDED, reason="", decision=decision or b""
+        )
+        assert (judged.verdict, len(judged.differences)) == (verdict, count)
+    gone = PastRun(**{**vars(run), "decision": None})
+    judged = backtests.judge_shadow(
+        gone, outcome=ShadowOutcome.DECIDED, reason="", decision=run.decision or b""
+    )
+    assert judged.verdict is Verdict.NOT_COMPARABLE

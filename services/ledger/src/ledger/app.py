@@ -5,17 +5,18 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from importlib import resources
 
-from backbone.ledger.v1 import ledger_pb2_grpc, routing_pb2_grpc
+from backbone.ledger.v1 import ledger_pb2_grpc, routing_pb2_grpc, shadows_pb2_grpc
 from eventstore import grpc_outbox
 from eventstore import store as eventstore
 from eventstore.partitions import PartitionKeeper
 from eventstore.store import EventStore
 from eventstore.wakeup import RelayWakeup
-from ledger.adapters import grpc_ledger, grpc_routing, grpc_tasks
+from ledger.adapters import grpc_ledger, grpc_routing, grpc_shadows, grpc_tasks
 from ledger.adapters.dead_letter_calls import DeadLetterCalls
 from ledger.adapters.decision_calls import DecisionCalls
 from ledger.adapters.grpc_ledger import LedgerServicer
 from ledger.adapters.grpc_routing import RoutingServicer
+from ledger.adapters.grpc_shadows import ShadowServicer
 from ledger.adapters.grpc_tasks import TaskServicer
 from ledger.adapters.pending_calls import PendingCalls
 from ledger.adapters.postgres_dead_letters import PostgresDeadLetterStore
@@ -23,6 +24,7 @@ from ledger.adapters.postgres_pending import PostgresPendingStore
 from ledger.adapters.postgres_routing import PostgresRoutingStore, RoutingMonths
 from ledger.adapters.postgres_runs import PostgresRunStore
 from ledger.adapters.postgres_schedules import PostgresScheduleStore
+from ledger.adapters.postgres_shadows import PostgresShadowStore
 from ledger.adapters.projections import RunProjection
 from ledger.adapters.requests import RequestReader
 from ledger.service.dead_letters import DeadLetterLedger
@@ -30,6 +32,7 @@ from ledger.service.pending import PendingLedger
 from ledger.service.routing import RoutingLedger
 from ledger.service.runs import RunLedger
 from ledger.service.schedules import ScheduleLedger
+from ledger.service.shadows import ShadowLedger
 from ledger.settings import PENDING_MAX_AGE, Settings
 from runtime import commands, identity, logs, migrations, telemetry
 from runtime.commands import Check
@@ -158,6 +161,14 @@ def grpc_services(
                 pending=PendingCalls(pending, reader=reader),
             ),
             policy=grpc_routing.POLICY,
+        ),
+        Service(
+            name=grpc_shadows.NAME,
+            add=shadows_pb2_grpc.add_ShadowServiceServicer_to_server,
+            servicer=ShadowServicer(
+                ShadowLedger(database=postgres, shadows=PostgresShadowStore()), reader=reader
+            ),
+            policy=grpc_shadows.POLICY,
         ),
         grpc_outbox.grpc_service(postgres, namespaces=namespaces),
     ]

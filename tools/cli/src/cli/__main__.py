@@ -24,6 +24,7 @@ from cli import (
     pending,
     resources,
     runs,
+    shadowing,
     simulating,
     starts,
     tasks,
@@ -103,6 +104,7 @@ app.command()(decisions.decisions)
 app.add_typer(explaining.app, name="explain")
 app.command()(simulating.simulate)
 app.command()(backtesting.backtest)
+app.add_typer(shadowing.app, name="shadow")
 app.add_typer(events.app, name="events")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(dlq.app, name="dlq")

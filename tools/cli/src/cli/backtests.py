@@ -1,34 +1,26 @@
 """Past runs out of the ledger, each decided again by another version, and what differs, counted.
 
-Bounded: so many runs are held at a time, and so many differences are kept, however many there are.
+Bounded: so many runs are held at a time, however many there are.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
-
-from pydantic import ValidationError
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
 
 from backbone.ledger.v1 import ledger_pb2
-from cli import documents
+from cli import verdicts, versions
 from cli.clients import Clients
 from cli.errors import CliError, NotFoundError, UnavailableError
-from cli.kinds import Kind
-from contracts import definitions
-from contracts.decisions import HumanInstance
+from cli.verdicts import Report
 from rules import backtests
 from rules.backtests import Judged, PastRun, Verdict, Version
-from rules.comparisons import TaskDifference
-from rules.errors import DecisionError
+
+T = TypeVar("T")
 
 CONCURRENT = 8
 """Runs that are fetched and judged at a time."""
-KEPT_TASKS = 50
-"""Tasks that are told of each run that differs; the rest is counted."""
-KEPT_REASONS = 50
 
 
 @dataclass(frozen=True)
@@ -47,37 +39,36 @@ class Question:
     kept: int
 
 
-@dataclass
-class Report:
-    """What came of a backtest. `different` holds the newest runs that differ, as documents."""
-
-    verdicts: Counter[Verdict] = field(default_factory=Counter)
-    again: Counter[str] = field(default_factory=Counter)
-    tasks: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-    of_other_versions: int = 0
-    more: bool = False
-    different: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
-
-    @property
-    def looked_at(self) -> int:
-        """How many runs have a verdict."""
-        return self.verdicts.total()
+def past_run(found: ledger_pb2.GetRunResponse) -> PastRun:
+    """Return the record of a run."""
+    return PastRun(
+        namespace=found.run.namespace,
+        run_id=found.run.run_id,
+        trigger=found.trigger or None,
+        snapshot=found.snapshot or None,
+        decision=found.decision or None,
+    )
 
 
-async def version(clients: Clients, definition_id: str, number: int) -> Version:
-    """Return a version of a definition out of the registry, compiled.
+async def at_once(items: AsyncIterator[T], work: Callable[[T], Awaitable[None]]) -> None:
+    """Do `work` with each item, `CONCURRENT` of them at a time; the first error ends it all."""
+    handing_out = asyncio.Lock()
 
-    Raises:
-        CliError: there is none, or it cannot be read or compiled by this release.
-    """
-    resource = await clients.registry.resource(Kind.DEFINITION, definition_id, version=number)
+    async def one_by_one() -> None:
+        while True:
+            async with handing_out:
+                item = await anext(items, None)
+            if item is None:
+                return
+            await work(item)
+
+    workers = [asyncio.create_task(one_by_one()) for _ in range(CONCURRENT)]
     try:
-        return Version.of(definitions.load(resource.content), resource.version)
-    except (ValidationError, DecisionError) as exc:
-        raise CliError(
-            f"version {number} of {definition_id} cannot be read by this release: {exc}"
-        ) from exc
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
 
 
 async def backtest(clients: Clients, question: Question) -> Report:
@@ -93,19 +84,12 @@ class _Backtest:
     def __init__(self, clients: Clients, question: Question) -> None:
         self._clients = clients
         self._question = question
-        self._report = Report()
+        self._report = Report(kept=question.kept)
         self._versions: dict[int, Version | str] = {}
-        self._handing_out = asyncio.Lock()
+        self._fetching = asyncio.Lock()
 
     async def run(self) -> Report:
-        runs = self._runs()
-        workers = [asyncio.create_task(self._work(runs)) for _ in range(CONCURRENT)]
-        try:
-            await asyncio.gather(*workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+        await at_once(self._runs(), self._work)
         return self._report
 
     async def _runs(self) -> AsyncIterator[tuple[int, ledger_pb2.Run]]:
@@ -121,28 +105,24 @@ class _Backtest:
             yield number, run
             number += 1
 
-    async def _work(self, runs: AsyncIterator[tuple[int, ledger_pb2.Run]]) -> None:
-        while True:
-            async with self._handing_out:
-                found = await anext(runs, None)
-                if found is None:
-                    return
-                own = await self._own(found[1].definition_version)
-            number, run = found
-            self._count(number, run, await self._judged(run, own))
+    async def _work(self, found: tuple[int, ledger_pb2.Run]) -> None:
+        number, run = found
+        own = await self._own(run.definition_version)
+        self._report.add(number, verdicts.Subject.of(run), await self._judged(run, own))
 
     async def _own(self, number: int) -> Version | str:
         """Return the version that decided a run, or why there is none to be had."""
-        if number not in self._versions:
-            try:
-                self._versions[number] = await version(
-                    self._clients, self._question.definition_id, number
-                )
-            except UnavailableError:
-                raise
-            except CliError as exc:
-                self._versions[number] = str(exc)
-        return self._versions[number]
+        async with self._fetching:
+            if number not in self._versions:
+                try:
+                    self._versions[number] = await versions.stored(
+                        self._clients, self._question.definition_id, number
+                    )
+                except UnavailableError:
+                    raise
+                except CliError as exc:
+                    self._versions[number] = str(exc)
+            return self._versions[number]
 
     async def _judged(self, run: ledger_pb2.Run, own: Version | str) -> Judged:
         if isinstance(own, str):
@@ -151,52 +131,4 @@ class _Backtest:
             found = await self._clients.run(run.run_id)
         except NotFoundError:
             return Judged(Verdict.NOT_COMPARABLE, "it is gone")
-        past = PastRun(
-            namespace=self._question.namespace,
-            run_id=run.run_id,
-            trigger=found.trigger or None,
-            snapshot=found.snapshot or None,
-            decision=found.decision or None,
-        )
-        return backtests.judge(past, own=own, other=self._question.to)
-
-    def _count(self, number: int, run: ledger_pb2.Run, judged: Judged) -> None:
-        report = self._report
-        report.verdicts[judged.verdict] += 1
-        report.tasks.update(one.change.value for one in judged.differences)
-        if judged.again is not None:
-            report.again[judged.again.value] += 1
-        if judged.verdict is Verdict.NOT_COMPARABLE:
-            known = judged.reason in report.reasons or len(report.reasons) < KEPT_REASONS
-            report.reasons[judged.reason if known else "other reasons"] += 1
-        if judged.verdict is Verdict.DIFFERENT:
-            report.different.append((number, _document(run, judged)))
-            report.different.sort(key=lambda one: one[0])
-            del report.different[self._question.kept :]
-
-
-def _document(run: ledger_pb2.Run, judged: Judged) -> dict[str, Any]:
-    return {
-        "run_id": run.run_id,
-        "definition_version": run.definition_version,
-        "recorded_at": documents.instant_of(run.recorded_at.ToDatetime(UTC)),
-        "reason": judged.reason or None,
-        "differing_tasks": len(judged.differences),
-        "tasks": [_task(one) for one in judged.differences[:KEPT_TASKS]],
-    }
-
-
-def _task(difference: TaskDifference) -> dict[str, Any]:
-    task = difference.task
-    return {
-        "change": difference.change.value,
-        "task_id": str(task.task_id),
-        "rule": task.rule,
-        "key": task.key or None,
-        "type": task.type,
-        "what": task.title if isinstance(task, HumanInstance) else task.handler,
-        "fields": [
-            {"path": one.path, "before": one.before, "after": one.after}
-            for one in difference.fields
-        ],
-    }
+        return backtests.judge(past_run(found), own=own, other=self._question.to)

@@ -17,6 +17,7 @@ from cli.errors import CliError, NotFoundError, UsageError
 from cli.outboxes import Outbox, Owner
 from cli.registry import Registry
 from cli.settings import Settings
+from cli.shadows import Shadows
 from contracts.decisions import RunStatus, TaskStatus
 from contracts.routing import RoutingOutcome
 from runtime import grpcclient
@@ -92,6 +93,15 @@ class Clients:
             self._channel(owner.value),
             namespace=self.namespace,
             explain=lambda exc: self._explained(owner.value, exc),
+        )
+
+    @property
+    def shadows(self) -> Shadows:
+        """The shadows; UsageError when the address of the ledger is not known."""
+        return Shadows(
+            self._channel("ledger"),
+            namespace=self.namespace,
+            explain=lambda exc: self._explained("ledger", exc),
         )
 
     @property

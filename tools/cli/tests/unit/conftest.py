@@ -11,7 +11,14 @@ import grpc
 import pytest
 from typer.testing import CliRunner, Result
 
-from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc, routing_pb2, routing_pb2_grpc
+from backbone.ledger.v1 import (
+    ledger_pb2,
+    ledger_pb2_grpc,
+    routing_pb2,
+    routing_pb2_grpc,
+    shadows_pb2,
+    shadows_pb2_grpc,
+)
 from backbone.registry.v1 import registry_pb2_grpc
 from backbone.router.v1 import router_pb2, router_pb2_grpc
 from cli.__main__ import app
@@ -278,6 +285,60 @@ class FakeDecisions(routing_pb2_grpc.RoutingServiceServicer):
         return decision
 
 
+class FakeShadows(shadows_pb2_grpc.ShadowServiceServicer):
+    """Holds the shadows that were started, and gives what they decided one at a time."""
+
+    RecordShadowDecision: Any = None
+
+    def __init__(self) -> None:
+        self.shadows: list[shadows_pb2.Shadow] = []
+        self.decisions: list[shadows_pb2.ShadowDecision] = []
+        self.started: list[shadows_pb2.StartShadowRequest] = []
+
+    def StartShadow(self, request: Any, context: Any) -> Any:
+        self.started.append(request)
+        if any(one.active for one in self.shadows):
+            fail(context, rpcerrors.FailedPreconditionError("another shadow decides"))
+        shadow = shadows_pb2.Shadow(
+            namespace=request.namespace,
+            shadow_id="s-1",
+            definition_id=request.definition_id,
+            definition_version=request.definition_version,
+            started_by="local/ann",
+            reason=request.reason,
+            expires_at=request.expires_at,
+            max_runs=request.max_runs,
+            active=True,
+        )
+        shadow.started_at.FromJsonString("2026-03-02T12:00:00Z")
+        self.shadows.append(shadow)
+        return shadows_pb2.StartShadowResponse(shadow=shadow)
+
+    def StopShadow(self, request: Any, context: Any) -> Any:
+        (shadow,) = self.shadows
+        shadow.active = False
+        shadow.stop_reason = request.reason
+        shadow.stopped_at.FromJsonString("2026-03-02T13:00:00Z")
+        return shadows_pb2.StopShadowResponse(shadow=shadow)
+
+    def GetShadow(self, request: Any, context: Any) -> Any:
+        return shadows_pb2.GetShadowResponse(shadow=self.shadows[0])
+
+    def ListShadows(self, request: Any, context: Any) -> Any:
+        return shadows_pb2.ListShadowsResponse(
+            shadows=[
+                one for one in self.shadows if request.definition_id in ("", one.definition_id)
+            ]
+        )
+
+    def ListShadowDecisions(self, request: Any, context: Any) -> Any:
+        at = int(request.page_token or 0)
+        return shadows_pb2.ListShadowDecisionsResponse(
+            decisions=self.decisions[at : at + 1],
+            next_page_token=str(at + 1) if at + 1 < len(self.decisions) else "",
+        )
+
+
 class Services:
     """The fakes, served on one port."""
 
@@ -286,12 +347,14 @@ class Services:
         self.router = FakeRouter()
         self.ledger = FakeLedger()
         self.decisions = FakeDecisions()
+        self.shadows = FakeShadows()
         self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(self.registry, self._server)
         router_pb2_grpc.add_RouterServiceServicer_to_server(self.router, self._server)
         ledger_pb2_grpc.add_LedgerServiceServicer_to_server(self.ledger, self._server)
         ledger_pb2_grpc.add_TaskServiceServicer_to_server(self.ledger, self._server)
         routing_pb2_grpc.add_RoutingServiceServicer_to_server(self.decisions, self._server)
+        shadows_pb2_grpc.add_ShadowServiceServicer_to_server(self.shadows, self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
         self._empty = grpc.server(futures.ThreadPoolExecutor(max_workers=1))

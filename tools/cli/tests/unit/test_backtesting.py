@@ -53,7 +53,9 @@ def recorded(amount: int, *, version: int, limit: int, ago: timedelta) -> ledger
         trigger=trigger,
         snapshot={},
     )
-    run = ledger_pb2.Run(run_id=run_id, definition_id=NAME, definition_version=version)
+    run = ledger_pb2.Run(
+        namespace="dev", run_id=run_id, definition_id=NAME, definition_version=version
+    )
     run.recorded_at.FromDatetime(NOW - ago)
     return ledger_pb2.GetRunResponse(
         run=run,

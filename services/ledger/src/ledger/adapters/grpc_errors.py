@@ -9,6 +9,7 @@ from ledger.errors import (
     PreconditionError,
     RunNotFoundError,
     ScheduleNotFoundError,
+    ShadowNotFoundError,
     TaskNotFoundError,
     UnroutedRangeNotFoundError,
 )
@@ -18,6 +19,7 @@ _NOT_FOUND = (
     RunNotFoundError,
     TaskNotFoundError,
     ScheduleNotFoundError,
+    ShadowNotFoundError,
     UnroutedRangeNotFoundError,
 )
 
