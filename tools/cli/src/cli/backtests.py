@@ -129,6 +129,9 @@ class _Backtest:
             return Judged(Verdict.NOT_COMPARABLE, own)
         try:
             found = await self._clients.run(run.run_id)
-        except NotFoundError:
-            return Judged(Verdict.NOT_COMPARABLE, "it is gone")
+        except UnavailableError:
+            raise
+        except CliError as exc:
+            gone = isinstance(exc, NotFoundError)
+            return Judged(Verdict.NOT_COMPARABLE, "it is gone" if gone else str(exc))
         return backtests.judge(past_run(found), own=own, other=self._question.to)

@@ -1,5 +1,6 @@
 """`simulate`: what a definition in a file would do, on paper: nothing is started, told or asked."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -136,20 +137,28 @@ def _show(out: Output, one: Simulation) -> None:
         )
         for name in one.missing:
             for parameter, value in one.parameters[name].items():
-                out.text(f"    {name}: {parameter} = {value!r}")
+                out.text(f"    {name}: {parameter} = {_json(value)}")
     elif one.failure is not None:
         out.text(f"  and would fail: {one.failure}", style="red")
     elif one.decision is not None:
         out.text(f"  and would decide {_count(one.decision.tasks, 'task')}:")
         for trace in one.decision.rules:
-            items = "" if trace.items is None else f", {trace.items} items"
+            items = "" if trace.items is None else f", {_counted(trace.items, 'item')}"
             when = "true" if trace.when else "false"
             out.text(f"    rule {trace.rule}: when is {when}{items}, {_count(trace.tasks, 'task')}")
         _show_tasks(out, one.decision.tasks)
 
 
 def _count(things: Sequence[Any], name: str) -> str:
-    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+    return _counted(len(things), name)
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _show_tasks(out: Output, tasks: Sequence[TaskInstance]) -> None:
@@ -160,4 +169,4 @@ def _show_tasks(out: Output, tasks: Sequence[TaskInstance]) -> None:
             else f"{task.handler} on {task.task_queue}"
         )
         key = f" {task.key}" if task.key else ""
-        out.text(f"    task {task.task_id} ({task.rule}{key}): {what}, input {task.input}")
+        out.text(f"    task {task.task_id} ({task.rule}{key}): {what}, input {_json(task.input)}")

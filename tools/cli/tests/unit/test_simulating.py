@@ -1,4 +1,5 @@
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,19 @@ def test_an_event_gives_the_tasks_that_it_would_give_without_any_service(
     said = backbone("simulate", "-f", LARGE_PAYMENT, "--event", str(payment)).stdout
     assert f"would be the run {run_id}" in said
     assert "rule review: when is true, 1 task" in said
+
+
+def test_the_commands_of_the_page_can_be_run_as_they_stand(
+    backbone: Any, nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "backtest.md").read_text()
+    lines = [line for line in page.splitlines() if line.startswith("$ backbone simulate")]
+    assert len(lines) == 2
+    monkeypatch.chdir(ROOT)
+    for line in lines:
+        result = backbone(*shlex.split(line)[2:])
+        assert result.exit_code == 0, result.stdout + result.stderr
+        assert "and would decide" in result.stdout
 
 
 def test_an_event_that_matches_nothing_is_told_with_the_clause(
