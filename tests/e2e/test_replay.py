@@ -102,8 +102,11 @@ class World:
 
     async def finished(self, replay_id):
         async def over():
-            shown = json.loads(self.backbone("replay", "show", replay_id, "-o", "json"))
-            return shown["state"] == "finished"
+            # Asked of nobody who may be dead.
+            state = await self.ledger.fetchval(
+                "SELECT state FROM ledger.replays WHERE replay_id = $1", replay_id
+            )
+            return state == "finished"
 
         assert await until(over, seconds=120)
         return json.loads(self.backbone("replay", "show", replay_id, "-o", "json"))

@@ -61,6 +61,14 @@ class ReplayExistsError(LedgerError):
         self.replay_id = replay_id
 
 
+class ReplayOvertakenError(LedgerError):
+    """Somebody else has read on for the plan of a replay."""
+
+    def __init__(self, replay_id: str) -> None:
+        super().__init__(f"somebody else has read on for the replay {replay_id}: look where it is")
+        self.replay_id = replay_id
+
+
 class PreconditionError(LedgerError):
     """The state does not allow it."""
 

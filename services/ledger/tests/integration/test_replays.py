@@ -376,8 +376,9 @@ async def test_an_id_stands_for_one_question(world: World) -> None:
 async def test_who_reads_beside_another_changes_nothing(world: World) -> None:
     await world.create()
     await world.add(event(1), after=(50, 100))
-    with pytest.raises(grpc.aio.AioRpcError, match="somebody else"):
+    with pytest.raises(grpc.aio.AioRpcError, match="somebody else") as caught:
         await world.add(event(1), after=(50, 100))
+    assert caught.value.code() is grpc.StatusCode.ABORTED
     assert told(await world.get()) == {"start": 1}
 
 

@@ -413,9 +413,8 @@ class Replays(Protocol):
         """Add a page to a plan; return how far it is then.
 
         Raises:
-            ReplayRefusedError: it is not taken: somebody else has read on, a definition has
-                changed, or the plan is too large.
-            TransientError: it is not known whether it was taken.
+            ReplayRefusedError: it is not taken: a definition has changed, or the plan is too large.
+            TransientError: it is not known whether it was taken, or somebody else has read on.
         """
         ...
 

@@ -9,6 +9,7 @@ from ledger.errors import (
     PreconditionError,
     ReplayExistsError,
     ReplayNotFoundError,
+    ReplayOvertakenError,
     RunNotFoundError,
     ScheduleNotFoundError,
     TaskNotFoundError,
@@ -36,5 +37,7 @@ def as_statuses() -> Iterator[None]:
         raise rpcerrors.NotFoundError(str(exc)) from exc
     except ReplayExistsError as exc:
         raise rpcerrors.AlreadyExistsError(str(exc)) from exc
+    except ReplayOvertakenError as exc:
+        raise rpcerrors.AbortedError(str(exc)) from exc
     except (PreconditionError, LedgerError) as exc:
         raise rpcerrors.FailedPreconditionError(str(exc)) from exc

@@ -25,6 +25,7 @@ from ledger.errors import (
     PreconditionError,
     ReplayExistsError,
     ReplayNotFoundError,
+    ReplayOvertakenError,
 )
 from ledger.replay_ports import (
     Addition,
@@ -152,8 +153,9 @@ class ReplayLedger:
 
         Raises:
             ReplayNotFoundError: there is no such replay.
-            PreconditionError: it is not being planned, somebody else has read on, a definition has
-                another version than before, or the plan becomes too large.
+            ReplayOvertakenError: somebody else has read on.
+            PreconditionError: it is not being planned, a definition has another version than
+                before, or the plan becomes too large.
         """
 
         async def work(transaction: Transaction) -> ReplayView:
@@ -161,7 +163,7 @@ class ReplayLedger:
             if replay.state is not State.PLANNING:
                 raise PreconditionError(f"the replay {replay_id} is {replay.state}, not planning")
             if dict(replay.stretches) != dict(page.before):
-                raise PreconditionError(f"somebody else reads for the replay {replay_id}")
+                raise ReplayOvertakenError(replay_id)
             addition = await self._planned(transaction, replay, page)
             await self._store.add(transaction, replay, addition)
             faultpoint("ledger.before_add_to_replay")

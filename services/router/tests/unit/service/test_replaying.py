@@ -5,7 +5,7 @@ import pytest
 
 from contracts.routing import RoutingOutcome
 from router.domain.replaying import Mode, Order, Plan, Question
-from router.errors import ReplayRefusedError, RequestInvalidError, TransientError
+from router.errors import RequestInvalidError, TransientError
 from router.service.replaying import ReplayPlanner
 
 SINCE, UNTIL = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 2, tzinfo=UTC)
@@ -60,7 +60,7 @@ class FakeReplays:
         if self.away:
             raise TransientError("away")
         if page.before != self.plan.left:
-            raise ReplayRefusedError("somebody else reads")
+            raise TransientError("somebody else has read on")
         self.pages.append(page)
         self.plan = replace(
             self.plan,

@@ -97,7 +97,8 @@ class ReplayServiceServicer:
 
     def AddToReplay(self, request, context):
         """Adds what a stretch of records means, in one transaction with how far the records were read.
-        FAILED_PRECONDITION when somebody else has read on, or a definition changed since the plan began.
+        ABORTED when somebody else has read on; FAILED_PRECONDITION when a definition changed since the
+        plan began, or the plan is complete or too large.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,8 @@ class ReplayServiceStub:
     """Begins a plan. The same again returns it; ALREADY_EXISTS when the id stands for another question."""
     AddToReplay: _grpc.UnaryUnaryMultiCallable[_replay_pb2.AddToReplayRequest, _replay_pb2.AddToReplayResponse]
     """Adds what a stretch of records means, in one transaction with how far the records were read.
-    FAILED_PRECONDITION when somebody else has read on, or a definition changed since the plan began.
+    ABORTED when somebody else has read on; FAILED_PRECONDITION when a definition changed since the
+    plan began, or the plan is complete or too large.
     """
     GetReplay: _grpc.UnaryUnaryMultiCallable[_replay_pb2.GetReplayRequest, _replay_pb2.GetReplayResponse]
     """NOT_FOUND for an unknown replay."""
@@ -66,7 +67,8 @@ class ReplayServiceAsyncStub(ReplayServiceStub):
     """Begins a plan. The same again returns it; ALREADY_EXISTS when the id stands for another question."""
     AddToReplay: _aio.UnaryUnaryMultiCallable[_replay_pb2.AddToReplayRequest, _replay_pb2.AddToReplayResponse]  # type: ignore[assignment]
     """Adds what a stretch of records means, in one transaction with how far the records were read.
-    FAILED_PRECONDITION when somebody else has read on, or a definition changed since the plan began.
+    ABORTED when somebody else has read on; FAILED_PRECONDITION when a definition changed since the
+    plan began, or the plan is complete or too large.
     """
     GetReplay: _aio.UnaryUnaryMultiCallable[_replay_pb2.GetReplayRequest, _replay_pb2.GetReplayResponse]  # type: ignore[assignment]
     """NOT_FOUND for an unknown replay."""
@@ -102,7 +104,8 @@ class ReplayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_replay_pb2.AddToReplayResponse, _abc.Awaitable[_replay_pb2.AddToReplayResponse]]:
         """Adds what a stretch of records means, in one transaction with how far the records were read.
-        FAILED_PRECONDITION when somebody else has read on, or a definition changed since the plan began.
+        ABORTED when somebody else has read on; FAILED_PRECONDITION when a definition changed since the
+        plan began, or the plan is complete or too large.
         """
 
     @_abc_1.abstractmethod
