@@ -90,31 +90,33 @@ class Triggers:
         return trigger.model_copy(update={"names": names, "definition_version": definition_version})
 
     def _names(self, trigger: Trigger, before: ActivityDefinition) -> list[str]:
-        match trigger.kind:
-            case TriggerKind.EVENT:
-                names = _matched(self.of_event(trigger.events[0]))
-                if self.gathers(names):
-                    raise GatheredOtherwiseError("it gathers this event into a batch")
-                return names
-            case TriggerKind.BATCH:
-                return self._names_of_batch(trigger, before)
-            case TriggerKind.SCHEDULE if trigger.scheduled_for is not None:
-                # A trigger that was due then and did not run was left out by its policy.
-                due = _matched(self.of_due_time(trigger.scheduled_for))
-                left_out = {
-                    name
-                    for name, schedule in before.schedules.items()
-                    if name not in trigger.names and self.definition.schedules.get(name) == schedule
-                }
-                names = [name for name in due if name not in left_out]
-                if not names:
-                    raise NotTriggeredError("none of its schedules is due at that time")
-                return names
-            case TriggerKind.MANUAL if self.definition.manual_starts:
-                return _matched(self.of_input(trigger.input))
-            case _:
-                known = {one.name for one in self.definition.spec.triggers}
-                return [name for name in trigger.names if name in known]
+        if trigger.event is not None:
+            names = _matched(self.of_event(trigger.event))
+            if self.gathers(names):
+                raise GatheredOtherwiseError("it gathers this event into a batch")
+            return names
+        if trigger.events:
+            return self._names_of_batch(trigger, before)
+        if trigger.scheduled_for is not None:
+            return self._names_of_due_time(trigger, trigger.scheduled_for, before)
+        if trigger.kind is TriggerKind.MANUAL and self.definition.manual_starts:
+            return _matched(self.of_input(trigger.input))
+        known = {one.name for one in self.definition.spec.triggers}
+        return [name for name in trigger.names if name in known]
+
+    def _names_of_due_time(
+        self, trigger: Trigger, at: datetime, before: ActivityDefinition
+    ) -> list[str]:
+        # A trigger that was due then and did not run was left out by its policy.
+        left_out = {
+            name
+            for name, schedule in before.schedules.items()
+            if name not in trigger.names and self.definition.schedules.get(name) == schedule
+        }
+        names = [name for name in _matched(self.of_due_time(at)) if name not in left_out]
+        if not names:
+            raise NotTriggeredError("none of its schedules is due at that time")
+        return names
 
     def _names_of_batch(self, trigger: Trigger, before: ActivityDefinition) -> list[str]:
         events = self.definition.events

@@ -50,6 +50,16 @@ def started(*names: str, amount: int = 5) -> Trigger:
     )
 
 
+def replayed(*names: str) -> Trigger:
+    return Trigger(
+        kind=TriggerKind.REPLAY,
+        names=list(names),
+        definition_version=1,
+        events=[event(5)],
+        replay_id="r-1",
+    )
+
+
 def gathered(*names: str, amounts: tuple[int, ...] = (5, 6)) -> Trigger:
     return Trigger(
         kind=TriggerKind.BATCH,
@@ -118,6 +128,7 @@ def test_a_start_by_hand_has_to_fit_the_schema() -> None:
         ([on("a", match=BIG)], [on("a", match=BIG)], started("a"), ["a"]),
         ([on("a")], [on("a"), on("b", when="event.payload.amount == 5")], started("a"), ["a", "b"]),
         ([on("a")], [on("b")], started("a"), ["b"]),
+        ([on("a")], [on("b")], replayed("a"), ["b"]),
         ([on("a", batch=BATCH)], [on("a", batch=BATCH), every("t", "1h")], gathered("a"), ["a"]),
         ([every("t", "1h")], [every("t", "30m")], due("t"), ["t"]),
         # `u` was due too and did not run: its policy left it out, and would again.

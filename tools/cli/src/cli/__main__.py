@@ -22,6 +22,7 @@ from cli import (
     lifecycle,
     outbox,
     pending,
+    replay,
     resources,
     runs,
     shadowing,
@@ -108,6 +109,7 @@ app.add_typer(shadowing.app, name="shadow")
 app.add_typer(events.app, name="events")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(replay.app, name="replay")
 app.add_typer(contract.app, name="contract")
 
 

@@ -95,8 +95,8 @@ def cause(trigger: Document, decisions: Sequence[Document]) -> Iterator[str]:
             actor = trigger.get("actor") or "somebody"
             why = f": {trigger['reason']}" if trigger.get("reason") else ""
             yield f"{actor} started it by hand{by}, as request {trigger['request_id']}{why}."
-        case kind:
-            yield from _events(str(kind), trigger, by, decisions)
+        case _:
+            yield from _events(trigger, by, decisions)
 
 
 def _due(trigger: Document, by: str) -> Iterator[str]:
@@ -121,7 +121,8 @@ def _events(kind: str, trigger: Document, by: str, decisions: Sequence[Document]
     whose = (
         f"{len(events)} events started it together" if len(events) > 1 else "An event started it"
     )
-    yield f"{whose}{by}{'' if kind in ('event', 'batch') else f', by a {kind}'}:"
+    replay = f", by the replay {trigger['replay_id']}" if trigger.get("replay_id") else ""
+    yield f"{whose}{by}{replay}:"
     for event in events[:TOLD_EVENTS]:
         told = f"  {event['event_id']}: {event['type']} from {event['source']}"
         at = places.get((event["source"], event["event_id"]))

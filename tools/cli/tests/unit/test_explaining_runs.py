@@ -123,6 +123,10 @@ def test_what_a_start_by_hand_and_missed_due_times_are_told_as() -> None:
     told = list(run_explanations.cause(missed, ()))
     assert told[1].startswith("It stands for 11 other due times that were missed: T0, T1,")
     assert told[1].endswith("T9, and 1 more.")
+    again = {"kind": "replay", "names": ["big"], "events": [], "replay_id": "r-7"}
+    assert list(run_explanations.cause(again, ())) == [
+        "An event started it (trigger big), by the replay r-7:"
+    ]
     assert "its trigger is gone" in next(run_explanations.cause({}, ()))
 
 
