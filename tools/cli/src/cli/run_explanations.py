@@ -115,7 +115,7 @@ def _due(trigger: Document, by: str) -> Iterator[str]:
         )
 
 
-def _events(kind: str, trigger: Document, by: str, decisions: Sequence[Document]) -> Iterator[str]:
+def _events(trigger: Document, by: str, decisions: Sequence[Document]) -> Iterator[str]:
     events = trigger.get("events") or []
     places = {(one["source"], one["event_id"]): one for one in decisions}
     whose = (
