@@ -6,9 +6,10 @@ from datetime import timedelta
 from importlib import resources
 
 from backbone.ledger.v1 import ledger_pb2_grpc, routing_pb2_grpc
-from eventstore import grpc_outbox
+from eventstore import grpc_audit, grpc_outbox
 from eventstore import store as eventstore
 from eventstore.partitions import PartitionKeeper
+from eventstore.sealing import Sealer
 from eventstore.store import EventStore
 from eventstore.wakeup import RelayWakeup
 from ledger.adapters import grpc_ledger, grpc_routing, grpc_tasks
@@ -68,6 +69,7 @@ async def serve() -> None:
             HttpServer(listen=settings.http_listen, health=health),
             Closing("postgres", postgres.close),
             wakeup,
+            Sealer(postgres, namespace=settings.namespaces[0]),
             PartitionKeeper(
                 postgres,
                 events,
@@ -160,6 +162,7 @@ def grpc_services(
             policy=grpc_routing.POLICY,
         ),
         grpc_outbox.grpc_service(postgres, namespaces=namespaces),
+        grpc_audit.grpc_service(postgres, namespaces=namespaces),
     ]
 
 
