@@ -192,6 +192,11 @@ async def checkpoint(transaction: Transaction, number: int) -> Checkpoint | None
     return None if row is None else Checkpoint.of(row)
 
 
+async def dropped(transaction: Transaction) -> frozenset[date]:
+    """Return the first days of the months whose events may be gone, by retention."""
+    return frozenset(row["month"] for row in await transaction.fetch(_SQL["dropped"]))
+
+
 async def _insert(transaction: Transaction, checkpoint: Checkpoint, leaves: bytes) -> None:
     await transaction.execute(
         _SQL["insert"],

@@ -11,7 +11,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Any
 
-from eventstore import checkpoints
+from eventstore import checkpoints, sealing
 from eventstore.checkpoints import LEAF_BYTES, Checkpoint, Kind, Row
 from eventstore.events import GENESIS, link
 from runtime import sqlfiles
@@ -197,7 +197,7 @@ async def _sealed_events(
             )
         )
     # After the events: what was dropped meanwhile has said so.
-    dropped = await _dropped(transaction)
+    dropped = await sealing.dropped(transaction)
     lost = sum(len(leaves) for month, leaves in missing.items() if month not in dropped)
     # An event that was altered is one that is not there as it was.
     lost -= min(lost, len(altered))
@@ -265,7 +265,7 @@ async def _check_predecessors(transaction: Transaction, events: Sequence[Row], s
         *([event[name] for event in events] for name in ("namespace", "stream", "version")),
         [event["previous_hash"] for event in events],
     )
-    dropped = await _dropped(transaction)
+    dropped = await sealing.dropped(transaction)
     for event, row in zip(events, rows, strict=True):
         if row["follows"] is False:
             step.findings.append(_broken(event, "it does not follow from the event before it"))
@@ -285,7 +285,7 @@ async def _heads(transaction: Transaction, cursor: Cursor) -> Step:
     step = Step(
         Cursor(Phase.HEADS, namespace=last["namespace"], stream=last["stream"]), streams=len(heads)
     )
-    dropped = await _dropped(transaction)
+    dropped = await sealing.dropped(transaction)
     for head in heads:
         kind, detail = _head_finding(head, dropped)
         if kind is not None:
@@ -309,10 +309,6 @@ def _head_finding(head: Row, dropped: frozenset[date]) -> tuple[FindingKind | No
     if (last, head["last_hash"]) != (version, head["hash"]):
         return FindingKind.HEAD_WRONG, "its head is not that of its last event"
     return None, ""
-
-
-async def _dropped(transaction: Transaction) -> frozenset[date]:
-    return frozenset(row["month"] for row in await transaction.fetch(_SQL["dropped"]))
 
 
 def _leaves(leaves: bytes) -> list[bytes]:
