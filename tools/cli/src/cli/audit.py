@@ -45,7 +45,7 @@ class Anchor:
         match = _ANCHOR.fullmatch(text)
         if match is None:
             raise UsageError(
-                f"--anchor is what `backbone audit checkpoint` printed (ledger:17:9f…), not {text!r}"
+                f"--anchor is what `backbone audit checkpoint` prints (ledger:17:9f…), not {text!r}"
             )
         return cls(Owner(match[1]), int(match[2]), bytes.fromhex(match[3]))
 
@@ -78,13 +78,8 @@ class Verified:
     def summary(self) -> str:
         """Return it in a sentence."""
         dropped = f", dropped by retention: {', '.join(self.dropped)}" if self.dropped else ""
-        end = (
-            ""
-            if self.complete
-            else (
-                f"; not complete: --service {self.owner.value} --after {self.last_checkpoint} goes on"
-            )
-        )
+        again = f"--service {self.owner.value} --after {self.last_checkpoint}"
+        end = "" if self.complete else f"; not complete: {again} goes on"
         return (
             f"{self.owner.value}: {self.events} events ({self.unsealed} not sealed yet), "
             f"{self.checkpoints} checkpoints up to {self.last_checkpoint}, "
@@ -167,7 +162,7 @@ def checkpoint(
     namespace: NamespaceOption = None,
     output: OutputOption = None,
 ) -> None:
-    """Print the newest checkpoint: its anchor, kept elsewhere, finds all that is rewritten later."""
+    """Print the newest checkpoint: its anchor, kept elsewhere, finds what is rewritten later."""
     session = Session(context, namespace=namespace, output=output)
 
     async def work(clients: Clients) -> Sequence[tuple[Owner, audit_pb2.GetCheckpointResponse]]:
