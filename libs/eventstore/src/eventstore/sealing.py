@@ -9,6 +9,8 @@ import asyncio
 from collections import defaultdict
 from datetime import date, timedelta
 
+import asyncpg
+
 from contracts.telemetry import Metric
 from eventstore import checkpoints
 from eventstore.checkpoints import Checkpoint
@@ -51,12 +53,12 @@ class Horizon:
         """
         if self._writers and self._writers & await self._writing(transaction):
             return self._settled
-        self._settled = self._taken
-        # In this order: who takes a position up to this one has the lock by now.
-        self._taken = int(await transaction.fetchval(_SQL["assigned"]))
-        self._writers = await self._writing(transaction)
-        if not self._writers:
-            self._settled = self._taken
+        # In this order: who has taken a position up to this one has the lock by now. Nothing is
+        # kept of a look that failed half way.
+        taken = int(await transaction.fetchval(_SQL["assigned"]))
+        writers = await self._writing(transaction)
+        self._settled = self._taken if writers else taken
+        self._taken, self._writers = taken, writers
         return self._settled
 
     async def _writing(self, transaction: Transaction) -> frozenset[str]:
@@ -93,7 +95,8 @@ class Sealer(Background):
         while True:
             try:
                 await self._seal_up_to(await self._settle())
-            except DatabaseUnavailableError as exc:
+            except (DatabaseUnavailableError, asyncpg.PostgresError) as exc:
+                # The evidence waits; the service does not.
                 _log.warning("events_not_sealed", reason=str(exc))
             await asyncio.sleep(self._interval)
 
@@ -137,8 +140,6 @@ async def seal(transaction: Transaction, *, up_to: int, most: int = MOST_EVENTS)
     while count < most:
         rows = await transaction.fetch(_SQL["events"], last, up_to, min(_PAGE, most - count))
         if not rows:
-            # What is left of the range are positions of transactions that were undone.
-            last = max(last, up_to)
             break
         for row in rows:
             leaves[checkpoints.month_of(row["recorded_at"])].append(checkpoints.leaf(row))

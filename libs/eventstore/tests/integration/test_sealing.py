@@ -18,6 +18,7 @@ from eventstore.checkpoints import Checkpoint
 from eventstore.events import GENESIS, Cause, Event, Fact
 from eventstore.sealing import Horizon, Sealer
 from eventstore.store import EventStore
+from runtime.errors import DatabaseUnavailableError
 from runtime.postgres import Postgres
 
 Appended = Callable[..., Awaitable[list[Event]]]
@@ -77,7 +78,7 @@ async def test_checkpoints_follow_one_another_and_cover_every_event(
         previous = checkpoint.hash
 
 
-async def test_positions_of_what_was_undone_belong_to_the_range(
+async def test_positions_of_what_was_undone_belong_to_the_next_range(
     postgres: Postgres, appended: Appended, sealed: Sealed
 ) -> None:
     await appended("a:manual:1", 1)
@@ -88,7 +89,7 @@ async def test_positions_of_what_was_undone_belong_to_the_range(
     await sealed()
     await appended("a:manual:1", 1)
     await sealed()
-    assert await ranges(postgres) == [(1, 2, 1), (3, 3, 1)]
+    assert await ranges(postgres) == [(1, 1, 1), (2, 3, 1)]
 
 
 async def test_nothing_is_sealed_beside_a_transaction_that_may_still_commit(
@@ -121,6 +122,24 @@ async def test_nothing_is_sealed_beside_a_transaction_that_may_still_commit(
     assert await settled() == committed.position + 3
     async with postgres.transaction("dev") as transaction:
         assert await sealing.seal(transaction, up_to=committed.position + 3) == 7
+
+
+async def test_a_look_that_fails_half_way_settles_nothing(
+    postgres: Postgres, appended: Appended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    horizon = Horizon()
+    await appended("a:manual:1", 2)
+
+    async def away(transaction: Any) -> frozenset[str]:
+        raise DatabaseUnavailableError("cut off")
+
+    async with postgres.transaction("dev") as transaction:
+        with monkeypatch.context() as patch, pytest.raises(DatabaseUnavailableError):
+            patch.setattr(horizon, "_writing", away)
+            await horizon.advance(transaction)
+    async with postgres.transaction("dev") as writer, postgres.transaction("dev") as transaction:
+        await writer.execute("LOCK TABLE events IN ROW EXCLUSIVE MODE")
+        assert await horizon.advance(transaction) == 0
 
 
 async def test_a_writer_that_has_taken_no_position_yet_takes_a_later_one(

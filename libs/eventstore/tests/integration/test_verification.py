@@ -304,6 +304,20 @@ async def test_a_partition_that_is_dropped_by_hand_is_missed(
     assert await kinds(postgres) == {MISSING, CUT}
 
 
+async def test_a_month_that_somebody_emptied_is_not_dropped(
+    postgres: Postgres, appended: Appended, sealed: Sealed
+) -> None:
+    old = await appended("a", 4)
+    async with postgres.transaction("dev") as transaction:
+        await make_months(transaction, 1)
+        await age(transaction, [event.position for event in old], 1)
+        await transaction.execute("DELETE FROM outbox_pending")
+    await sealed()
+    await execute(postgres, "TRUNCATE events_2025_01")
+    assert await drop_all(postgres) == []
+    assert await kinds(postgres) == {MISSING, CUT}
+
+
 # --- any history
 
 

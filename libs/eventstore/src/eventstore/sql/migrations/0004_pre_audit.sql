@@ -91,7 +91,14 @@ BEGIN
     LOOP
         EXECUTE format('SELECT min(position), max(position) FROM %s', partition)
             INTO first_position, last_position;
-        CONTINUE WHEN last_position > sealed_to OR EXISTS (
+        month := (month_end - interval '1 month')::date;
+        CONTINUE WHEN last_position > sealed_to OR (
+            -- Somebody has emptied it: what is not there shall not be said to be dropped.
+            last_position IS NULL AND EXISTS (
+                SELECT FROM audit_checkpoints AS sealed
+                WHERE sealed.kind = 'sealed' AND sealed.month = events_drop_sealed_month.month
+            )
+        ) OR EXISTS (
             SELECT FROM outbox_pending AS pending
             WHERE pending.position BETWEEN first_position AND last_position
                 AND pending.recorded_at < month_end
@@ -101,7 +108,6 @@ BEGIN
                 AND parked.recorded_at < month_end
         );
         dropped := partition::text;
-        month := (month_end - interval '1 month')::date;
         EXECUTE format('ALTER TABLE events DETACH PARTITION %s', dropped);
         EXECUTE format('DROP TABLE %s', dropped);
         RETURN NEXT;
