@@ -17,6 +17,7 @@ from cli.dead_letters import DeadLetters
 from cli.errors import CliError, NotFoundError, UsageError
 from cli.outboxes import Outbox, Owner
 from cli.registry import Registry
+from cli.replays import Replays
 from cli.settings import Settings
 from contracts.decisions import RunStatus, TaskStatus
 from contracts.routing import RoutingOutcome
@@ -109,6 +110,16 @@ class Clients:
             self._channel("router"),
             namespace=self.namespace,
             explain=lambda exc: self._explained("router", exc),
+        )
+
+    @property
+    def replays(self) -> Replays:
+        """Replays of events; UsageError when the address of the ledger is not known."""
+        return Replays(
+            router=lambda: self._channel("router"),
+            ledger=self._channel("ledger"),
+            namespace=self.namespace,
+            explain=self._explained,
         )
 
     async def trigger(
