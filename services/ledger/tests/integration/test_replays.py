@@ -355,16 +355,6 @@ async def test_a_plan_is_applied_only_with_its_hash_and_only_when_it_is_complete
         await world.apply(plan, request_id="q-2")
 
 
-async def test_another_plan_has_another_hash(world: World) -> None:
-    plans = [
-        await world.planned(*events, replay_id=f"r-{number}", mode=ALL)
-        for number, events in enumerate(
-            [(event(1),), (event(1, bytes_=b"other"),), (event(1), event(2))]
-        )
-    ]
-    assert len({plan.plan_hash for plan in plans}) == 3
-
-
 async def test_an_id_stands_for_one_question(world: World) -> None:
     first = await world.create()
     assert (await world.create()).created_at == first.created_at
