@@ -33,6 +33,7 @@ REACHED_BY = (
     (r"relay\.\w+_park|eventstore\.\w+_settle_parked", "too_large"),
     (r"eventstore\.\w+_republish", "republish"),
     (r"eventstore\.\w+_seal", "sealed"),
+    (r"(ledger|worker)\.\w+_shadow(_decision)?", "shadowed"),
     (r"(ledger|worker)\.\w+(_schedule|acknowledge_runs)", "pulse"),
     (r"(ledger|worker)\.\w+(_failure|_query|_complete_task)", "by_hand"),
     (r"worker\.\w+_record_task_outcome", "by_hand"),

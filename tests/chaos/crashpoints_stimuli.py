@@ -28,7 +28,13 @@ from temporalio.client import Client
 from waiting import until
 
 from backbone.audit.v1 import audit_pb2, audit_pb2_grpc
-from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc, replay_pb2_grpc
+from backbone.ledger.v1 import (
+    ledger_pb2,
+    ledger_pb2_grpc,
+    replay_pb2_grpc,
+    shadows_pb2,
+    shadows_pb2_grpc,
+)
 from backbone.outbox.v1 import outbox_pb2, outbox_pb2_grpc
 from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
 from backbone.router.v1 import router_pb2, router_pb2_grpc
@@ -67,6 +73,7 @@ class People:
         self.runs_outbox = outbox_pb2_grpc.OutboxServiceStub(self._channels["ledger"])
         self.audit = audit_pb2_grpc.AuditServiceStub(self._channels["ledger"])
         self.replays = replay_pb2_grpc.ReplayServiceStub(self._channels["ledger"])
+        self.shadows = shadows_pb2_grpc.ShadowServiceStub(self._channels["ledger"])
         self.tasks = ledger_pb2_grpc.TaskServiceStub(self._channels["ledger"])
 
     async def close(self) -> None:
@@ -239,6 +246,42 @@ async def replayed(people: People, intents: Intents) -> None:
         seconds=PATIENCE,
     )
     assert intents.replayed
+
+
+async def shadowed(people: People, intents: Intents) -> None:
+    """Let a shadow that decides otherwise decide beside runs by hand, and end it.
+
+    What it decides is nobody's task: the checker would find it, were it carried out.
+    """
+    document = yaml.safe_load((DEFINITIONS / "shares.yaml").read_text())
+    for rule in document["spec"]["rules"]:
+        rule["name"] = f"shadow-{rule['name']}"
+    start = shadows_pb2.StartShadowRequest(
+        namespace="dev",
+        definition_id=SHARES,
+        definition_version=2,
+        content=json.dumps(document).encode(),
+        request_id=people.source,
+        reason="a crash point",
+    )
+    start.expires_at.FromDatetime(datetime.now(UTC) + timedelta(hours=1))
+    shadow_id = (await answered(lambda: people.shadows.StartShadow(start))).shadow.shadow_id
+    asked = 0
+
+    async def decided() -> bool:
+        # A worker that dies leaves what it has not decided beside: the next run is decided.
+        nonlocal asked
+        asked += 1
+        run_id = await people.trigger(intents, parts=4 + asked, expect=("cut/", "look/"))
+        await people.complete(intents, run_id, "look/")
+        get = shadows_pb2.GetShadowRequest(namespace="dev", shadow_id=shadow_id)
+        return (await answered(lambda: people.shadows.GetShadow(get))).shadow.decided > 0
+
+    assert await until(decided, seconds=PATIENCE), "the shadow decides nothing"
+    stop = shadows_pb2.StopShadowRequest(
+        namespace="dev", definition_id=SHARES, reason="a crash point"
+    )
+    await answered(lambda: people.shadows.StopShadow(stop))
 
 
 async def by_hand(people: People, intents: Intents) -> None:
@@ -453,6 +496,7 @@ STIMULI: dict[str, Callable[[People, Intents], Awaitable[None]]] = {
     "by_hand": by_hand,
     "held": held,
     "replayed": replayed,
+    "shadowed": shadowed,
     "pulse": pulse,
     "republish": republish,
     "sealed": sealed,

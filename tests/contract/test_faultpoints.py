@@ -16,6 +16,9 @@ READS = {
     },
     "services/ledger/src/ledger/service/dead_letters.py": {"DeadLetterLedger.resolutions"},
     "services/ledger/src/ledger/service/schedules.py": {"ScheduleLedger.list_due_times"},
+    "services/ledger/src/ledger/service/shadows.py": {
+        *("ShadowLedger.get", "ShadowLedger.page", "ShadowLedger.decisions"),
+    },
     "services/ledger/src/ledger/service/pending.py": {
         *("PendingLedger.find_waiting", "PendingLedger.page"),
     },

@@ -18,6 +18,7 @@ from contracts.runs import (
 )
 from contracts.triggers import Trigger, TriggerKind
 from orchestrator_worker.errors import DefinitionNotFoundError
+from orchestrator_worker.ports import Recorded
 
 
 class FakeDefinitions:
@@ -56,19 +57,20 @@ class FakeLedger:
     def __init__(self) -> None:
         self.runs: dict[str, tuple[str, bytes]] = {}
         self.snapshots: dict[str, bytes] = {}
+        self.shadow_id = ""
         self.failures: dict[str, RunFailure] = {}
         self.outcomes: dict[uuid.UUID, TaskOutcome] = {}
 
     async def record_run(
         self, run: RunInput, *, workflow_run_id: str, snapshot: bytes, decision: bytes
-    ) -> tuple[RecordOutcome, bytes]:
+    ) -> Recorded:
         if run.run_id not in self.runs:
             self.runs[run.run_id] = (workflow_run_id, decision)
             self.snapshots[run.run_id] = snapshot
-            return RecordOutcome.RECORDED, decision
+            return Recorded(RecordOutcome.RECORDED, decision, self.shadow_id)
         owner, standing = self.runs[run.run_id]
         same = owner == workflow_run_id
-        return (RecordOutcome.REPEATED if same else RecordOutcome.DUPLICATE), standing
+        return Recorded(RecordOutcome.REPEATED if same else RecordOutcome.DUPLICATE, standing)
 
     async def record_run_failure(self, failure: RunFailure) -> RecordOutcome:
         self.failures[failure.run.run_id] = failure

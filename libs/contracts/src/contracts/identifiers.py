@@ -154,6 +154,11 @@ def emitted_event_id(namespace: str, source: str, stream: str, version: int) -> 
     )
 
 
+def shadow_id(namespace: str, definition_id: str, request_id: str) -> str:
+    """Return what names the shadow that a request starts."""
+    return short_hash("shadow", namespace, definition_id, request_id)
+
+
 def schedule_id(definition_id: str) -> str:
     """Return the id of the one Temporal Schedule that wakes a definition."""
     return f"schedule:{definition_id}"

@@ -38,3 +38,11 @@ class DecisionError(RulesError):
         self.rule = rule
         self.path = path
         self.message = message
+
+
+class NotTriggeredError(RulesError):
+    """A cause satisfies no trigger of a definition."""
+
+
+class GatheredOtherwiseError(RulesError):
+    """A definition gathers events into batches otherwise than they were gathered."""

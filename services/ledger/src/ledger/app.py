@@ -5,19 +5,32 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from importlib import resources
 
-from backbone.ledger.v1 import ledger_pb2_grpc, replay_pb2_grpc, routing_pb2_grpc
+from backbone.ledger.v1 import (
+    ledger_pb2_grpc,
+    replay_pb2_grpc,
+    routing_pb2_grpc,
+    shadows_pb2_grpc,
+)
 from eventstore import grpc_audit, grpc_outbox
 from eventstore import store as eventstore
 from eventstore.partitions import PartitionKeeper
 from eventstore.sealing import Sealer
 from eventstore.store import EventStore
 from eventstore.wakeup import RelayWakeup
-from ledger.adapters import grpc_ledger, grpc_replays, grpc_routing, grpc_tasks, projections
+from ledger.adapters import (
+    grpc_ledger,
+    grpc_replays,
+    grpc_routing,
+    grpc_shadows,
+    grpc_tasks,
+    projections,
+)
 from ledger.adapters.dead_letter_calls import DeadLetterCalls
 from ledger.adapters.decision_calls import DecisionCalls
 from ledger.adapters.grpc_ledger import LedgerServicer
 from ledger.adapters.grpc_replays import ReplayServicer
 from ledger.adapters.grpc_routing import RoutingServicer
+from ledger.adapters.grpc_shadows import ShadowServicer
 from ledger.adapters.grpc_tasks import TaskServicer
 from ledger.adapters.pending_calls import PendingCalls
 from ledger.adapters.postgres_dead_letters import PostgresDeadLetterStore
@@ -26,6 +39,7 @@ from ledger.adapters.postgres_replays import PostgresReplayStore
 from ledger.adapters.postgres_routing import PostgresRoutingStore, RoutingMonths
 from ledger.adapters.postgres_runs import PostgresRunStore
 from ledger.adapters.postgres_schedules import PostgresScheduleStore
+from ledger.adapters.postgres_shadows import PostgresShadowStore
 from ledger.adapters.projections import RunProjection
 from ledger.adapters.replay_calls import ReplayCalls
 from ledger.adapters.requests import RequestReader
@@ -35,6 +49,7 @@ from ledger.service.replays import ReplayLedger
 from ledger.service.routing import RoutingLedger
 from ledger.service.runs import RunLedger
 from ledger.service.schedules import ScheduleLedger
+from ledger.service.shadows import ShadowLedger
 from ledger.settings import DECISION_RETENTION, PENDING_MAX_AGE, Settings
 from runtime import commands, identity, logs, migrations, telemetry
 from runtime.commands import Check
@@ -182,6 +197,14 @@ def grpc_services(
             add=replay_pb2_grpc.add_ReplayServiceServicer_to_server,
             servicer=ReplayServicer(ReplayCalls(replays, reader=reader)),
             policy=grpc_replays.POLICY,
+        ),
+        Service(
+            name=grpc_shadows.NAME,
+            add=shadows_pb2_grpc.add_ShadowServiceServicer_to_server,
+            servicer=ShadowServicer(
+                ShadowLedger(database=postgres, shadows=PostgresShadowStore()), reader=reader
+            ),
+            policy=grpc_shadows.POLICY,
         ),
         grpc_outbox.grpc_service(postgres, namespaces=namespaces),
         grpc_audit.grpc_service(postgres, namespaces=namespaces),

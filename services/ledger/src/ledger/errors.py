@@ -69,6 +69,13 @@ class ReplayOvertakenError(LedgerError):
         self.replay_id = replay_id
 
 
+class ShadowNotFoundError(LedgerError):
+    """There is no such shadow."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no shadow {name}; `backbone shadow list` says which there are")
+
+
 class PreconditionError(LedgerError):
     """The state does not allow it."""
 
@@ -80,6 +87,16 @@ class TaskNotOpenError(PreconditionError):
         who = f" by {closed_by}" if closed_by else ""
         super().__init__(f"the task {task_id} is {status}{who}, not open")
         self.task_id = task_id
+
+
+class ShadowActiveError(PreconditionError):
+    """Another shadow of the definition decides."""
+
+    def __init__(self, definition_id: str, *, version: int, started_by: str) -> None:
+        super().__init__(
+            f"version {version} of {definition_id} is its shadow already, started by {started_by}; "
+            f"`backbone shadow stop {definition_id}` ends it"
+        )
 
 
 class AnswerRefusedError(InvalidRequestError):

@@ -12,9 +12,10 @@ from orchestrator_worker.activities.ticks import TickActivities
 from orchestrator_worker.adapters import connector_secrets
 from orchestrator_worker.adapters.grpc_ledger import GrpcLedger
 from orchestrator_worker.adapters.grpc_registry import GrpcDefinitionSource
+from orchestrator_worker.adapters.grpc_shadows import GrpcShadowRecords
 from orchestrator_worker.adapters.postgres_context import PostgresContextSource
 from orchestrator_worker.adapters.temporal_worker import Capacity, queue_server
-from orchestrator_worker.service import Decider, Recorder
+from orchestrator_worker.service import Decider, Recorder, Shadows
 from orchestrator_worker.settings import Settings
 from orchestrator_worker.workflows.run_activity import RunActivity
 from orchestrator_worker.workflows.scheduled_tick import ScheduledTick
@@ -62,12 +63,14 @@ def composed(settings: Settings, known: Catalogue) -> list[Component]:
     registry_channel = grpcclient.channel(settings.registry_address, actor=SERVICE, tls=tls)
     ledger = GrpcLedger(ledger_channel)
     context = PostgresContextSource(known, dsn=connector_secrets.dsn)
+    shadows = Shadows(records=GrpcShadowRecords(ledger_channel), context=context)
     runs = RunActivities(
         decider=Decider(
             definitions=GrpcDefinitionSource(registry_channel),
             context=context,
             ledger=ledger,
             cached_definitions=settings.definition_cache,
+            shadows=shadows,
         ),
         recorder=Recorder(ledger=ledger),
     )
@@ -75,6 +78,7 @@ def composed(settings: Settings, known: Catalogue) -> list[Component]:
         Closing("ledger", ledger_channel.close),
         Closing("registry", registry_channel.close),
         Closing("context", context.close),
+        shadows,
         *_workers(settings, runs=runs, ticks=TickActivities(ledger=ledger)),
     ]
 

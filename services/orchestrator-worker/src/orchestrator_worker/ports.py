@@ -1,7 +1,7 @@
 """What the use cases need of the world."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from contracts.definitions import ActivityDefinition, ContextEntry
 from contracts.runs import (
@@ -13,6 +13,7 @@ from contracts.runs import (
     RunInput,
     TaskOutcome,
 )
+from contracts.shadows import ShadowOutcome
 
 
 class DefinitionSource(Protocol):
@@ -42,6 +43,14 @@ class ContextSource(Protocol):
         ...
 
 
+class Recorded(NamedTuple):
+    """What the ledger says of a run: the decision that stands, and the shadow to decide beside."""
+
+    outcome: RecordOutcome
+    decision: bytes
+    shadow_id: str = ""
+
+
 class Ledger(Protocol):
     """Records what happened. Every call is idempotent.
 
@@ -50,8 +59,8 @@ class Ledger(Protocol):
 
     async def record_run(
         self, run: RunInput, *, workflow_run_id: str, snapshot: bytes, decision: bytes
-    ) -> tuple[RecordOutcome, bytes]:
-        """Record a decided run; return the outcome and the decision that stands."""
+    ) -> Recorded:
+        """Record a decided run."""
         ...
 
     async def record_run_failure(self, failure: RunFailure) -> RecordOutcome:
@@ -68,4 +77,27 @@ class Ledger(Protocol):
 
     async def acknowledge_runs(self, acknowledgement: Acknowledgement) -> None:
         """Say that due runs were started."""
+        ...
+
+
+class ShadowRecords(Protocol):
+    """Gives shadows, and keeps what they decide.
+
+    All raise NeighbourUnavailableError when the ledger is away, RefusedError when it refuses.
+    """
+
+    async def get(self, namespace: str, shadow_id: str) -> tuple[ActivityDefinition, int]:
+        """Return the definition of a shadow, which never changes, and its version."""
+        ...
+
+    async def record(
+        self,
+        run: RunInput,
+        *,
+        shadow_id: str,
+        outcome: ShadowOutcome,
+        reason: str = "",
+        decision: bytes = b"",
+    ) -> None:
+        """Keep what a shadow made of a run; the first time stands."""
         ...

@@ -5,6 +5,10 @@ gets what stands in the ledger.
 """
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 from contracts import canonical
 from contracts.decisions import AutomatedInstance, Decision
@@ -16,18 +20,27 @@ from contracts.runs import (
     RunInput,
     TaskOutcome,
 )
+from contracts.shadows import ShadowOutcome
 from contracts.telemetry import Attribute, Metric, Span
 from orchestrator_worker.domain.cache import LeastRecentlyUsed
-from orchestrator_worker.errors import DecisionTooLargeError, UndecidableError
-from orchestrator_worker.ports import ContextSource, DefinitionSource, Ledger
-from rules import decisions
+from orchestrator_worker.errors import DecisionTooLargeError, UndecidableError, WorkerError
+from orchestrator_worker.ports import ContextSource, DefinitionSource, Ledger, ShadowRecords
+from rules import backtests, decisions
+from rules.backtests import Lookup, Version
 from rules.decisions import Program
-from rules.errors import RulesError
+from rules.errors import GatheredOtherwiseError, NotTriggeredError, RulesError
 from runtime import logs, telemetry
 
 MAX_SNAPSHOT_BYTES = 2 * 1024 * 1024
 MAX_TASKS_BYTES = 1024 * 1024
 """Of a run's automated tasks together: they pass through Temporal, whose blobs end at 2 MiB."""
+
+MAX_SHADOWS_WAITING = 32
+"""Runs that wait to be decided by shadows, each with its snapshot."""
+SHADOWS_AT_ONCE = 4
+CACHED_SHADOWS = 100
+SHADOW_LOOKUP_TIMEOUT = timedelta(seconds=5)
+SHADOW_TIMEOUT = timedelta(seconds=15)
 
 _log = logs.get_logger(__name__)
 
@@ -42,8 +55,13 @@ class Decider:
         context: ContextSource,
         ledger: Ledger,
         cached_definitions: int,
+        shadows: "Shadows | None" = None,
     ) -> None:
-        """Decide with at most `cached_definitions` definition versions kept compiled."""
+        """Decide with at most `cached_definitions` definition versions kept compiled.
+
+        `shadows` is told of the runs that a shadow is to decide as well.
+        """
+        self._shadows = shadows
         self._definitions = definitions
         self._context = context
         self._ledger = ledger
@@ -103,7 +121,7 @@ class Decider:
         except RulesError as exc:
             raise UndecidableError(str(exc)) from exc
         _refuse_excess(decision)
-        outcome, standing = await self._ledger.record_run(
+        outcome, standing, shadow_id = await self._ledger.record_run(
             run,
             workflow_run_id=workflow_run_id,
             snapshot=rendered,
@@ -115,6 +133,8 @@ class Decider:
         if outcome is RecordOutcome.DUPLICATE:
             _log.info("run_duplicate", run_id=run.run_id, namespace=run.namespace)
             return Decided(outcome=outcome)
+        if shadow_id and self._shadows is not None:
+            self._shadows.consider(Beside(shadow_id, run, program, snapshot))
         tasks = _automated(Decision.model_validate_json(standing))
         _log.info(
             "run_decided",
@@ -136,6 +156,138 @@ class Decider:
                 raise UndecidableError(str(exc)) from exc
             self._programs.put(key, program)
         return program
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A run that was recorded, for a shadow to decide as well: by what it was, over what."""
+
+    shadow_id: str
+    run: RunInput
+    program: Program
+    snapshot: Mapping[str, Any]
+
+
+class Shadows:
+    """Decides recorded runs by their definition's shadow too, and tells the ledger; nobody else.
+
+    A run never waits for it and never fails by it: what comes while too many wait, what takes too
+    long and what a process leaves behind is not decided.
+    """
+
+    name = "shadows"
+
+    def __init__(self, *, records: ShadowRecords, context: ContextSource) -> None:
+        self._records = records
+        self._context = context
+        self._waiting: asyncio.Queue[Beside] = asyncio.Queue(MAX_SHADOWS_WAITING)
+        self._versions: LeastRecentlyUsed[tuple[str, str], Version] = LeastRecentlyUsed(
+            CACHED_SHADOWS
+        )
+        self._workers: list[asyncio.Task[None]] = []
+        self._decisions = telemetry.meter(__name__).create_counter(
+            Metric.WORKER_SHADOW_DECISIONS,
+            description="Runs that a shadow was to decide, by what came of it.",
+        )
+
+    async def start(self) -> None:
+        """Begin to decide."""
+        self._workers = [asyncio.create_task(self._work()) for _ in range(SHADOWS_AT_ONCE)]
+
+    async def stop(self) -> None:
+        """End at once: what waits is left."""
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+
+    def consider(self, beside: Beside) -> None:
+        """Have a run decided soon; forget it when too many wait."""
+        try:
+            self._waiting.put_nowait(beside)
+        except asyncio.QueueFull:
+            self._count(beside.run, "dropped")
+
+    async def drained(self) -> None:
+        """Return when nothing waits any more."""
+        await self._waiting.join()
+
+    async def _work(self) -> None:
+        while True:
+            beside = await self._waiting.get()
+            try:
+                async with asyncio.timeout(SHADOW_TIMEOUT.total_seconds()):
+                    self._count(beside.run, (await self._decide(beside)).value)
+            except Exception as exc:  # noqa: BLE001 - whatever it is, the next one is decided
+                self._count(beside.run, "failed_to_record")
+                _log.warning(
+                    "shadow_failed",
+                    shadow_id=beside.shadow_id,
+                    run_id=beside.run.run_id,
+                    failure=type(exc).__name__,
+                    detail=str(exc)[:500],
+                )
+            finally:
+                self._waiting.task_done()
+
+    async def _decide(self, beside: Beside) -> ShadowOutcome:
+        version = await self._version(beside)
+        outcome, reason, decision = await self._made(version, beside)
+        await self._records.record(
+            beside.run,
+            shadow_id=beside.shadow_id,
+            outcome=outcome,
+            reason=reason,
+            decision=decision,
+        )
+        return outcome
+
+    async def _made(self, version: Version, beside: Beside) -> tuple[ShadowOutcome, str, bytes]:
+        run, own = beside.run, beside.program
+        try:
+            trigger = version.triggers.again(
+                run.trigger, before=own.definition, definition_version=version.number
+            )
+            lookups = backtests.lookups(own, run.trigger, other=version.program, again=trigger)
+            async with asyncio.timeout(SHADOW_LOOKUP_TIMEOUT.total_seconds()):
+                answers = await asyncio.gather(
+                    *(self._seen(lookup, beside.snapshot) for lookup in lookups)
+                )
+            names = [lookup.entry.name for lookup in lookups]
+            decision = version.program.decide(
+                definition_version=version.number,
+                namespace=run.namespace,
+                run_id=run.run_id,
+                trigger=trigger,
+                snapshot=dict(zip(names, answers, strict=True)),
+            )
+        except NotTriggeredError as exc:
+            return ShadowOutcome.NOT_STARTED, str(exc), b""
+        except GatheredOtherwiseError as exc:
+            return ShadowOutcome.NOT_COMPARABLE, str(exc), b""
+        except RulesError as exc:
+            return ShadowOutcome.FAILED, str(exc), b""
+        except TimeoutError:
+            return ShadowOutcome.NOT_COMPARABLE, "its context could not be looked up in time", b""
+        except WorkerError as exc:
+            return ShadowOutcome.NOT_COMPARABLE, f"its context could not be had: {exc}", b""
+        return ShadowOutcome.DECIDED, "", canonical.render(decision)
+
+    async def _seen(self, lookup: Lookup, snapshot: Mapping[str, Any]) -> Any:
+        """Return what the run saw, where the shadow looks at the same; look at the rest now."""
+        if lookup.recorded:
+            return snapshot[lookup.entry.name]
+        return await self._context.query(lookup.entry, lookup.parameters)
+
+    async def _version(self, beside: Beside) -> Version:
+        key = (beside.run.namespace, beside.shadow_id)
+        version = self._versions.get(key)
+        if version is None:
+            version = Version.of(*await self._records.get(*key))
+            self._versions.put(key, version)
+        return version
+
+    def _count(self, run: RunInput, outcome: str) -> None:
+        self._decisions.add(1, {Attribute.NAMESPACE: run.namespace, Attribute.OUTCOME: outcome})
 
 
 class Recorder:

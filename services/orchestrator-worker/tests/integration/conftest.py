@@ -47,7 +47,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             definition_id=request.definition_id,
             trigger=Trigger.model_validate_json(request.trigger),
         )
-        outcome, standing = await self.ledger.record_run(
+        outcome, standing, _ = await self.ledger.record_run(
             run,
             workflow_run_id=request.workflow_run_id,
             snapshot=request.snapshot,

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from cli import (
     applying,
     audit,
+    backtesting,
     contract,
     decisions,
     differences,
@@ -25,6 +26,8 @@ from cli import (
     replay,
     resources,
     runs,
+    shadowing,
+    simulating,
     starts,
     tasks,
     watching,
@@ -101,6 +104,9 @@ app.command()(runs.ticks)
 app.command()(pending.pending)
 app.command()(decisions.decisions)
 app.add_typer(explaining.app, name="explain")
+app.command()(simulating.simulate)
+app.command()(backtesting.backtest)
+app.add_typer(shadowing.app, name="shadow")
 app.add_typer(events.app, name="events")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(dlq.app, name="dlq")

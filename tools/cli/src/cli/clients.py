@@ -1,8 +1,8 @@
 """The services as the commands see them: one method a call, messages out, errors as sentences."""
 
 import getpass
-from collections.abc import Awaitable, Sequence
-from datetime import datetime
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import TracebackType
 from typing import Self, TypeVar
@@ -19,6 +19,7 @@ from cli.outboxes import Outbox, Owner
 from cli.registry import Registry
 from cli.replays import Replays
 from cli.settings import Settings
+from cli.shadows import Shadows
 from contracts.decisions import RunStatus, TaskStatus
 from contracts.routing import RoutingOutcome
 from runtime import grpcclient
@@ -27,6 +28,7 @@ from runtime.tls import TlsFiles
 T = TypeVar("T")
 
 _PAGE = 200
+_AT_ONCE = timedelta(minutes=1)
 _SEARCH_TIMEOUT_S = 25.0
 """The router gives up sooner by itself; others may be searching before."""
 
@@ -104,6 +106,15 @@ class Clients:
         )
 
     @property
+    def shadows(self) -> Shadows:
+        """The shadows; UsageError when the address of the ledger is not known."""
+        return Shadows(
+            self._channel("ledger"),
+            namespace=self.namespace,
+            explain=lambda exc: self._explained("ledger", exc),
+        )
+
+    @property
     def dead_letters(self) -> DeadLetters:
         """The dead letters; UsageError when the address of the router is not known."""
         return DeadLetters(
@@ -158,6 +169,26 @@ class Clients:
             token = page.next_page_token
             if not token or len(found) >= limit:
                 return found[:limit]
+
+    async def runs_since(
+        self, definition_id: str, *, since: datetime
+    ) -> AsyncGenerator[ledger_pb2.Run, None]:
+        """Return the runs of a definition that were recorded at a time or later, newest first."""
+        request = ledger_pb2.ListRunsRequest(
+            namespace=self.namespace, page_size=_PAGE, definition_id=definition_id
+        )
+        while True:
+            page = await self._ask("ledger", self._ledger().ListRuns(request))
+            for run in page.runs:
+                recorded_at = run.recorded_at.ToDatetime(UTC)
+                # Runs that were recorded at once may be listed in another order than their times.
+                if recorded_at < since - _AT_ONCE:
+                    return
+                if recorded_at >= since:
+                    yield run
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     async def run(self, run_id: str) -> ledger_pb2.GetRunResponse:
         """Return a run with its trigger, snapshot, decision and tasks."""

@@ -1,4 +1,4 @@
-"""`explain`: what an event started, and why a definition did not run for it."""
+"""`explain`: why something did, or did not, run; here of an event (runs: `explaining_runs`)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import typer
 
 from backbone.ledger.v1 import routing_pb2
 from backbone.router.v1 import router_pb2
-from cli import dead_letter_documents, documents, explanations, stamps
+from cli import dead_letter_documents, documents, explaining_runs, explanations, stamps
 from cli.clients import Clients
 from cli.errors import NotFoundError, UsageError
 from cli.explanations import Explained
@@ -28,6 +28,10 @@ app = typer.Typer(help="Say why something did, or did not, run.", rich_markup_mo
 @app.callback()
 def explain() -> None:
     """Say why something did, or did not, run."""
+
+
+app.command()(explaining_runs.run)
+app.command()(explaining_runs.task)
 
 
 @dataclass

@@ -18,6 +18,8 @@ from backbone.ledger.v1 import (
     replay_pb2_grpc,
     routing_pb2,
     routing_pb2_grpc,
+    shadows_pb2,
+    shadows_pb2_grpc,
 )
 from backbone.registry.v1 import registry_pb2_grpc
 from backbone.router.v1 import router_pb2, router_pb2_grpc
@@ -95,6 +97,9 @@ class FakeLedger(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.TaskServ
     def __init__(self) -> None:
         self.listed: list[ledger_pb2.ListRunsRequest] = []
         self.away = False
+        # What a test puts here is all there is: runs with their documents, the newest first.
+        self.recorded: list[ledger_pb2.GetRunResponse] = []
+        self.gone: set[str] = set()
         self.human = ledger_pb2.Task(
             namespace="dev",
             task_id=TASK_ID,
@@ -128,12 +133,20 @@ class FakeLedger(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.TaskServ
             fail(context, rpcerrors.UnavailableError("PostgreSQL cannot be reached"))
         self.listed.append(request)
         at = int(request.page_token or 0)
+        if self.recorded:
+            return ledger_pb2.ListRunsResponse(
+                runs=[one.run for one in self.recorded[at : at + 2]],
+                next_page_token=str(at + 2) if at + 2 < len(self.recorded) else "",
+            )
         found = [self._run(number) for number in range(at, min(at + 2, 3))]
         return ledger_pb2.ListRunsResponse(
             runs=found[: request.page_size], next_page_token="2" if at == 0 else ""
         )
 
     def GetRun(self, request: Any, context: Any) -> Any:
+        for one in self.recorded:
+            if one.run.run_id == request.run_id and request.run_id not in self.gone:
+                return one
         if request.run_id != RUN_ID:
             fail(context, rpcerrors.NotFoundError(f"there is no run {request.run_id}"))
         trigger = {
@@ -181,6 +194,8 @@ class FakeLedger(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.TaskServ
         )
 
     def GetTask(self, request: Any, context: Any) -> Any:
+        if request.task_id != TASK_ID:
+            fail(context, rpcerrors.NotFoundError(f"there is no task {request.task_id}"))
         return ledger_pb2.GetTaskResponse(task=self.human)
 
     def CompleteTask(self, request: Any, context: Any) -> Any:
@@ -358,6 +373,60 @@ class FakeReplays(replay_pb2_grpc.ReplayServiceServicer):
         return self.replay
 
 
+class FakeShadows(shadows_pb2_grpc.ShadowServiceServicer):
+    """Holds the shadows that were started, and gives what they decided one at a time."""
+
+    RecordShadowDecision: Any = None
+
+    def __init__(self) -> None:
+        self.shadows: list[shadows_pb2.Shadow] = []
+        self.decisions: list[shadows_pb2.ShadowDecision] = []
+        self.started: list[shadows_pb2.StartShadowRequest] = []
+
+    def StartShadow(self, request: Any, context: Any) -> Any:
+        self.started.append(request)
+        if any(one.active for one in self.shadows):
+            fail(context, rpcerrors.FailedPreconditionError("another shadow decides"))
+        shadow = shadows_pb2.Shadow(
+            namespace=request.namespace,
+            shadow_id="s-1",
+            definition_id=request.definition_id,
+            definition_version=request.definition_version,
+            started_by="local/ann",
+            reason=request.reason,
+            expires_at=request.expires_at,
+            max_runs=request.max_runs,
+            active=True,
+        )
+        shadow.started_at.FromJsonString("2026-03-02T12:00:00Z")
+        self.shadows.append(shadow)
+        return shadows_pb2.StartShadowResponse(shadow=shadow)
+
+    def StopShadow(self, request: Any, context: Any) -> Any:
+        (shadow,) = self.shadows
+        shadow.active = False
+        shadow.stop_reason = request.reason
+        shadow.stopped_at.FromJsonString("2026-03-02T13:00:00Z")
+        return shadows_pb2.StopShadowResponse(shadow=shadow)
+
+    def GetShadow(self, request: Any, context: Any) -> Any:
+        return shadows_pb2.GetShadowResponse(shadow=self.shadows[0])
+
+    def ListShadows(self, request: Any, context: Any) -> Any:
+        return shadows_pb2.ListShadowsResponse(
+            shadows=[
+                one for one in self.shadows if request.definition_id in ("", one.definition_id)
+            ]
+        )
+
+    def ListShadowDecisions(self, request: Any, context: Any) -> Any:
+        at = int(request.page_token or 0)
+        return shadows_pb2.ListShadowDecisionsResponse(
+            decisions=self.decisions[at : at + 1],
+            next_page_token=str(at + 1) if at + 1 < len(self.decisions) else "",
+        )
+
+
 class Services:
     """The fakes, served on one port."""
 
@@ -367,6 +436,7 @@ class Services:
         self.ledger = FakeLedger()
         self.decisions = FakeDecisions()
         self.replays = FakeReplays()
+        self.shadows = FakeShadows()
         self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(self.registry, self._server)
         router_pb2_grpc.add_RouterServiceServicer_to_server(self.router, self._server)
@@ -374,6 +444,7 @@ class Services:
         ledger_pb2_grpc.add_TaskServiceServicer_to_server(self.ledger, self._server)
         routing_pb2_grpc.add_RoutingServiceServicer_to_server(self.decisions, self._server)
         replay_pb2_grpc.add_ReplayServiceServicer_to_server(self.replays, self._server)
+        shadows_pb2_grpc.add_ShadowServiceServicer_to_server(self.shadows, self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
         self._empty = grpc.server(futures.ThreadPoolExecutor(max_workers=1))

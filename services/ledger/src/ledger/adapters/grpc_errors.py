@@ -12,6 +12,7 @@ from ledger.errors import (
     ReplayOvertakenError,
     RunNotFoundError,
     ScheduleNotFoundError,
+    ShadowNotFoundError,
     TaskNotFoundError,
     UnroutedRangeNotFoundError,
 )
@@ -22,6 +23,7 @@ _NOT_FOUND = (
     RunNotFoundError,
     TaskNotFoundError,
     ScheduleNotFoundError,
+    ShadowNotFoundError,
     UnroutedRangeNotFoundError,
 )
 

@@ -56,7 +56,9 @@ class LedgerServicer(pb_grpc.LedgerServiceServicer):
         with as_statuses():
             recorded = await self._runs.record_run(self._reader.recording(request))
         return pb.RecordRunResponse(
-            outcome=messages.RECORD_OUTCOME[recorded.outcome], decision=recorded.decision
+            outcome=messages.RECORD_OUTCOME[recorded.outcome],
+            decision=recorded.decision,
+            shadow_id=recorded.shadow_id or "",
         )
 
     async def RecordRunFailure(

@@ -66,6 +66,11 @@ def position(page_token: str, *filters: str) -> int | None:
         raise InvalidRequestError("page_token is not one of this service") from exc
 
 
+def name(page_token: str, *filters: str) -> str:
+    """Return the name that a token says, empty for the first page. Raises as `position`."""
+    return _key(page_token, filters) or ""
+
+
 def instant(page_token: str, *filters: str) -> datetime | None:
     """Return the instant that a token says, None for the first page. Raises as `position`."""
     key = _key(page_token, filters)

@@ -12,7 +12,7 @@ from contracts.decisions import RunStatus, TaskStatus
 from contracts.runs import TaskFailure
 from eventstore.events import Cause
 from ledger.domain.runs import Occasion, RunState, TaskState, TaskType
-from ledger.ports import RunRow, TaskRow
+from ledger.ports import Claim, RunRow, TaskRow
 from runtime import sqlfiles
 from runtime.postgres import Transaction
 
@@ -25,10 +25,10 @@ class PostgresRunStore:
 
     async def claim(
         self, transaction: Transaction, occasion: Occasion, documents: Sequence[bytes]
-    ) -> datetime | None:
-        """Take the trigger key for this execution and keep `documents`; return the time."""
+    ) -> Claim | None:
+        """Take the trigger key for this execution and keep `documents`."""
         unique = {canonical.digest(body): body for body in documents}
-        claimed: datetime | None = await transaction.fetchval(
+        claimed = await transaction.fetchrow(
             self._sql["claim"],
             transaction.namespace,
             occasion.definition_id,
@@ -38,7 +38,7 @@ class PostgresRunStore:
             list(unique),
             list(unique.values()),
         )
-        return claimed
+        return None if claimed is None else Claim(claimed["recorded_at"], claimed["shadow_id"])
 
     async def claimed_by(self, transaction: Transaction, occasion: Occasion) -> str:
         """Return the workflow run id that holds the trigger key."""

@@ -51,8 +51,8 @@ class RequestReader:
     def occasion(self, request: pb.RecordRunRequest | pb.RecordRunFailureRequest) -> Occasion:
         """Return which run a request reports."""
         definition_id = definition(request.definition_id)
-        document = _document("trigger", request.trigger, MAX_TRIGGER_BYTES)
-        trigger = _model("trigger", Trigger, document)
+        body = document("trigger", request.trigger, MAX_TRIGGER_BYTES)
+        trigger = model("trigger", Trigger, body)
         for name in trigger.names:
             text("trigger.names", name)
         run_id = identifiers.run_id(definition_id, trigger.key)
@@ -67,21 +67,21 @@ class RequestReader:
             run_id=run_id,
             definition_id=definition_id,
             trigger=trigger,
-            trigger_body=canonical.render(document),
+            trigger_body=canonical.render(body),
             workflow_run_id=text("workflow_run_id", request.workflow_run_id),
         )
 
     def recording(self, request: pb.RecordRunRequest) -> Recording:
         """Return a decided run: documents that belong together."""
         occasion = self.occasion(request)
-        snapshot = _document("snapshot", request.snapshot, MAX_SNAPSHOT_BYTES)
+        snapshot = document("snapshot", request.snapshot, MAX_SNAPSHOT_BYTES)
         if not isinstance(snapshot, dict):
             raise InvalidRequestError("snapshot is not a JSON object")
-        document = _document("decision", request.decision, MAX_DECISION_BYTES)
+        body = document("decision", request.decision, MAX_DECISION_BYTES)
         recording = Recording(
             occasion=occasion,
-            decision=_model("decision", Decision, document),
-            decision_body=canonical.render(document),
+            decision=model("decision", Decision, body),
+            decision_body=canonical.render(body),
             snapshot_body=canonical.render(snapshot),
         )
         _refuse_mismatch(recording)
@@ -89,9 +89,9 @@ class RequestReader:
 
     def epoch(self, request: pb.PutScheduleRequest) -> Epoch:
         """Return schedules as an epoch that has no number yet."""
-        document = _document("schedules", request.schedules, MAX_SCHEDULES_BYTES)
+        body = document("schedules", request.schedules, MAX_SCHEDULES_BYTES)
         try:
-            schedules = _SCHEDULES.validate_python(document)
+            schedules = _SCHEDULES.validate_python(body)
         except ValidationError as exc:
             raise InvalidRequestError(_told("schedules", exc)) from exc
         if request.definition_version < 1:
@@ -102,7 +102,7 @@ class RequestReader:
             epoch=0,
             definition_version=request.definition_version,
             schedules=schedules,
-            schedules_body=canonical.render(document),
+            schedules_body=canonical.render(body),
             task_queue=request.task_queue,
             effective_from=moment("effective_from", request.effective_from),
             enabled=request.enabled,
@@ -184,12 +184,12 @@ def done(request: pb.RecordTaskOutcomeRequest) -> Done:
         return Done(failure=failure(request.failure))
     if not request.output:
         return Done()
-    return Done(output=_document("output", request.output, MAX_OUTPUT_BYTES))
+    return Done(output=document("output", request.output, MAX_OUTPUT_BYTES))
 
 
 def answer(raw: bytes) -> Any:
     """Return a person's answer."""
-    return _document("answer", raw, MAX_OUTPUT_BYTES)
+    return document("answer", raw, MAX_OUTPUT_BYTES)
 
 
 def _refuse_mismatch(recording: Recording) -> None:
@@ -225,7 +225,8 @@ def _refuse_mismatch(recording: Recording) -> None:
             text("a task's queue", task.task_queue)
 
 
-def _document(name: str, raw: bytes, limit: int) -> Any:
+def document(name: str, raw: bytes, limit: int) -> Any:
+    """Return a JSON document of at most `limit` bytes, read strictly."""
     if len(raw) > limit:
         raise InvalidRequestError(f"{name} has {len(raw)} bytes, more than the {limit} allowed")
     try:
@@ -234,9 +235,10 @@ def _document(name: str, raw: bytes, limit: int) -> Any:
         raise InvalidRequestError(f"{name} is not accepted: {exc.detail}") from exc
 
 
-def _model(name: str, model: type[_M], document: Any) -> _M:
+def model(name: str, kind: type[_M], content: Any) -> _M:
+    """Return a document as a model."""
     try:
-        return model.model_validate(document)
+        return kind.model_validate(content)
     except ValidationError as exc:
         raise InvalidRequestError(_told(name, exc)) from exc
 

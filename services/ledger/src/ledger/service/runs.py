@@ -41,10 +41,14 @@ _log = logs.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Recorded:
-    """What became of a recorded run, with the decision that stands (empty for one that failed)."""
+    """What became of a recorded run, with the decision that stands (empty for one that failed).
+
+    `shadow_id` is of the shadow that is to decide a run recorded just now as well.
+    """
 
     outcome: RecordOutcome
     decision: bytes = b""
+    shadow_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,12 @@ class RunLedger:
         occasion = recording.occasion
 
         async def work(transaction: Transaction) -> Recorded:
-            at = await self._runs.claim(transaction, occasion, recording.documents)
-            if at is None:
+            claim = await self._runs.claim(transaction, occasion, recording.documents)
+            if claim is None:
                 return await self._recorded_before(transaction, occasion)
-            await self._append_first(transaction, occasion, domain.decided(recording, at=at), at=at)
-            return Recorded(RecordOutcome.RECORDED, recording.decision_body)
+            facts = domain.decided(recording, at=claim.at)
+            await self._append_first(transaction, occasion, facts, at=claim.at)
+            return Recorded(RecordOutcome.RECORDED, recording.decision_body, claim.shadow_id)
 
         recorded = await self._write("record_run", occasion.namespace, work)
         self._count_run(occasion, recorded.outcome)
@@ -110,10 +115,10 @@ class RunLedger:
         """
 
         async def work(transaction: Transaction) -> RecordOutcome:
-            at = await self._runs.claim(transaction, occasion, [occasion.trigger_body])
-            if at is not None:
+            claim = await self._runs.claim(transaction, occasion, [occasion.trigger_body])
+            if claim is not None:
                 await self._append_first(
-                    transaction, occasion, domain.undecided(occasion, failure), at=at
+                    transaction, occasion, domain.undecided(occasion, failure), at=claim.at
                 )
                 return RecordOutcome.RECORDED
             before = await self._recorded_before(transaction, occasion)

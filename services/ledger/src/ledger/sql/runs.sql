@@ -1,6 +1,6 @@
 -- name: claim
 -- The first execution wins the trigger key; a concurrent one waits here for the first one's commit.
--- Documents are written by the winner only.
+-- Documents are written by the winner only, who is told of the shadow that decides beside it.
 WITH claimed AS (
     INSERT INTO trigger_keys (namespace, definition_id, trigger_key, run_id, workflow_run_id)
     VALUES ($1, $2, $3, $4, $5)
@@ -14,7 +14,11 @@ WITH claimed AS (
     ORDER BY document.sha256
     ON CONFLICT ON CONSTRAINT documents_pkey DO NOTHING
 )
-SELECT recorded_at FROM claimed;
+SELECT claimed.recorded_at, shadows.shadow_id
+FROM claimed
+LEFT JOIN shadows
+    ON shadows.namespace = $1 AND shadows.definition_id = $2 AND shadows.stopped_at IS NULL
+    AND shadows.decided < shadows.max_runs AND shadows.expires_at > claimed.recorded_at;
 
 -- name: claimed_by
 SELECT workflow_run_id

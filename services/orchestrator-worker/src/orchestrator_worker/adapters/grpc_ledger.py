@@ -21,6 +21,7 @@ from contracts.runs import (
 from contracts.triggers import Trigger
 from orchestrator_worker.adapters import grpc_errors
 from orchestrator_worker.errors import NeighbourUnavailableError
+from orchestrator_worker.ports import Recorded
 from runtime.faultpoints import faultpoint
 
 # Under the 5 s that a local activity has in all.
@@ -41,8 +42,8 @@ class GrpcLedger:
 
     async def record_run(
         self, run: RunInput, *, workflow_run_id: str, snapshot: bytes, decision: bytes
-    ) -> tuple[RecordOutcome, bytes]:
-        """Record a decided run; return the outcome and the decision that stands."""
+    ) -> Recorded:
+        """Record a decided run."""
         request = ledger_pb2.RecordRunRequest(
             namespace=run.namespace,
             run_id=run.run_id,
@@ -58,7 +59,7 @@ class GrpcLedger:
         except grpc.aio.AioRpcError as exc:
             raise grpc_errors.translated("ledger", exc) from exc
         faultpoint("worker.after_record_run")
-        return _outcome(response.outcome), response.decision
+        return Recorded(_outcome(response.outcome), response.decision, response.shadow_id)
 
     async def record_run_failure(self, failure: RunFailure) -> RecordOutcome:
         """Record that a run could not decide."""
