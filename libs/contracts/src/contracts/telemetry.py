@@ -22,6 +22,7 @@ class Metric(StrEnum):
     WORKER_DECISIONS = "backbone.worker.decisions"
     LEDGER_RUNS = "backbone.ledger.runs"
     LEDGER_TASKS = "backbone.ledger.tasks"
+    LEDGER_TASK_CHANGES = "backbone.ledger.task_changes"
     LEDGER_PENDING = "backbone.ledger.pending"
     LEDGER_DUE_TIMES = "backbone.ledger.due_times"
     LEDGER_ROUTING_DECISIONS = "backbone.ledger.routing_decisions"
