@@ -6,9 +6,11 @@ from contextlib import contextmanager
 from ledger.errors import (
     InvalidRequestError,
     LedgerError,
+    NotAssignedError,
     PreconditionError,
     RunNotFoundError,
     ScheduleNotFoundError,
+    StaleTaskError,
     TaskNotFoundError,
     UnroutedRangeNotFoundError,
 )
@@ -31,5 +33,11 @@ def as_statuses() -> Iterator[None]:
         raise rpcerrors.InvalidArgumentError(str(exc)) from exc
     except _NOT_FOUND as exc:
         raise rpcerrors.NotFoundError(str(exc)) from exc
+    except StaleTaskError as exc:
+        raise rpcerrors.AbortedError(
+            str(exc), reason="TASK_CHANGED", metadata={"version": str(exc.version)}
+        ) from exc
+    except NotAssignedError as exc:
+        raise rpcerrors.PermissionDeniedError(str(exc), reason="NOT_ASSIGNED") from exc
     except (PreconditionError, LedgerError) as exc:
         raise rpcerrors.FailedPreconditionError(str(exc)) from exc
