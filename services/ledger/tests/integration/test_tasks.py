@@ -238,17 +238,13 @@ async def test_of_many_people_at_once_one_wins_and_the_others_are_told_who(
     people = [await person(name, Role.ASSIGNEE, groups=("collections",)) for name in names]
     for act in ("claim", "complete"):
         task_id = await make(groups=("collections",))
-        ready = asyncio.Event()
 
         async def at_once(one: TaskStub, task_id: str = task_id, act: str = act) -> Any:
-            await ready.wait()
             if act == "claim":
                 return await one.ClaimTask(claiming(task_id, version=1))
             return await one.CompleteTask(completing(task_id, version=1))
 
-        attempts = [asyncio.create_task(at_once(one)) for one in people]
-        ready.set()
-        outcomes = await asyncio.gather(*attempts, return_exceptions=True)
+        outcomes = await asyncio.gather(*map(at_once, people), return_exceptions=True)
         won = [one.task for one in outcomes if not isinstance(one, BaseException)]
         lost = [one for one in outcomes if isinstance(one, grpc.aio.AioRpcError)]
         assert (len(won), len(lost)) == (1, 5)
