@@ -39,6 +39,7 @@ REACHED_BY = (
     (r"(router|ledger)\.\w+_resolve_dead_letters", "discard"),
     (r"router\.\w+_publish_events", "posted"),
     (r"router\.\w+_(recall|remember)", "orders_slowly"),
+    (r"\w+\.\w+_replay", "replayed"),
     (r"\w+\.\w+_(claim_pending|confirm_pending|release_held)", "held"),
     (r"router\.\w+(get_definition|find_start)", "by_hand"),
     (r"registry\..*", "pulse"),

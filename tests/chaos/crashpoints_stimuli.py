@@ -20,13 +20,14 @@ import asyncpg
 import grpc
 import identity
 import observing
+import replays
 import yaml
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from history import Answered, Applied, Intents, Scheduled, Sent, Triggered, digest
 from temporalio.client import Client
 from waiting import until
 
-from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc, replay_pb2_grpc
 from backbone.outbox.v1 import outbox_pb2, outbox_pb2_grpc
 from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
 from backbone.router.v1 import router_pb2, router_pb2_grpc
@@ -40,6 +41,7 @@ ORDERS = "e2e.orders"
 SHARES = "e2e.shares"
 TIMED = "e2e.timed"
 LARGEST = 10_000  # bytes
+ORDERS_AT_LEAST = 5
 PATIENCE = 60.0  # seconds that anything here may take, a crash included
 AWAY = {
     grpc.StatusCode.UNAVAILABLE,
@@ -63,6 +65,7 @@ class People:
         self.router = router_pb2_grpc.RouterServiceStub(self._channels["router"])
         self.outbox = outbox_pb2_grpc.OutboxServiceStub(self._channels["registry"])
         self.runs_outbox = outbox_pb2_grpc.OutboxServiceStub(self._channels["ledger"])
+        self.replays = replay_pb2_grpc.ReplayServiceStub(self._channels["ledger"])
         self.tasks = ledger_pb2_grpc.TaskServiceStub(self._channels["ledger"])
 
     async def close(self) -> None:
@@ -232,6 +235,28 @@ async def held(people: People, _: Intents) -> None:
         assert await until(nothing_waits, seconds=PATIENCE), "what was held still waits"
     finally:
         await connection.close()
+
+
+async def replayed(people: People, intents: Intents) -> None:
+    """Have the orders started once more that have come by now."""
+    since = datetime.now(UTC) - timedelta(seconds=5)
+
+    async def some_came() -> bool:
+        return sum(sent.starts for sent in intents.sent) >= ORDERS_AT_LEAST
+
+    assert await until(some_came, seconds=PATIENCE), "no orders come"
+    await replays.replay(
+        answered,
+        router=people.router,
+        replays=people.replays,
+        intents=intents,
+        definition_id=ORDERS,
+        source=people.source,
+        since=since,
+        until_=datetime.now(UTC),
+        seconds=PATIENCE,
+    )
+    assert intents.replayed
 
 
 async def by_hand(people: People, intents: Intents) -> None:
@@ -447,6 +472,7 @@ STIMULI: dict[str, Callable[[People, Intents], Awaitable[None]]] = {
     "by_hand": by_hand,
     "timed": timed,
     "held": held,
+    "replayed": replayed,
     "pulse": pulse,
     "republish": republish,
     "too_large": too_large,

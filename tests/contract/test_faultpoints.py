@@ -25,6 +25,11 @@ READS = {
     "services/ledger/src/ledger/service/routing.py": {
         *("RoutingLedger.page", "RoutingLedger.range_at"),
     },
+    "services/ledger/src/ledger/service/replays.py": {
+        *("ReplayLedger.get", "ReplayLedger.page", "ReplayLedger.starts"),
+        # Looks whether there is something to begin, before it begins it.
+        "ReplayLedger.begin",
+    },
     f"{REGISTRY}/postgres_materialisations.py": {"PostgresMaterialisations.all"},
     f"{REGISTRY}/postgres_resources.py": {
         f"PostgresResourceStore.{name}"
@@ -34,6 +39,7 @@ READS = {
         )
     },
     f"{ROUTER}/grpc_resolutions.py": {"GrpcResolutions.of"},
+    f"{ROUTER}/ledger_replays.py": {"LedgerReplays.get"},
     f"{ROUTER}/kafka_reading.py": {"Reading.poll"},
     f"{ROUTER}/registry_history.py": {"RegistryHistory.at", "RegistryHistory.changed_since"},
     f"{SDK}/inbox/postgres.py": {

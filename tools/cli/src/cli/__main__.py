@@ -21,6 +21,7 @@ from cli import (
     lifecycle,
     outbox,
     pending,
+    replay,
     resources,
     runs,
     starts,
@@ -103,6 +104,7 @@ app.add_typer(explaining.app, name="explain")
 app.add_typer(events.app, name="events")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(replay.app, name="replay")
 app.add_typer(contract.app, name="contract")
 
 

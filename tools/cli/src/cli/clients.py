@@ -17,6 +17,7 @@ from cli.errors import CliError, NotFoundError, UsageError
 from cli.inboxes import Inbox
 from cli.outboxes import Outbox, Owner
 from cli.registry import Registry
+from cli.replays import Replays
 from cli.settings import Settings
 from contracts.decisions import RunStatus
 from contracts.routing import RoutingOutcome
@@ -103,6 +104,16 @@ class Clients:
             self._channel("ledger"),
             namespace=self.namespace,
             explain=lambda exc: self._explained("ledger", exc),
+        )
+
+    @property
+    def replays(self) -> Replays:
+        """Replays of events; UsageError when the address of the ledger is not known."""
+        return Replays(
+            router=lambda: self._channel("router"),
+            ledger=self._channel("ledger"),
+            namespace=self.namespace,
+            explain=self._explained,
         )
 
     async def trigger(

@@ -8,6 +8,9 @@ from ledger.errors import (
     LedgerError,
     NotAssignedError,
     PreconditionError,
+    ReplayExistsError,
+    ReplayNotFoundError,
+    ReplayOvertakenError,
     RunNotFoundError,
     ScheduleNotFoundError,
     StaleTaskError,
@@ -17,6 +20,7 @@ from ledger.errors import (
 from runtime import rpcerrors
 
 _NOT_FOUND = (
+    ReplayNotFoundError,
     RunNotFoundError,
     TaskNotFoundError,
     ScheduleNotFoundError,
@@ -33,6 +37,10 @@ def as_statuses() -> Iterator[None]:
         raise rpcerrors.InvalidArgumentError(str(exc)) from exc
     except _NOT_FOUND as exc:
         raise rpcerrors.NotFoundError(str(exc)) from exc
+    except ReplayExistsError as exc:
+        raise rpcerrors.AlreadyExistsError(str(exc)) from exc
+    except ReplayOvertakenError as exc:
+        raise rpcerrors.AbortedError(str(exc)) from exc
     except StaleTaskError as exc:
         raise rpcerrors.AbortedError(
             str(exc), reason="TASK_CHANGED", metadata={"version": str(exc.version)}
