@@ -25,13 +25,14 @@ PROCESSES = (
 
 REACHED_BY = (
     # Processes that end, or that a user writes: the test runs them itself.
-    (r"registry\.\w+_rebuild", "rebuild"),
+    (r"(registry|ledger)\.\w+_rebuild", "rebuild"),
     (r"sdk\.\w+_publish", "producer"),
     (r"sdk\.\w+_skip", "skip"),
     (r"sdk\.\w+_(poll|inbox_commit|offset_commit|forget)", "consumer"),
     # What the supervised processes do not do for orders alone.
     (r"relay\.\w+_park|eventstore\.\w+_settle_parked", "too_large"),
     (r"eventstore\.\w+_republish", "republish"),
+    (r"eventstore\.\w+_seal", "sealed"),
     (r"(ledger|worker)\.\w+(_schedule|acknowledge_runs)", "pulse"),
     (r"(ledger|worker)\.\w+_advance_task", "timed"),
     (r"(ledger|worker)\.\w+(_failure|_query|_change_task)", "by_hand"),

@@ -27,6 +27,7 @@ from history import Answered, Applied, Intents, Scheduled, Sent, Triggered, dige
 from temporalio.client import Client
 from waiting import until
 
+from backbone.audit.v1 import audit_pb2, audit_pb2_grpc
 from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc, replay_pb2_grpc
 from backbone.outbox.v1 import outbox_pb2, outbox_pb2_grpc
 from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
@@ -65,6 +66,7 @@ class People:
         self.router = router_pb2_grpc.RouterServiceStub(self._channels["router"])
         self.outbox = outbox_pb2_grpc.OutboxServiceStub(self._channels["registry"])
         self.runs_outbox = outbox_pb2_grpc.OutboxServiceStub(self._channels["ledger"])
+        self.audit = audit_pb2_grpc.AuditServiceStub(self._channels["ledger"])
         self.replays = replay_pb2_grpc.ReplayServiceStub(self._channels["ledger"])
         self.tasks = ledger_pb2_grpc.TaskServiceStub(self._channels["ledger"])
 
@@ -379,6 +381,32 @@ async def republish(people: People, _: Intents) -> None:
     assert await until(complete, seconds=PATIENCE), "the republication has no end"
 
 
+async def sealed(people: People, _: Intents) -> None:
+    """Wait until what is recorded by now is sealed, and find nothing wrong with any of it."""
+    connection = await asyncpg.connect(people.suite.endpoints.postgres.dsn())
+    try:
+
+        async def recorded() -> int:
+            return await connection.fetchval("SELECT max(position) FROM ledger.events") or 0
+
+        assert await until(recorded, seconds=PATIENCE), "nothing is recorded"
+        last = await recorded()
+
+        async def all_sealed() -> bool:
+            return await connection.fetchval("SELECT ledger.events_sealed_to()") >= last
+
+        assert await until(all_sealed, seconds=PATIENCE), "it is not sealed"
+    finally:
+        await connection.close()
+    request = audit_pb2.VerifyEventsRequest(namespace="dev")
+    while True:
+        page = await answered(lambda: people.audit.VerifyEvents(request))
+        assert not page.findings, page.findings
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
 async def discard(people: People, _: Intents) -> None:
     """Give up the dead letters that there are by now, and once more by the same request."""
     since = datetime.now(UTC) - timedelta(seconds=5)
@@ -475,6 +503,7 @@ STIMULI: dict[str, Callable[[People, Intents], Awaitable[None]]] = {
     "replayed": replayed,
     "pulse": pulse,
     "republish": republish,
+    "sealed": sealed,
     "too_large": too_large,
     "discard": discard,
     "posted": posted,

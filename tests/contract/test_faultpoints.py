@@ -48,6 +48,9 @@ READS = {
     "libs/eventstore/src/eventstore/grpc_outbox.py": {
         f"OutboxServicer.{name}" for name in ("ListParkedEvents", "GetOutbox", "_plan")
     },
+    "libs/eventstore/src/eventstore/grpc_audit.py": {"AuditServicer.GetCheckpoint"},
+    "libs/eventstore/src/eventstore/sealing.py": {"Sealer._settle"},
+    "libs/eventstore/src/eventstore/verification.py": {"Verifier.step"},
     f"{RELAY}/postgres_outbox.py": {
         f"PostgresOutboxSession.{name}" for name in ("lead", "waiting_streams", "lag")
     },

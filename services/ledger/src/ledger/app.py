@@ -6,12 +6,13 @@ from datetime import timedelta
 from importlib import resources
 
 from backbone.ledger.v1 import ledger_pb2_grpc, replay_pb2_grpc, routing_pb2_grpc
-from eventstore import grpc_outbox
+from eventstore import grpc_audit, grpc_outbox
 from eventstore import store as eventstore
 from eventstore.partitions import PartitionKeeper
+from eventstore.sealing import Sealer
 from eventstore.store import EventStore
 from eventstore.wakeup import RelayWakeup
-from ledger.adapters import grpc_ledger, grpc_replays, grpc_routing, grpc_tasks
+from ledger.adapters import grpc_ledger, grpc_replays, grpc_routing, grpc_tasks, projections
 from ledger.adapters.dead_letter_calls import DeadLetterCalls
 from ledger.adapters.decision_calls import DecisionCalls
 from ledger.adapters.grpc_ledger import LedgerServicer
@@ -75,6 +76,7 @@ async def serve() -> None:
             HttpServer(listen=settings.http_listen, health=health),
             Closing("postgres", postgres.close),
             wakeup,
+            Sealer(postgres, namespace=settings.namespaces[0]),
             PartitionKeeper(
                 postgres,
                 events,
@@ -184,6 +186,7 @@ def grpc_services(
             policy=grpc_replays.POLICY,
         ),
         grpc_outbox.grpc_service(postgres, namespaces=namespaces),
+        grpc_audit.grpc_service(postgres, namespaces=namespaces),
     ]
 
 
@@ -194,6 +197,25 @@ def migrate() -> Sequence[str]:
     )
 
 
+async def rebuild() -> Sequence[str]:
+    """Make the tables of runs and tasks again from their events; return a line for each namespace.
+
+    Raises:
+        ConfigurationError: migrations are missing.
+        RebuildError: months of events were dropped, or the events do not fit together.
+    """
+    settings = Settings()
+    logs.setup(service=SERVICE, level=settings.log_level)
+    dsn = settings.postgres_dsn.get_secret_value()
+    await asyncio.to_thread(_require_migrated, dsn)
+    postgres = await Postgres.connect(dsn, application=SERVICE, schema=SCHEMA, size=1)
+    try:
+        counts = await projections.rebuild(postgres, event_store(), settings.namespaces)
+    finally:
+        await postgres.close()
+    return [f"{namespace}: rebuilt from {count} events" for namespace, count in counts.items()]
+
+
 async def check() -> Sequence[Check]:
     """Look at the database and its schema."""
     settings = Settings()
@@ -201,16 +223,14 @@ async def check() -> Sequence[Check]:
     identity.authenticator(environment=settings.environment, tls=TlsFiles.of(settings) is not None)
 
     async def database() -> str:
-        missing = await asyncio.to_thread(
-            migrations.pending,
-            settings.postgres_dsn.get_secret_value(),
-            schema=SCHEMA,
-            sources=MIGRATIONS,
-        )
-        if missing:
-            raise ConfigurationError(
-                f"migrations are missing: {', '.join(missing)}; run `python -m ledger migrate`"
-            )
+        await asyncio.to_thread(_require_migrated, settings.postgres_dsn.get_secret_value())
         return "reachable, migrated"
 
     return [await commands.probe("postgres", database)]
+
+
+def _require_migrated(dsn: str) -> None:
+    if missing := migrations.pending(dsn, schema=SCHEMA, sources=MIGRATIONS):
+        raise ConfigurationError(
+            f"migrations are missing: {', '.join(missing)}; run `python -m ledger migrate`"
+        )

@@ -12,6 +12,7 @@ import grpc
 from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc, routing_pb2, routing_pb2_grpc
 from backbone.router.v1 import router_pb2, router_pb2_grpc
 from cli import stamps, statuses
+from cli.audits import Audit
 from cli.dead_letters import DeadLetters
 from cli.errors import CliError, NotFoundError, UsageError
 from cli.inboxes import Inbox
@@ -83,6 +84,14 @@ class Clients:
     def outbox(self, owner: Owner) -> Outbox:
         """Return the outbox of a service; UsageError when its address is not known."""
         return Outbox(
+            self._channel(owner.value),
+            namespace=self.namespace,
+            explain=lambda exc: self._explained(owner.value, exc),
+        )
+
+    def audit(self, owner: Owner) -> Audit:
+        """Return the evidence of a service; UsageError when its address is not known."""
+        return Audit(
             self._channel(owner.value),
             namespace=self.namespace,
             explain=lambda exc: self._explained(owner.value, exc),
