@@ -16,8 +16,9 @@ from stack import Stack
 
 from backbone.ledger.v1 import ledger_pb2
 from cli import documents, kafka, sources, starts
-from cli.clients import Clients, TaskKind
+from cli.clients import Clients
 from cli.errors import CliError, InvalidDocumentsError, NotFoundError, UnavailableError
+from cli.inboxes import TaskFilter, TaskKind, TaskRequest
 from cli.kinds import Kind
 from cli.registry import Change
 from cli.settings import Settings
@@ -172,7 +173,7 @@ class Story:
                     message = await self._until(
                         f"task {task['task_id']}",
                         "ledger",
-                        lambda task_id=task["task_id"]: self._clients.task(task_id),  # type: ignore[misc]
+                        lambda task_id=task["task_id"]: self._clients.inbox.task(task_id),  # type: ignore[misc]
                     )
                     done = documents.task(await self._answer(message))
                     self._screen.line(
@@ -265,20 +266,16 @@ class Story:
         await self._until(f"the records of run {run_id} on Kafka", "outbox-relay", look)
 
     async def _listed(self, status: TaskStatus) -> list[ledger_pb2.Task]:
-        return await self._clients.tasks(status=status, kind=TaskKind.HUMAN, limit=1000)
+        wanted = TaskFilter(status=status, kind=TaskKind.HUMAN)
+        return await self._clients.inbox.tasks(wanted, limit=1000)
 
     async def _answer(self, task: ledger_pb2.Task) -> ledger_pb2.Task:
         # One request id for all tries: an answer that got lost is not a second one.
-        request_id = str(uuid.uuid4())
+        asked = TaskRequest(task.task_id, str(uuid.uuid4()), reason="answered by the demo")
         return await self._until(
             f"the answer to task {task.task_id}",
             "ledger",
-            lambda: self._clients.complete_task(
-                task.task_id,
-                answer=_ANSWERS[task.rule],
-                request_id=request_id,
-                reason="answered by the demo",
-            ),
+            lambda: self._clients.inbox.complete(asked, answer=_ANSWERS[task.rule]),
         )
 
     async def _until(self, what: str, service: str, look: Callable[[], Awaitable[T | None]]) -> T:

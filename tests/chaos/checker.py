@@ -35,9 +35,13 @@ INVARIANTS = {
 
 ORDERS = "e2e.orders"
 CREATED = "backbone.TaskCreated"
-ENDED = ("backbone.TaskCompleted", "backbone.TaskFailed")
 APPLIED = "backbone.ResourceApplied"
-STATUS_OF = {"backbone.TaskCompleted": "completed", "backbone.TaskFailed": "failed"}
+STATUS_OF = {
+    "backbone.TaskCompleted": "completed",
+    "backbone.TaskFailed": "failed",
+    "backbone.TaskCancelled": "cancelled",
+    "backbone.TaskExpired": "expired",
+}
 RUN_ENDED = {"backbone.RunCompleted": "completed", "backbone.RunFailed": "failed"}
 
 
@@ -189,7 +193,7 @@ def _expected_tasks(intents: Intents, seen: Observation) -> list[str]:
     expected = {**_possible_runs(intents, seen), **_expected_runs(intents, seen)}
     outcomes: dict[str, list[str]] = defaultdict(list)
     for row in seen.rows:
-        if row.type in ENDED:
+        if row.type in STATUS_OF:
             outcomes[row.payload()["task_id"]].append(STATUS_OF[row.type])
     answers: dict[str, bool] = {}
     for answer in intents.answered:

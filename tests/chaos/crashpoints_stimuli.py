@@ -46,6 +46,7 @@ T = TypeVar("T")
 DEFINITIONS = Path(__file__).parent / "definitions"
 ORDERS = "e2e.orders"
 SHARES = "e2e.shares"
+TIMED = "e2e.timed"
 LARGEST = 10_000  # bytes
 ORDERS_AT_LEAST = 5
 PATIENCE = 60.0  # seconds that anything here may take, a crash included
@@ -95,21 +96,40 @@ class People:
         if intents is not None:
             intents.applied.append(Applied(f"{kind}:{resource_id}", acknowledged=True))
 
-    async def trigger(self, intents: Intents, *, parts: int, expect: tuple[str, ...]) -> str:
-        """Start `e2e.shares` by hand, and once more by the same request; return the run's id."""
-        request_id = f"{self.source}-{parts}"
+    async def trigger(
+        self,
+        intents: Intents,
+        *,
+        expect: tuple[str, ...],
+        definition_id: str = SHARES,
+        parts: int | None = None,
+    ) -> str:
+        """Start a definition by hand, and once more by the same request; return the run's id."""
+        request_id = self.source if parts is None else f"{self.source}-{parts}"
         request = router_pb2.TriggerDefinitionRequest(
             namespace="dev",
-            definition_id=SHARES,
+            definition_id=definition_id,
             request_id=request_id,
-            input=json.dumps({"parts": parts}).encode(),
+            input=b"" if parts is None else json.dumps({"parts": parts}).encode(),
             reason="a crash point",
         )
-        answers = [await answered(lambda: self.router.TriggerDefinition(request)) for _ in "12"]
-        assert {answer.run_id for answer in answers} == {identity.manual_run(SHARES, request_id)}
+
+        async def started() -> bool:
+            try:
+                answers.append(await answered(lambda: self.router.TriggerDefinition(request)))
+            except grpc.aio.AioRpcError as exc:
+                # The router has not heard of a definition that was applied just now.
+                if exc.code() is not grpc.StatusCode.NOT_FOUND:
+                    raise
+            return len(answers) == 2
+
+        answers: list[router_pb2.TriggerDefinitionResponse] = []
+        assert await until(started, seconds=PATIENCE), f"{definition_id} is not started"
+        run_id = identity.manual_run(definition_id, request_id)
+        assert {answer.run_id for answer in answers} == {run_id}
         assert not answers[1].started
         intents.triggered.append(
-            Triggered(SHARES, request_id, acknowledged=True, expect_tasks=expect)
+            Triggered(definition_id, request_id, acknowledged=True, expect_tasks=expect)
         )
         return answers[0].run_id
 
@@ -289,6 +309,33 @@ async def by_hand(people: People, intents: Intents) -> None:
     run_id = await people.trigger(intents, parts=4, expect=("cut/", "look/"))
     await people.trigger(intents, parts=0, expect=())
     await people.complete(intents, run_id, "look/")
+
+
+async def timed(people: People, intents: Intents) -> None:
+    """Leave a task to the clock, which does to it all that a clock can do, once each."""
+    await people.apply(yaml.safe_load((DEFINITIONS / "timed.yaml").read_text()))
+    run_id = await people.trigger(intents, definition_id=TIMED, expect=("wait/",))
+    asked = ledger_pb2.ListTaskChangesRequest(
+        namespace="dev", task_id=identity.task(run_id, "wait/")
+    )
+    happened: list[str] = []
+
+    async def over() -> bool:
+        try:
+            found = await answered(lambda: people.tasks.ListTaskChanges(asked))
+        except grpc.aio.AioRpcError as exc:
+            if exc.code() is not grpc.StatusCode.NOT_FOUND:
+                raise
+            return False
+        happened[:] = [one.event_type.removeprefix("backbone.Task") for one in found.changes]
+        return happened[-1] == "Expired"
+
+    assert await until(over, seconds=PATIENCE), f"it does not expire: {happened}"
+    # What falls into the time of a crash is skipped when the task has expired meanwhile.
+    assert happened[0] == "Created"
+    assert set(happened) <= {"Created", "Overdue", "Reminded", "Escalated", "Expired"}
+    assert len(set(happened)) == len(happened)
+    intents.answered.append(Answered(run_id, "wait/", acknowledged=True))
 
 
 async def pulse(people: People, intents: Intents) -> None:
@@ -494,6 +541,7 @@ STIMULI: dict[str, Callable[[People, Intents], Awaitable[None]]] = {
     "orders": orders,
     "orders_slowly": orders_slowly,
     "by_hand": by_hand,
+    "timed": timed,
     "held": held,
     "replayed": replayed,
     "shadowed": shadowed,

@@ -54,7 +54,7 @@ class Triggered:
 
 @dataclass(frozen=True)
 class Answered:
-    """The completion of a human task by a person, tried likewise."""
+    """The end of a human task: a person's completion, tried likewise, or that of its time."""
 
     run_id: str
     task: str  # "rule/key"

@@ -12,7 +12,10 @@ SDK = "libs/sdk/src/sdk"
 
 READS = {
     "services/ledger/src/ledger/service/runs.py": {
-        *("RunLedger.get_run", "RunLedger.list_runs", "RunLedger.get_task", "RunLedger.list_tasks"),
+        *("RunLedger.get_run", "RunLedger.list_runs"),
+    },
+    "services/ledger/src/ledger/service/tasks.py": {
+        *("TaskLedger.get", "TaskLedger.page", "TaskLedger.changes"),
     },
     "services/ledger/src/ledger/service/dead_letters.py": {"DeadLetterLedger.resolutions"},
     "services/ledger/src/ledger/service/schedules.py": {"ScheduleLedger.list_due_times"},

@@ -58,8 +58,9 @@ def test_metrics_are_dotted_lower_case(metric):
     assert re.fullmatch(r"[a-z]+(\.[a-z_]+)+", metric)
 
 
-def test_the_ticks_queue_is_a_task_queue():
-    assert re.fullmatch(identifiers.TASK_QUEUE_PATTERN, names.TICK_TASK_QUEUE)
+@pytest.mark.parametrize("queue", [names.TICK_TASK_QUEUE, names.TASK_TIMERS_TASK_QUEUE])
+def test_our_own_queues_are_task_queues(queue):
+    assert re.fullmatch(identifiers.TASK_QUEUE_PATTERN, queue)
 
 
 def test_compose_makes_every_topic():

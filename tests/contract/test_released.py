@@ -15,12 +15,17 @@ import json
 import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
+import jsonschema_rs
 import pytest
 
-from contracts import compatibility, jsonschemas
+from contracts import canonical, compatibility, jsonschemas
 from contracts.compatibility import Break
+from contracts.decisions import Decision, HumanInstance
+from contracts.definitions import Assignees
 from contracts.eventtypes import Compatibility
 
 ROOT = Path(__file__).parents[2]
@@ -34,11 +39,15 @@ NAMES = sorted(
 )
 
 
+# No older ledger reads the reminders, escalation and expiry of a human task, and none is given any:
+# only a definition that has them gets them into its decisions, and the registry before refuses it.
+TIMERS = {"properties.tasks.items"}
 # No older worker or ledger reads the trigger of a batch, and none is given one: only a definition
 # that gathers or holds events has such runs, and the registry before refuses these.
 # Nor that of a replay of events, which only somebody who asks for one gets.
 GATHERED = {"batch_id", "events", "kind", "replay_id"}
 NEW_BY_REQUEST = {
+    "decision": TIMERS,
     "trigger": {f"properties.{field}" for field in GATHERED},
     "run-input": {f"properties.trigger.properties.{field}" for field in GATHERED},
 }
@@ -61,6 +70,28 @@ def broken(name, current=jsonschemas.DIRECTORY):
 @pytest.mark.parametrize("name", NAMES)
 def test_released_schema_is_still_there_and_compatible(name):
     assert {one.path for one in broken(name)} == NEW_BY_REQUEST.get(name, set())
+
+
+def test_decision_without_what_is_new_is_one_that_older_ledgers_read():
+    task = HumanInstance(
+        task_id=UUID(int=1),
+        rule="call",
+        key="",
+        title="Call",
+        input={},
+        assignees=Assignees(users=["ana"]),
+        due=timedelta(days=2),
+    )
+    decision = Decision(
+        definition_id="billing", definition_version=1, snapshot_sha256="00", tasks=[task], rules=[]
+    )
+    released = json.loads((SCHEMAS / "decision.schema.json").read_text())
+    validator = jsonschema_rs.validator_for(released)
+    validator.validate(json.loads(canonical.render(decision)))
+    timed = decision.model_copy(
+        update={"tasks": [task.model_copy(update={"expiry": timedelta(days=9)})]}
+    )
+    assert not validator.is_valid(json.loads(canonical.render(timed)))
 
 
 def test_released_set_holds_every_kind_of_contract():

@@ -24,6 +24,7 @@ from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
+from contracts import identifiers
 from contracts.decisions import AutomatedInstance
 from contracts.definitions import Retry
 from contracts.names import TemporalActivity, Workflow
@@ -31,21 +32,25 @@ from contracts.runs import (
     Acknowledgement,
     Advanced,
     AdvanceInput,
+    AdvanceTask,
     Decided,
     DecideInput,
     DueRun,
     RecordOutcome,
     RunFailure,
     RunInput,
+    TaskAdvanced,
     TaskCall,
     TaskOutcome,
     TaskReport,
+    TaskTimersInput,
     TickInput,
 )
 from contracts.triggers import Trigger, TriggerKind, Window
 from orchestrator_worker.adapters.temporal_worker import sandbox
 from orchestrator_worker.workflows.run_activity import RunActivity
 from orchestrator_worker.workflows.scheduled_tick import ScheduledTick
+from orchestrator_worker.workflows.task_timers import TaskTimers
 from runtime import temporal
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -62,6 +67,8 @@ class Standin:
     undecidable: bool = False
     away_locally: bool = False
     due: list[DueRun] = field(default_factory=list)
+    timed: list[uuid.UUID] = field(default_factory=list)
+    wakes: int = 0
     handling: asyncio.Event = field(default_factory=asyncio.Event)
 
     @activity.defn(name=TemporalActivity.DECIDE.value)
@@ -70,7 +77,7 @@ class Standin:
         self._refuse_locally()
         if self.undecidable:
             raise ApplicationError("rule remind: no such key: overdue", non_retryable=True)
-        return Decided(outcome=self.outcome, tasks=self.tasks)
+        return Decided(outcome=self.outcome, tasks=self.tasks, timed=self.timed)
 
     @activity.defn(name=TemporalActivity.RECORD_RUN_FAILURE.value)
     async def record_run_failure(self, _failure: RunFailure) -> RecordOutcome:
@@ -88,6 +95,14 @@ class Standin:
         """Return the due runs of the scenario."""
         self._refuse_locally()
         return Advanced(runs=self.due)
+
+    @activity.defn(name=TemporalActivity.ADVANCE_TASK.value)
+    async def advance_task(self, _advance: AdvanceTask) -> TaskAdvanced:
+        """Want to be woken as often as the scenario says, soon."""
+        self._refuse_locally()
+        self.wakes -= 1
+        soon = datetime.now(UTC) + timedelta(seconds=1)
+        return TaskAdvanced(next_at=soon if self.wakes >= 0 else None)
 
     @activity.defn(name=TemporalActivity.ACKNOWLEDGE_RUNS.value)
     async def acknowledge_runs(self, _acknowledgement: Acknowledgement) -> bool:
@@ -125,6 +140,7 @@ class Standin:
             self.record_task_outcome,
             self.advance_schedule,
             self.acknowledge_runs,
+            self.advance_task,
             self.records_itself,
             self.foreign,
             self.fails,
@@ -194,6 +210,16 @@ class Recording:
             task_queue=self.task_queue,
         )
 
+    async def start_timers(self) -> WorkflowHandle[Any, Any]:
+        """Start what watches over a human task as a run does."""
+        task_id = uuid.uuid4()
+        return await self.client.start_workflow(
+            Workflow.TASK_TIMERS.value,
+            TaskTimersInput(namespace=NAMESPACE, task_id=task_id),
+            id=identifiers.task_timers_workflow_id(task_id),
+            task_queue=self.task_queue,
+        )
+
 
 Scenario = Callable[[Recording], Awaitable[WorkflowHandle[Any, Any]]]
 
@@ -245,6 +271,33 @@ async def _cancelled(recording: Recording) -> WorkflowHandle[Any, Any]:
     return handle
 
 
+async def _human_timers(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.tasks = [recording.task("records_itself")]
+    recording.standin.timed = [uuid.uuid4(), uuid.uuid4()]
+    handle = await recording.start_run()
+    await handle.result()
+    # Nobody serves their queue here.
+    for task_id in recording.standin.timed:
+        timers = identifiers.task_timers_workflow_id(task_id)
+        await recording.client.get_workflow_handle(timers).terminate()
+    return handle
+
+
+async def _timers_to_the_end(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.wakes = 3
+    return await recording.start_timers()
+
+
+async def _timers_of_a_closed_task(recording: Recording) -> WorkflowHandle[Any, Any]:
+    return await recording.start_timers()
+
+
+async def _timers_ledger_away(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.away_locally = True
+    recording.standin.wakes = 1
+    return await recording.start_timers()
+
+
 async def _tick_nothing_due(recording: Recording) -> WorkflowHandle[Any, Any]:
     return await recording.start_tick()
 
@@ -271,6 +324,10 @@ SCENARIOS: dict[str, Scenario] = {
     "run-undecidable": _undecidable,
     "run-ledger-away": _ledger_away,
     "run-cancelled": _cancelled,
+    "run-human-timers": _human_timers,
+    "timers-to-the-end": _timers_to_the_end,
+    "timers-of-a-closed-task": _timers_of_a_closed_task,
+    "timers-ledger-away": _timers_ledger_away,
     "tick-nothing-due": _tick_nothing_due,
     "tick-children": _tick_children,
     "tick-ledger-away": _tick_ledger_away,
@@ -285,7 +342,7 @@ async def record(address: str, name: str) -> str:
     async with Worker(
         client,
         task_queue=task_queue,
-        workflows=[RunActivity, ScheduledTick],
+        workflows=[RunActivity, ScheduledTick, TaskTimers],
         activities=standin.activities(),
         workflow_runner=sandbox(),
         default_heartbeat_throttle_interval=timedelta(milliseconds=100),

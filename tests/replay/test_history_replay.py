@@ -12,10 +12,11 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 from contracts.names import TemporalActivity, Workflow
-from contracts.runs import Decided, DecideInput, RunInput, RunResult, TickInput
+from contracts.runs import Decided, DecideInput, RunInput, RunResult, TaskTimersInput, TickInput
 from orchestrator_worker.adapters.temporal_worker import sandbox
 from orchestrator_worker.workflows.run_activity import RunActivity
 from orchestrator_worker.workflows.scheduled_tick import ScheduledTick
+from orchestrator_worker.workflows.task_timers import TaskTimers
 from runtime import temporal
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
@@ -28,12 +29,23 @@ SHAPES = {
     "run-undecidable",
     "run-ledger-away",
     "run-cancelled",
+    "run-human-timers",
+    "timers-to-the-end",
+    "timers-of-a-closed-task",
+    "timers-ledger-away",
     "tick-nothing-due",
     "tick-children",
     "tick-ledger-away",
 }
 # What a run costs is mostly Temporal's history: the count of events may fall, not grow unseen.
-MOST_EVENTS = {"run-zero-tasks": 6, "run-duplicate": 6, "run-one-task": 12, "tick-nothing-due": 6}
+MOST_EVENTS = {
+    "run-zero-tasks": 6,
+    "run-duplicate": 6,
+    "run-one-task": 12,
+    "tick-nothing-due": 6,
+    "timers-of-a-closed-task": 6,
+    "timers-to-the-end": 24,
+}
 
 
 def _history(path: Path) -> WorkflowHistory:
@@ -48,13 +60,13 @@ def _replayer(*workflows: type) -> Replayer:
     )
 
 
-def test_every_shape_of_a_run_and_of_a_tick_has_a_history() -> None:
+def test_every_shape_of_every_workflow_has_a_history() -> None:
     assert {path.stem for path in HISTORIES} >= SHAPES
 
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 async def test_workflows_replay_their_recorded_histories(path: Path) -> None:
-    await _replayer(RunActivity, ScheduledTick).replay_workflow(_history(path))
+    await _replayer(RunActivity, ScheduledTick, TaskTimers).replay_workflow(_history(path))
 
 
 @pytest.mark.parametrize("shape", sorted(MOST_EVENTS))
@@ -92,9 +104,41 @@ class _ForgetsToAcknowledge:
         )
 
 
+@workflow.defn(name=Workflow.TASK_TIMERS.value, sandboxed=False)
+class _SleepsFirst:
+    """The planted change: a pause before the first look."""
+
+    @workflow.run
+    async def run(self, timers: TaskTimersInput) -> None:
+        await workflow.sleep(1)
+        await workflow.execute_local_activity(
+            TemporalActivity.ADVANCE_TASK.value,
+            timers,
+            schedule_to_close_timeout=timedelta(seconds=5),
+        )
+
+
+@workflow.defn(name=Workflow.RUN_ACTIVITY.value, sandboxed=False)
+class _LeavesNoClock(RunActivity):
+    """The planted change: what watches over human tasks is not started."""
+
+    @workflow.run
+    async def run(self, run: RunInput) -> RunResult:
+        return await super().run(run)
+
+    async def _decide(self, question: DecideInput) -> Decided:
+        decided = await super()._decide(question)
+        return decided.model_copy(update={"timed": []})
+
+
 @pytest.mark.parametrize(
     ("shape", "changed"),
-    [("run-one-task", _DecidesRemotely), ("tick-children", _ForgetsToAcknowledge)],
+    [
+        ("run-one-task", _DecidesRemotely),
+        ("run-human-timers", _LeavesNoClock),
+        ("tick-children", _ForgetsToAcknowledge),
+        ("timers-to-the-end", _SleepsFirst),
+    ],
 )
 async def test_replay_finds_a_planted_change(shape: str, changed: type[Any]) -> None:
     history = _history(Path(__file__).parent / "histories" / f"{shape}.json")

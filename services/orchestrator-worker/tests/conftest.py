@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from contracts.runs import (
     Acknowledgement,
     Advanced,
     AdvanceInput,
+    AdvanceTask,
     RecordOutcome,
     RunFailure,
     RunInput,
@@ -60,6 +62,8 @@ class FakeLedger:
         self.shadow_id = ""
         self.failures: dict[str, RunFailure] = {}
         self.outcomes: dict[uuid.UUID, TaskOutcome] = {}
+        self.advances: list[AdvanceTask] = []
+        self.next_at: dict[uuid.UUID, list[datetime]] = {}
 
     async def record_run(
         self, run: RunInput, *, workflow_run_id: str, snapshot: bytes, decision: bytes
@@ -78,6 +82,12 @@ class FakeLedger:
 
     async def record_task_outcome(self, outcome: TaskOutcome) -> bool:
         return self.outcomes.setdefault(outcome.task_id, outcome) is outcome
+
+    async def advance_task(self, advance: AdvanceTask) -> datetime | None:
+        self.advances.append(advance)
+        times = self.next_at.get(advance.task_id, [])
+        now = datetime.now(UTC)
+        return next((at for at in times if at > max(now, advance.woken_for or now)), None)
 
     async def advance_schedule(self, _advance: AdvanceInput) -> Advanced:
         return Advanced()

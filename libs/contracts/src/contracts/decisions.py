@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from contracts.definitions import Assignees, Retry
+from contracts.definitions import Assignees, Escalation, Reminder, Retry
 from contracts.durations import Duration
 
 
@@ -39,7 +39,15 @@ class HumanInstance(_Model):
     input: dict[str, JsonValue]
     assignees: Assignees
     due: Duration | None = None
+    reminders: list[Reminder] | None = None
+    escalation: Escalation | None = None
+    expiry: Duration | None = None
     form: dict[str, Any] | None = None
+
+    @property
+    def has_timers(self) -> bool:
+        """Whether time alone can do something to it."""
+        return any((self.due, self.reminders, self.escalation, self.expiry))
 
 
 TaskInstance = Annotated[AutomatedInstance | HumanInstance, Field(discriminator="type")]
@@ -84,3 +92,5 @@ class TaskStatus(StrEnum):
     OPEN = "open"
     COMPLETED = "completed"
     FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"

@@ -19,6 +19,9 @@ from contracts.resources import Instant, JsonSchema, Model, Name
 MAX_TASKS_PER_RUN = 500
 """More than this no run decides, whatever its definition's own limit."""
 
+MAX_REMINDERS = 20
+"""Of one human task."""
+
 Expression = Annotated[str, Field(min_length=1, max_length=2000, description="A CEL expression.")]
 DefinitionId = Annotated[str, Field(pattern=identifiers.DEFINITION_ID_PATTERN, max_length=128)]
 
@@ -255,6 +258,33 @@ class Assignees(Model):
         return self
 
 
+class Reminder(Model):
+    """When an open human task is told of again, counted from when it is due."""
+
+    before_due: Duration | None = None
+    after_due: Duration | None = None
+
+    @model_validator(mode="after")
+    def _one_side(self) -> Self:
+        if (self.before_due is None) == (self.after_due is None):
+            raise ValueError("a reminder has either beforeDue or afterDue")
+        return self
+
+    @property
+    def from_due(self) -> timedelta:
+        """How long after the due time it is; negative before it."""
+        if self.after_due is not None:
+            return self.after_due
+        return -(self.before_due or timedelta())
+
+
+class Escalation(Model):
+    """Who a human task that nobody does is for after some time."""
+
+    after: Duration = Field(description="How long after the task's creation.")
+    assignees: Assignees = Field(description="Whose it is from then on, instead of the first ones.")
+
+
 class HumanTask(Model):
     """A task that waits in the inbox for a person."""
 
@@ -266,6 +296,15 @@ class HumanTask(Model):
     input: dict[Name, Expression] = Field(default_factory=dict)
     assignees: Assignees
     due: Duration | None = Field(None, description="How long after its creation it is due.")
+    reminders: Annotated[list[Reminder], Field(min_length=1, max_length=MAX_REMINDERS)] | None = (
+        Field(None, description="When backbone.TaskReminded tells that it is still open.")
+    )
+    escalation: Escalation | None = Field(
+        None, description="Who it is for when nobody has done it in time."
+    )
+    expiry: Duration | None = Field(
+        None, description="How long after its creation it closes as expired if nobody has done it."
+    )
     form: dict[str, Any] | None = Field(None, description="JSON Schema of the answer.")
 
 

@@ -110,36 +110,105 @@ class TaskCreated(_Payload):
     title: str | None = None
     assignees: Assignees | None = None
     due_at: AwareDatetime | None = None
+    remind_at: list[AwareDatetime] | None = None
+    escalates_at: AwareDatetime | None = None
+    escalates_to: Assignees | None = None
+    expires_at: AwareDatetime | None = None
     form: dict[str, Any] | None = None
 
 
-class TaskCompleted(_Payload):
+class _OfTask(_Payload):
+    task_id: UUID
+    run_id: str
+    definition_id: str
+    rule: str
+    key: str
+    type: str
+
+
+class TaskCompleted(_OfTask):
     """A task was done: by its handler (`output`), or by a person (`output` is the answer).
 
     `actor` said so, and may have given a `reason`.
     """
 
-    task_id: UUID
-    run_id: str
-    definition_id: str
-    rule: str
-    key: str
-    type: str
     output: JsonValue = None
     actor: str | None = None
     reason: str | None = None
 
 
-class TaskFailed(_Payload):
+class TaskFailed(_OfTask):
     """A task failed for good."""
 
-    task_id: UUID
-    run_id: str
-    definition_id: str
-    rule: str
-    key: str
-    type: str
     failure: TaskFailure
+
+
+class TaskCancelled(_OfTask):
+    """A task was taken back before it was done."""
+
+    actor: str
+    reason: str
+
+
+class TaskExpired(_OfTask):
+    """Nobody did a human task while it was open, and it is closed."""
+
+    expires_at: AwareDatetime
+
+
+class TaskClaimed(_OfTask):
+    """A person took a human task; nobody else completes it meanwhile."""
+
+    actor: str
+    reason: str | None = None
+
+
+class TaskReleased(_OfTask):
+    """A claimed human task is free again."""
+
+    actor: str
+    reason: str | None = None
+
+
+class TaskReassigned(_OfTask):
+    """A human task is for others from now on, and nobody has claimed it."""
+
+    assignees: Assignees
+    actor: str
+    reason: str
+
+
+class TaskCommented(_OfTask):
+    """A person wrote something about a human task."""
+
+    comment: str
+    actor: str
+
+
+class _Notice(_OfTask):
+    title: str
+    assignees: Assignees
+    claimed_by: str | None = None
+    scheduled_for: AwareDatetime = Field(description="When it was to happen.")
+
+
+class TaskReminded(_Notice):
+    """A human task is still open, and its definition wants that to be told now."""
+
+    due_at: AwareDatetime
+
+
+class TaskOverdue(_Notice):
+    """A human task is open and was due just now."""
+
+    due_at: AwareDatetime
+
+
+class TaskEscalated(_Notice):
+    """A human task is for others from now on (`assignees`), since nobody did it in time.
+
+    `claimed_by` had claimed it, and has not any more.
+    """
 
 
 PAYLOAD_OF: dict[EventType, type[BaseModel]] = {
@@ -154,4 +223,13 @@ PAYLOAD_OF: dict[EventType, type[BaseModel]] = {
     EventType.TASK_CREATED: TaskCreated,
     EventType.TASK_COMPLETED: TaskCompleted,
     EventType.TASK_FAILED: TaskFailed,
+    EventType.TASK_CANCELLED: TaskCancelled,
+    EventType.TASK_EXPIRED: TaskExpired,
+    EventType.TASK_CLAIMED: TaskClaimed,
+    EventType.TASK_RELEASED: TaskReleased,
+    EventType.TASK_REASSIGNED: TaskReassigned,
+    EventType.TASK_COMMENTED: TaskCommented,
+    EventType.TASK_REMINDED: TaskReminded,
+    EventType.TASK_OVERDUE: TaskOverdue,
+    EventType.TASK_ESCALATED: TaskEscalated,
 }

@@ -172,6 +172,11 @@ def definition_of_schedule(schedule: str) -> DefinitionId | None:
     return DefinitionId(definition_id)
 
 
+def task_timers_workflow_id(task: uuid.UUID) -> str:
+    """Return the workflow id of what watches over the timers of a human task."""
+    return f"task-timers:{task}"
+
+
 def tick_workflow_id(definition_id: str) -> str:
     """Return the workflow id of a definition's ticks; Temporal appends the wake-up's time."""
     return f"tick:{definition_id}"

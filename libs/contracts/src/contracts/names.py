@@ -44,6 +44,15 @@ class EventType(StrEnum):
     TASK_CREATED = "backbone.TaskCreated"
     TASK_COMPLETED = "backbone.TaskCompleted"
     TASK_FAILED = "backbone.TaskFailed"
+    TASK_CANCELLED = "backbone.TaskCancelled"
+    TASK_EXPIRED = "backbone.TaskExpired"
+    TASK_CLAIMED = "backbone.TaskClaimed"
+    TASK_RELEASED = "backbone.TaskReleased"
+    TASK_REASSIGNED = "backbone.TaskReassigned"
+    TASK_COMMENTED = "backbone.TaskCommented"
+    TASK_REMINDED = "backbone.TaskReminded"
+    TASK_OVERDUE = "backbone.TaskOverdue"
+    TASK_ESCALATED = "backbone.TaskEscalated"
 
 
 TOPIC_OF: dict[EventType, Topic] = {
@@ -58,6 +67,15 @@ TOPIC_OF: dict[EventType, Topic] = {
     EventType.TASK_CREATED: Topic.TASK_EVENTS,
     EventType.TASK_COMPLETED: Topic.TASK_EVENTS,
     EventType.TASK_FAILED: Topic.TASK_EVENTS,
+    EventType.TASK_CANCELLED: Topic.TASK_EVENTS,
+    EventType.TASK_EXPIRED: Topic.TASK_EVENTS,
+    EventType.TASK_CLAIMED: Topic.TASK_EVENTS,
+    EventType.TASK_RELEASED: Topic.TASK_EVENTS,
+    EventType.TASK_REASSIGNED: Topic.TASK_EVENTS,
+    EventType.TASK_COMMENTED: Topic.TASK_EVENTS,
+    EventType.TASK_REMINDED: Topic.TASK_EVENTS,
+    EventType.TASK_OVERDUE: Topic.TASK_EVENTS,
+    EventType.TASK_ESCALATED: Topic.TASK_EVENTS,
 }
 
 
@@ -138,6 +156,7 @@ class Workflow(StrEnum):
 
     RUN_ACTIVITY = "RunActivity"
     SCHEDULED_TICK = "ScheduledTick"
+    TASK_TIMERS = "TaskTimers"
 
 
 class TemporalActivity(StrEnum):
@@ -148,7 +167,11 @@ class TemporalActivity(StrEnum):
     RECORD_RUN_FAILURE = "backbone.record_run_failure"
     ADVANCE_SCHEDULE = "backbone.advance_schedule"
     ACKNOWLEDGE_RUNS = "backbone.acknowledge_runs"
+    ADVANCE_TASK = "backbone.advance_task"
 
 
 TICK_TASK_QUEUE = "backbone-tick-tq"
 """The task queue of `ScheduledTick`: of its own, so that a wake-up never waits behind runs."""
+
+TASK_TIMERS_TASK_QUEUE = "backbone-task-timers-tq"
+"""The task queue of `TaskTimers`: of its own, since they outlive the builds that pin runs."""

@@ -9,5 +9,6 @@ class Role(StrEnum):
     VIEWER = "viewer"
     OPERATOR = "operator"
     AUTHOR = "author"
+    ASSIGNEE = "assignee"
     TASK_WORKER = "task-worker"
     SERVICE = "service"

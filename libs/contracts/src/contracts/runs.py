@@ -41,10 +41,14 @@ class DecideInput(_Model):
 
 
 class Decided(_Model):
-    """What the workflow has to do after the decision: the automated tasks, none for a duplicate."""
+    """What the workflow has to do after the decision: the automated tasks, none for a duplicate.
+
+    `timed` are the human tasks with which something happens by the clock.
+    """
 
     outcome: RecordOutcome
     tasks: list[AutomatedInstance] = Field(default_factory=list)
+    timed: list[UUID] = Field(default_factory=list)
 
 
 class TaskCall(_Model):
@@ -102,6 +106,27 @@ class RunResult(_Model):
     completed: int = 0
     failed: int = 0
     failure: TaskFailure | None = None
+
+
+class TaskTimersInput(_Model):
+    """The input of `TaskTimers`: which human task to watch over."""
+
+    namespace: str
+    task_id: UUID
+
+
+class AdvanceTask(_Model):
+    """The input of `advance_task`; `woken_for` is the time that the wake-up was meant for."""
+
+    namespace: str
+    task_id: UUID
+    woken_for: AwareDatetime | None = None
+
+
+class TaskAdvanced(_Model):
+    """When to look at a task again; null when time does nothing more to it."""
+
+    next_at: AwareDatetime | None = None
 
 
 class TickInput(_Model):

@@ -23,6 +23,7 @@ class Metric(StrEnum):
     WORKER_SHADOW_DECISIONS = "backbone.worker.shadow_decisions"
     LEDGER_RUNS = "backbone.ledger.runs"
     LEDGER_TASKS = "backbone.ledger.tasks"
+    LEDGER_TASK_CHANGES = "backbone.ledger.task_changes"
     LEDGER_PENDING = "backbone.ledger.pending"
     LEDGER_DUE_TIMES = "backbone.ledger.due_times"
     LEDGER_ROUTING_DECISIONS = "backbone.ledger.routing_decisions"

@@ -342,6 +342,9 @@ def _task(
         input=given,
         assignees=task.assignees,
         due=task.due,
+        reminders=task.reminders,
+        escalation=task.escalation,
+        expiry=task.expiry,
         form=task.form,
     )
 

@@ -1,9 +1,10 @@
 """Checks of what a definition decides: rules, their tasks, and the handlers that take them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 from contracts.catalogue import Catalogue, Handler
-from contracts.definitions import ActivityDefinition, AutomatedTask, HumanTask, Rule
+from contracts.definitions import ActivityDefinition, AutomatedTask, HumanTask, Reminder, Rule
 from rules import expressions, operators, shapes
 from rules.environment import Environment
 from rules.expression_checks import KEY, LIST, TITLE, TRUTH, ExpressionChecks, as_json
@@ -68,10 +69,50 @@ class RuleChecks:
         }
         if isinstance(task, AutomatedTask):
             self._automated(task, given, f"{path}.task")
-        elif task.form is not None:
+        else:
+            self._human(task, f"{path}.task")
+
+    def _human(self, task: HumanTask, path: str) -> None:
+        if task.form is not None:
             self._checks.problems += self._schemas.problems(
-                task.form, path=f"{path}.task.form", root_object=True
+                task.form, path=f"{path}.form", root_object=True
             )
+        if task.expiry is not None and task.due is not None and task.expiry <= task.due:
+            self._checks.note(
+                f"{path}.expiry", "the task expires before it is late; make it longer than due"
+            )
+        if (
+            task.expiry is not None
+            and task.escalation is not None
+            and task.expiry <= task.escalation.after
+        ):
+            self._checks.note(
+                f"{path}.escalation.after",
+                "the task has expired by then; make it shorter than expiry",
+            )
+        if task.reminders is not None:
+            self._reminders(task, task.reminders, f"{path}.reminders")
+
+    def _reminders(self, task: HumanTask, reminders: Sequence[Reminder], path: str) -> None:
+        if task.due is None:
+            self._checks.note(path, "reminders are counted from when the task is due; write due")
+            return
+        seen: set[timedelta] = set()
+        for i, reminder in enumerate(reminders):
+            at = task.due + reminder.from_due
+            side = "beforeDue" if reminder.before_due is not None else "afterDue"
+            where = f"{path}[{i}].{side}"
+            if at <= timedelta():
+                self._checks.note(
+                    where, "the task does not exist yet by then; make it shorter than due"
+                )
+            if task.expiry is not None and at >= task.expiry:
+                self._checks.note(
+                    where, "the task has expired by then; make expiry longer than due and this"
+                )
+            if at in seen:
+                self._checks.note(where, "there is a reminder at this time already; leave one out")
+            seen.add(at)
 
     def _automated(self, task: AutomatedTask, given: Mapping[str, Shape], path: str) -> None:
         if task.task_queue == self._spec.task_queue:

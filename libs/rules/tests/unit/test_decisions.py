@@ -149,6 +149,9 @@ def test_a_human_task_carries_what_its_inbox_shows() -> None:
             title="'Call about ' + string(size(context.overdue)) + ' invoices'",
             input={"ids": "context.overdue.map(i, i.id)"},
             due="P2D",
+            reminders=[{"beforeDue": "4h"}, {"afterDue": "1d"}],
+            escalation={"after": "5d", "assignees": {"users": ["ann"]}},
+            expiry="9d",
             form={"type": "object"},
         ),
     }
@@ -163,6 +166,13 @@ def test_a_human_task_carries_what_its_inbox_shows() -> None:
         {"type": "object"},
         ["desk"],
     )
+    assert [one.from_due for one in task.reminders or ()] == [
+        timedelta(hours=-4),
+        timedelta(days=1),
+    ]
+    assert task.escalation is not None
+    assert (task.escalation.after, task.escalation.assignees.users) == (timedelta(days=5), ["ann"])
+    assert (task.expiry, task.has_timers) == (timedelta(days=9), True)
 
 
 def test_the_same_run_gives_the_same_bytes() -> None:

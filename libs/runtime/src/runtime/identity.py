@@ -4,7 +4,8 @@ Locally everybody is the one fixed identity that may do everything (its name com
 caller). Elsewhere the client certificate says it, by a SPIFFE-style URI SAN:
 `spiffe://<trust domain>/<service>` is a service, which works in every namespace, and
 `spiffe://<trust domain>/ns/<namespace>/<role>/<name>` holds one role in one namespace (a
-certificate may carry several).
+certificate may carry several), and `spiffe://<trust domain>/ns/<namespace>/group/<group>` makes
+a member one of a group.
 """
 
 import functools
@@ -28,13 +29,25 @@ _SPIFFE_MEMBER = re.compile(
 )
 
 
+_GROUP = "group"
+
+
 @dataclass(frozen=True)
 class Identity:
-    """A caller: `subject` is what the audit shows; `namespaces` are all of them when None."""
+    """A caller: `subject` is what the audit shows; `namespaces` are all of them when None.
+
+    `groups` are those that human tasks are assigned to.
+    """
 
     subject: str
     roles: frozenset[Role]
     namespaces: frozenset[str] | None = None
+    groups: frozenset[str] = frozenset()
+
+    @property
+    def user(self) -> str:
+        """The name that human tasks are assigned to; empty for a service, which is no person."""
+        return self.subject.partition("/")[2]
 
 
 class Authenticator(Protocol):
@@ -50,8 +63,11 @@ class Authenticator(Protocol):
 class LocalAuthenticator:
     """Trusts everybody on this machine: one fixed identity with all roles (or those given)."""
 
-    def __init__(self, roles: frozenset[Role] = frozenset(Role)) -> None:
+    def __init__(
+        self, roles: frozenset[Role] = frozenset(Role), groups: frozenset[str] = frozenset()
+    ) -> None:
         self._roles = roles
+        self._groups = groups
         self._identity = functools.lru_cache(maxsize=256)(self._named)
 
     def authenticate(
@@ -63,7 +79,8 @@ class LocalAuthenticator:
         return self._identity(metadata.get(Metadata.ACTOR, "somebody"))
 
     def _named(self, actor: str) -> Identity:
-        return Identity(f"local/{actor}" if _ACTOR.match(actor) else "local/somebody", self._roles)
+        subject = f"local/{actor}" if _ACTOR.match(actor) else "local/somebody"
+        return Identity(subject, self._roles, groups=self._groups)
 
 
 class CertificateAuthenticator:
@@ -87,17 +104,18 @@ class CertificateAuthenticator:
 
 def _member(matches: Sequence[re.Match[str]]) -> Identity | None:
     # All of one namespace: roles of several would each count in all of them.
+    ours = [match for match in matches if match["namespace"] == matches[0]["namespace"]]
     # `service` is for services alone.
-    roles = frozenset(
-        Role(match["role"])
-        for match in matches
-        if match["role"] in set(Role) - {Role.SERVICE}
-        and match["namespace"] == matches[0]["namespace"]
-    )
+    roles = [match for match in ours if match["role"] in set(Role) - {Role.SERVICE}]
     if not roles:
         return None
-    namespace, name = matches[0]["namespace"], matches[0]["name"]
-    return Identity(f"{namespace}/{name}", roles, frozenset({namespace}))
+    namespace, name = roles[0]["namespace"], roles[0]["name"]
+    return Identity(
+        f"{namespace}/{name}",
+        frozenset(Role(match["role"]) for match in roles),
+        frozenset({namespace}),
+        frozenset(match["name"] for match in ours if match["role"] == _GROUP),
+    )
 
 
 def authenticator(*, environment: str, tls: bool) -> Authenticator:

@@ -39,6 +39,26 @@ def test_a_member_may_hold_several_roles_of_one_namespace():
     assert found.roles == {Role.AUTHOR, Role.VIEWER}
 
 
+def test_a_member_belongs_to_the_groups_of_its_namespace():
+    found = caller(
+        "spiffe://backbone/ns/dev/group/collections",
+        "spiffe://backbone/ns/dev/assignee/ana",
+        "spiffe://backbone/ns/dev/group/desk",
+        "spiffe://backbone/ns/prod/group/managers",
+    )
+    assert found.roles == {Role.ASSIGNEE}
+    assert found.groups == {"collections", "desk"}
+    assert found.user == "ana"
+
+
+def test_a_group_alone_is_nobody():
+    assert caller("spiffe://backbone/ns/dev/group/collections") is None
+
+
+def test_a_service_is_no_user():
+    assert caller("spiffe://backbone/router").user == ""
+
+
 def test_a_role_of_another_namespace_does_not_count_in_the_first():
     found = caller("spiffe://backbone/ns/dev/viewer/ana", "spiffe://backbone/ns/prod/author/ana")
     assert found.roles == {Role.VIEWER}

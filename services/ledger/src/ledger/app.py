@@ -40,9 +40,11 @@ from ledger.adapters.postgres_routing import PostgresRoutingStore, RoutingMonths
 from ledger.adapters.postgres_runs import PostgresRunStore
 from ledger.adapters.postgres_schedules import PostgresScheduleStore
 from ledger.adapters.postgres_shadows import PostgresShadowStore
+from ledger.adapters.postgres_tasks import PostgresTaskStore
 from ledger.adapters.projections import RunProjection
 from ledger.adapters.replay_calls import ReplayCalls
 from ledger.adapters.requests import RequestReader
+from ledger.service.appending import RunAppender
 from ledger.service.dead_letters import DeadLetterLedger
 from ledger.service.pending import PendingLedger
 from ledger.service.replays import ReplayLedger
@@ -50,6 +52,7 @@ from ledger.service.routing import RoutingLedger
 from ledger.service.runs import RunLedger
 from ledger.service.schedules import ScheduleLedger
 from ledger.service.shadows import ShadowLedger
+from ledger.service.tasks import TaskLedger
 from ledger.settings import DECISION_RETENTION, PENDING_MAX_AGE, Settings
 from runtime import commands, identity, logs, migrations, telemetry
 from runtime.commands import Check
@@ -155,11 +158,10 @@ def grpc_services(
         keep=decision_retention,
     )
     schedules = PostgresScheduleStore()
-    runs = RunLedger(
-        database=postgres,
-        events=events,
-        runs=run_store,
-        schedules=schedules,
+    appender = RunAppender(events=events, schedules=schedules)
+    runs = RunLedger(database=postgres, runs=run_store, schedules=schedules, appender=appender)
+    tasks = TaskLedger(
+        database=postgres, tasks=PostgresTaskStore(), runs=run_store, appender=appender
     )
     reader = RequestReader(namespaces)
     return [
@@ -176,7 +178,7 @@ def grpc_services(
         Service(
             name=grpc_tasks.NAME,
             add=ledger_pb2_grpc.add_TaskServiceServicer_to_server,
-            servicer=TaskServicer(runs=runs, reader=reader),
+            servicer=TaskServicer(tasks=tasks, reader=reader),
             policy=grpc_tasks.POLICY,
         ),
         Service(

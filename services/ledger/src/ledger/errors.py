@@ -1,5 +1,7 @@
 """What the ledger refuses, in words for the people who asked."""
 
+from collections.abc import Sequence
+
 
 class LedgerError(Exception):
     """The ledger refused."""
@@ -101,3 +103,36 @@ class ShadowActiveError(PreconditionError):
 
 class AnswerRefusedError(InvalidRequestError):
     """The answer does not fit the task's form."""
+
+
+class StaleTaskError(LedgerError):
+    """The task was changed since the caller looked at it."""
+
+    def __init__(
+        self,
+        task_id: str,
+        *,
+        looked_at: int,
+        version: int,
+        claimed_by: str | None,
+        assigned: Sequence[str],
+    ) -> None:
+        who = f"claimed by {claimed_by}" if claimed_by else "claimed by nobody"
+        super().__init__(
+            f"the task {task_id} is at version {version} now, not {looked_at}: it is assigned to "
+            f"{', '.join(assigned)} and {who}"
+        )
+        self.task_id = task_id
+        self.version = version
+
+
+class TaskClaimedError(PreconditionError):
+    """Somebody else has claimed the task."""
+
+    def __init__(self, task_id: str, *, claimed_by: str, instead: str) -> None:
+        super().__init__(f"the task {task_id} is claimed by {claimed_by}; {instead}")
+        self.task_id = task_id
+
+
+class NotAssignedError(LedgerError):
+    """The task is not the caller's to act on or to see."""

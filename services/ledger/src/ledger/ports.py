@@ -34,6 +34,7 @@ from ledger.domain.routing import (
 )
 from ledger.domain.runs import Occasion, RunState, TaskState, TaskType
 from ledger.domain.shadows import NewShadow, Shadow, ShadowDecision
+from ledger.domain.tasks import Assignment, HumanTask
 from rules.policy import DueOutcome
 from runtime.postgres import Transaction
 
@@ -74,18 +75,39 @@ class TaskRow:
     key: str
     type: TaskType
     status: TaskStatus
+    version: int
     handler: str | None
     title: str | None
     assigned_users: list[str]
     assigned_groups: list[str]
+    claimed_by: str | None
+    claimed_at: datetime | None
     created_at: datetime
     due_at: datetime | None
+    remind_at: list[datetime]
+    escalates_at: datetime | None
+    expires_at: datetime | None
     closed_at: datetime | None
     closed_by: str | None
     input: bytes
     form: bytes | None
     output: bytes | None
     failure: TaskFailure | None
+
+
+@dataclass(frozen=True)
+class TaskChangeRow:
+    """One thing that happened to a human task, as it is shown."""
+
+    position: int
+    event_type: str
+    event_id: UUID
+    occurred_at: datetime
+    actor: str | None
+    reason: str | None
+    comment: str | None
+    assigned_users: list[str]
+    assigned_groups: list[str]
 
 
 @dataclass(frozen=True)
@@ -150,7 +172,7 @@ class Claim:
 
 
 class RunStore(Protocol):
-    """Runs, tasks, documents and the keys that make requests idempotent."""
+    """Runs, their documents and the keys that make requests idempotent."""
 
     async def claim(
         self, transaction: Transaction, occasion: Occasion, documents: Sequence[bytes]
@@ -173,10 +195,6 @@ class RunStore(Protocol):
         self, transaction: Transaction, run_id: str
     ) -> tuple[RunState, datetime] | None:
         """Lock a run until the transaction ends; return it as it then is, and the time."""
-        ...
-
-    async def run_of_task(self, transaction: Transaction, task_id: UUID) -> str | None:
-        """Return the run that a task belongs to."""
         ...
 
     async def task_of(
@@ -213,23 +231,6 @@ class RunStore(Protocol):
         """Return the tasks of a run in the order of the decision."""
         ...
 
-    async def get_task(self, transaction: Transaction, task_id: UUID) -> TaskRow | None:
-        """Return a task."""
-        ...
-
-    async def list_tasks(
-        self,
-        transaction: Transaction,
-        *,
-        before: int | None,
-        run_id: str | None,
-        status: TaskStatus | None,
-        task_type: TaskType | None,
-        limit: int,
-    ) -> list[TaskRow]:
-        """Return tasks, newest first, from before a position."""
-        ...
-
     async def claim_request(
         self,
         transaction: Transaction,
@@ -241,6 +242,42 @@ class RunStore(Protocol):
         reason: str,
     ) -> str | None:
         """Take a request id; return None, or the fingerprint of the request that has it."""
+        ...
+
+
+class TaskStore(Protocol):
+    """Tasks, and what happened to the human ones."""
+
+    async def run_of(self, transaction: Transaction, task_id: UUID) -> str | None:
+        """Return the run that a task belongs to."""
+        ...
+
+    async def of_locked_run(self, transaction: Transaction, task_id: UUID) -> HumanTask | None:
+        """Return a task whose run this transaction has locked, as it stands."""
+        ...
+
+    async def get(self, transaction: Transaction, task_id: UUID) -> TaskRow | None:
+        """Return a task."""
+        ...
+
+    async def page(
+        self,
+        transaction: Transaction,
+        *,
+        before: int | None,
+        run_id: str | None,
+        status: TaskStatus | None,
+        task_type: TaskType | None,
+        whose: Assignment | None,
+        limit: int,
+    ) -> list[TaskRow]:
+        """Return tasks, newest first, from before a position."""
+        ...
+
+    async def changes(
+        self, transaction: Transaction, task_id: UUID, *, after: int, limit: int
+    ) -> list[TaskChangeRow]:
+        """Return what happened to a task, oldest first, from after a position."""
         ...
 
 

@@ -1,6 +1,6 @@
 """The ledger's gRPC services on a migrated database of their own."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from datetime import timedelta
 from typing import TypeAlias
 
@@ -36,11 +36,13 @@ async def calls(postgres: Postgres) -> AsyncIterator[Callable[..., Awaitable[grp
     servers: list[GrpcServer] = []
     channels: list[grpc.aio.Channel] = []
 
-    async def open_for(*roles: Role, actor: str = "tester") -> grpc.aio.Channel:
+    async def open_for(
+        *roles: Role, actor: str = "tester", groups: Collection[str] = ()
+    ) -> grpc.aio.Channel:
         server = GrpcServer(
             listen="127.0.0.1:0",
             services=app.grpc_services(postgres, app.event_store(), namespaces=["dev", "prod"]),
-            authenticator=LocalAuthenticator(frozenset(roles or Role)),
+            authenticator=LocalAuthenticator(frozenset(roles or Role), frozenset(groups)),
             grace=timedelta(seconds=1),
         )
         await server.start()

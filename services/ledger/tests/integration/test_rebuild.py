@@ -32,6 +32,7 @@ from runtime.postgres import Postgres
 LedgerStub: TypeAlias = "pb_grpc.LedgerServiceAsyncStub"
 Channels = Callable[..., Awaitable[grpc.aio.Channel]]
 
+MADE_AGAIN = ("runs", "tasks", "task_changes")
 KEPT = ("events", "stream_heads", "outbox_pending", "trigger_keys", "documents", "requests")
 
 
@@ -53,7 +54,13 @@ class Working:
         self.runs: list[tuple[pb.RecordRunRequest, Decision]] = []
 
     async def steps(self, count: int) -> None:
-        weighted = {self.record: 3, self.fail: 1, self.record_outcome: 6, self.complete: 3}
+        weighted = {
+            self.record: 3,
+            self.fail: 1,
+            self.record_outcome: 6,
+            self.change: 6,
+            self.complete: 3,
+        }
         for _ in range(count):
             [step] = self.rng.choices(list(weighted), list(weighted.values()))
             await step()
@@ -119,6 +126,35 @@ class Working:
                 if exc.code() is not grpc.StatusCode.FAILED_PRECONDITION:
                     raise
 
+    async def change(self) -> None:
+        """A person claims a task, gives it back or away, writes about it, or takes it back."""
+        if not self.runs:
+            return
+        request, decision = self.rng.choice(self.runs)
+        tasks = [task for task in decision.tasks if isinstance(task, HumanInstance)]
+        if not tasks:
+            return
+        asked = {
+            "namespace": request.namespace,
+            "task_id": str(self.rng.choice(tasks).task_id),
+            "request_id": f"r{self.rng.getrandbits(64)}",
+        }
+        calls: list[Callable[[], Awaitable[object]]] = [
+            lambda: self.inbox.ClaimTask(pb.ClaimTaskRequest(**asked)),
+            lambda: self.inbox.ReleaseTask(pb.ReleaseTaskRequest(reason="busy", **asked)),
+            lambda: self.inbox.CommentTask(pb.CommentTaskRequest(comment="he calls", **asked)),
+            lambda: self.inbox.ReassignTask(
+                pb.ReassignTaskRequest(reason="ill", assigned_users=["bo"], **asked)
+            ),
+            lambda: self.inbox.CancelTask(pb.CancelTaskRequest(reason="paid", **asked)),
+        ]
+        try:
+            await self.rng.choice(calls)()
+        except grpc.aio.AioRpcError as exc:
+            # It was closed before.
+            if exc.code() is not grpc.StatusCode.FAILED_PRECONDITION:
+                raise
+
     def _run(self) -> tuple[pb.RecordRunRequest, Decision]:
         namespace = self.rng.choice(["dev", "prod"])
         trigger = Trigger(
@@ -178,7 +214,7 @@ def test_projections_after_a_rebuild_are_those_kept_live(database: PostgresEndpo
             try:
                 working = Working(channel, random.Random(seed))
                 await working.steps(40)
-                before = await rows(postgres, "runs", "tasks")
+                before = await rows(postgres, *MADE_AGAIN)
                 kept = await rows(postgres, *KEPT)
                 async with postgres.transaction("dev") as transaction:
                     await transaction.execute(
@@ -187,7 +223,7 @@ def test_projections_after_a_rebuild_are_those_kept_live(database: PostgresEndpo
                     await transaction.execute("UPDATE runs SET definition_version = 99")
                 counts = await projections.rebuild(postgres, app.event_store(), ["dev", "prod"])
                 assert sum(counts.values()) == len(kept["events"])
-                assert await rows(postgres, "runs", "tasks") == before
+                assert await rows(postgres, *MADE_AGAIN) == before
                 assert await rows(postgres, *KEPT) == kept
                 # And life goes on from there.
                 await working.steps(5)
@@ -220,21 +256,21 @@ async def test_a_rebuild_waits_for_nobody_and_nobody_is_lost_beside_it(
     )
     await asyncio.gather(working.steps(20), working.steps(20))
     await rebuilding
-    before = await rows(postgres, "runs", "tasks")
+    before = await rows(postgres, *MADE_AGAIN)
     await projections.rebuild(postgres, app.event_store(), ["dev", "prod"])
-    assert await rows(postgres, "runs", "tasks") == before
+    assert await rows(postgres, *MADE_AGAIN) == before
 
 
 async def test_a_rebuild_that_fails_leaves_the_tables_as_they_were(
     postgres: Postgres, calls: Channels
 ) -> None:
     await Working(await calls(), random.Random(2)).steps(20)
-    before = await rows(postgres, "runs", "tasks")
+    before = await rows(postgres, *MADE_AGAIN)
     async with postgres.transaction("dev") as transaction:
         await transaction.execute("DELETE FROM events WHERE type = 'backbone.RunDecided'")
     with pytest.raises(RebuildError, match="backbone audit verify"):
         await projections.rebuild(postgres, app.event_store(), ["dev", "prod"])
-    assert await rows(postgres, "runs", "tasks") == before
+    assert await rows(postgres, *MADE_AGAIN) == before
 
 
 async def test_what_dropped_months_told_is_not_lost(postgres: Postgres, calls: Channels) -> None:
@@ -244,7 +280,7 @@ async def test_what_dropped_months_told_is_not_lost(postgres: Postgres, calls: C
         assert await sealing.seal(transaction, up_to=settled)
         await sealing.hold_chain(transaction)
         await sealing.record_dropped(transaction, datetime.now(UTC).date().replace(day=1))
-    before = await rows(postgres, "runs", "tasks")
+    before = await rows(postgres, *MADE_AGAIN)
     with pytest.raises(RebuildError, match="1 months of events were dropped"):
         await projections.rebuild(postgres, app.event_store(), ["dev", "prod"])
-    assert await rows(postgres, "runs", "tasks") == before
+    assert await rows(postgres, *MADE_AGAIN) == before

@@ -647,7 +647,7 @@ async def test_read_models_are_the_same_after_a_rebuild(
     runs, tasks = "SELECT * FROM runs ORDER BY position", "SELECT * FROM tasks ORDER BY position"
     async with postgres.transaction("dev") as transaction:
         before = await transaction.fetch(runs), await transaction.fetch(tasks)
-        await transaction.execute("TRUNCATE runs, tasks")
+        await transaction.execute("TRUNCATE runs, tasks, task_changes")
         await app.event_store().rebuild(transaction)
         assert (await transaction.fetch(runs), await transaction.fetch(tasks)) == before
 

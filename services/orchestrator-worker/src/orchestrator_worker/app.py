@@ -8,6 +8,7 @@ from temporalio.client import Client
 from contracts import names
 from contracts.catalogue import Catalogue
 from orchestrator_worker.activities.runs import RunActivities
+from orchestrator_worker.activities.task_timers import TaskTimerActivities
 from orchestrator_worker.activities.ticks import TickActivities
 from orchestrator_worker.adapters import connector_secrets
 from orchestrator_worker.adapters.grpc_ledger import GrpcLedger
@@ -19,6 +20,7 @@ from orchestrator_worker.service import Decider, Recorder, Shadows
 from orchestrator_worker.settings import Settings
 from orchestrator_worker.workflows.run_activity import RunActivity
 from orchestrator_worker.workflows.scheduled_tick import ScheduledTick
+from orchestrator_worker.workflows.task_timers import TaskTimers
 from runtime import catalogue, commands, grpcclient, logs, telemetry, temporal
 from runtime.errors import ConfigurationError
 from runtime.httpserver import Health, HttpServer
@@ -32,9 +34,11 @@ SERVICE = "orchestrator-worker"
 async def serve() -> None:
     """Serve every configured namespace and task queue until SIGTERM."""
     settings = Settings()
-    if not settings.task_queues and not settings.serve_ticks:
+    own = settings.serve_ticks or settings.serve_task_timers
+    if not settings.task_queues and not own:
         raise ConfigurationError(
-            "nothing to serve: list task queues in BACKBONE_TASK_QUEUES or set BACKBONE_SERVE_TICKS"
+            "nothing to serve: list task queues in BACKBONE_TASK_QUEUES, or set "
+            "BACKBONE_SERVE_TICKS or BACKBONE_SERVE_TASK_TIMERS"
         )
     known = _catalogue(settings)
     logs.setup(service=SERVICE, level=settings.log_level)
@@ -79,12 +83,21 @@ def composed(settings: Settings, known: Catalogue) -> list[Component]:
         Closing("registry", registry_channel.close),
         Closing("context", context.close),
         shadows,
-        *_workers(settings, runs=runs, ticks=TickActivities(ledger=ledger)),
+        *_workers(
+            settings,
+            runs=runs,
+            ticks=TickActivities(ledger=ledger),
+            timers=TaskTimerActivities(ledger=ledger),
+        ),
     ]
 
 
 def _workers(
-    settings: Settings, *, runs: RunActivities, ticks: TickActivities
+    settings: Settings,
+    *,
+    runs: RunActivities,
+    ticks: TickActivities,
+    timers: TaskTimerActivities,
 ) -> list[QueueServer]:
     capacity = Capacity(
         max_cached_workflows=settings.max_cached_workflows,
@@ -123,6 +136,17 @@ def _workers(
                     workflows=[ScheduledTick],
                     activities=[ticks.advance_schedule, ticks.acknowledge_runs],
                     capacity=capacity,
+                )
+            )
+        if settings.serve_task_timers:
+            made.append(
+                queue_server(
+                    task_queue=names.TASK_TIMERS_TASK_QUEUE,
+                    connect=connect,
+                    workflows=[TaskTimers],
+                    activities=[timers.advance_task],
+                    capacity=capacity,
+                    outlives_builds=True,
                 )
             )
     return made

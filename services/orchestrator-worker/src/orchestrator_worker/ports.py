@@ -1,6 +1,7 @@
 """What the use cases need of the world."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from contracts.definitions import ActivityDefinition, ContextEntry
@@ -8,6 +9,7 @@ from contracts.runs import (
     Acknowledgement,
     Advanced,
     AdvanceInput,
+    AdvanceTask,
     RecordOutcome,
     RunFailure,
     RunInput,
@@ -69,6 +71,10 @@ class Ledger(Protocol):
 
     async def record_task_outcome(self, outcome: TaskOutcome) -> bool:
         """Record how a task ended; False when it was closed before."""
+        ...
+
+    async def advance_task(self, advance: AdvanceTask) -> datetime | None:
+        """Carry out what the clock asks of a human task by now; return when to look again."""
         ...
 
     async def advance_schedule(self, advance: AdvanceInput) -> Advanced:

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from contracts import canonical
-from contracts.decisions import AutomatedInstance, Decision
+from contracts.decisions import AutomatedInstance, Decision, HumanInstance
 from contracts.runs import (
     Decided,
     DecideInput,
@@ -74,7 +75,7 @@ class Decider:
         )
 
     async def decide(self, question: DecideInput) -> Decided:
-        """Decide a run, record it, and return the automated tasks of the decision that stands.
+        """Decide a run, record it, and return what the decision that stands asks for.
 
         Raises:
             PermanentError: it cannot be decided, now or ever.
@@ -135,15 +136,17 @@ class Decider:
             return Decided(outcome=outcome)
         if shadow_id and self._shadows is not None:
             self._shadows.consider(Beside(shadow_id, run, program, snapshot))
-        tasks = _automated(Decision.model_validate_json(standing))
+        stands = Decision.model_validate_json(standing)
+        tasks, timed = _automated(stands), _timed(stands)
         _log.info(
             "run_decided",
             run_id=run.run_id,
             namespace=run.namespace,
             outcome=outcome.value,
             automated_tasks=len(tasks),
+            timed_tasks=len(timed),
         )
-        return Decided(outcome=outcome, tasks=tasks)
+        return Decided(outcome=outcome, tasks=tasks, timed=timed)
 
     async def _program(self, run: RunInput) -> Program:
         key = (run.namespace, run.definition_id, run.trigger.definition_version)
@@ -325,6 +328,14 @@ class Recorder:
 
 def _automated(decision: Decision) -> list[AutomatedInstance]:
     return [task for task in decision.tasks if isinstance(task, AutomatedInstance)]
+
+
+def _timed(decision: Decision) -> list[UUID]:
+    return [
+        task.task_id
+        for task in decision.tasks
+        if isinstance(task, HumanInstance) and task.has_timers
+    ]
 
 
 def _refuse_excess(decision: Decision) -> None:

@@ -31,6 +31,9 @@ class Settings(
     serve_ticks: bool = Field(
         default=True, description="Whether the ticks' own queue is served too."
     )
+    serve_task_timers: bool = Field(
+        default=True, description="Whether the own queue of human tasks' timers is served too."
+    )
     build_id: str = Field(
         importlib.metadata.version("orchestrator-worker"),
         min_length=1,
@@ -57,9 +60,13 @@ class Settings(
 
     @field_validator("task_queues")
     @classmethod
-    def _not_the_ticks_queue(cls, queues: tuple[str, ...]) -> tuple[str, ...]:
+    def _not_our_own_queues(cls, queues: tuple[str, ...]) -> tuple[str, ...]:
         if names.TICK_TASK_QUEUE in queues:
             raise ValueError(f"{names.TICK_TASK_QUEUE} is served by BACKBONE_SERVE_TICKS")
+        if names.TASK_TIMERS_TASK_QUEUE in queues:
+            raise ValueError(
+                f"{names.TASK_TIMERS_TASK_QUEUE} is served by BACKBONE_SERVE_TASK_TIMERS"
+            )
         if len(set(queues)) != len(queues):
             raise ValueError("a task queue is listed twice")
         return queues

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,15 @@ from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
 from contracts import definitions as contract
 from contracts.catalogue import Catalogue
-from contracts.runs import DueRun, RecordOutcome, RunFailure, RunInput, TaskFailure, TaskOutcome
+from contracts.runs import (
+    AdvanceTask,
+    DueRun,
+    RecordOutcome,
+    RunFailure,
+    RunInput,
+    TaskFailure,
+    TaskOutcome,
+)
 from contracts.triggers import Trigger
 from orchestrator_worker import app
 from orchestrator_worker.errors import DefinitionNotFoundError
@@ -31,7 +40,7 @@ OUTCOMES = {
 }
 
 
-class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
+class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.TaskServiceServicer):
     """Serves the ledger in memory, and what a test says is due."""
 
     def __init__(self, ledger: Any) -> None:
@@ -85,6 +94,20 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             )
         )
         return ledger_pb2.RecordTaskOutcomeResponse(recorded=recorded)
+
+    async def AdvanceTask(self, request: Any, _context: Any) -> Any:
+        woken_for = request.woken_for.ToDatetime(tzinfo=UTC)
+        next_at = await self.ledger.advance_task(
+            AdvanceTask(
+                namespace=request.namespace,
+                task_id=UUID(request.task_id),
+                woken_for=woken_for if request.HasField("woken_for") else None,
+            )
+        )
+        response = ledger_pb2.AdvanceTaskResponse()
+        if next_at is not None:
+            response.next_at.FromDatetime(next_at)
+        return response
 
     async def AdvanceSchedule(self, request: Any, _context: Any) -> Any:
         self.woken_for.append(request.woken_for if request.HasField("woken_for") else None)
@@ -155,9 +178,11 @@ async def ledger_service(ledger: Any) -> LedgerServicer:
 
 @pytest.fixture
 async def ledger_server(ledger_service: LedgerServicer) -> AsyncIterator[Neighbour]:
-    server = Neighbour(
-        lambda made: ledger_pb2_grpc.add_LedgerServiceServicer_to_server(ledger_service, made)
-    )
+    def add(made: grpc.aio.Server) -> None:
+        ledger_pb2_grpc.add_LedgerServiceServicer_to_server(ledger_service, made)
+        ledger_pb2_grpc.add_TaskServiceServicer_to_server(ledger_service, made)
+
+    server = Neighbour(add)
     await server.start()
     yield server
     await server.stop()

@@ -5,15 +5,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from contracts import identifiers, names
 from contracts.catalogue import Catalogue
 from contracts.names import Workflow
-from contracts.runs import RunInput
+from contracts.runs import RunInput, TaskTimersInput
 from orchestrator_worker import app
 from orchestrator_worker.settings import Settings
 from runtime import catalogue
@@ -54,7 +56,7 @@ async def test_check_says_what_answers_and_what_does_not(
     ("settings", "says", "code"),
     [
         ({"task_queues": '["billing"]'}, "setting BACKBONE_TASK_QUEUES", 2),
-        ({"serve_ticks": "false"}, "nothing to serve", 1),
+        ({"serve_ticks": "false", "serve_task_timers": "false"}, "nothing to serve", 1),
         ({"catalogue": "/nowhere.yaml"}, "catalogue /nowhere.yaml cannot be read", 1),
     ],
 )
@@ -89,6 +91,7 @@ async def test_runs_are_pinned_to_their_build_where_temporal_routes_by_build(
         update={
             "task_queues": (queue,),
             "serve_ticks": False,
+            "serve_task_timers": False,
             "worker_versioning": True,
             "deployment_name": unique_name,
             "build_id": "build-7",
@@ -111,6 +114,43 @@ async def test_runs_are_pinned_to_their_build_where_temporal_routes_by_build(
     versioning = described.raw_description.workflow_execution_info.versioning_info
     assert versioning.deployment_version.build_id == "build-7"
     assert versioning.behavior == 1, "pinned"
+
+
+async def test_what_watches_over_a_task_moves_to_new_builds(
+    client: Client, serving: Settings, unique_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A queue of this test: a current version is for all who serve a queue.
+    queue = f"{unique_name}-timers-tq"
+    monkeypatch.setattr(names, "TASK_TIMERS_TASK_QUEUE", queue)
+    settings = serving.model_copy(
+        update={
+            "task_queues": (),
+            "serve_ticks": False,
+            "worker_versioning": True,
+            "deployment_name": unique_name,
+            "build_id": "build-7",
+        }
+    )
+    components = app.composed(settings, Catalogue())
+    for component in components:
+        await component.start()
+    try:
+        await _make_current(client, unique_name, "build-7")
+        task_id = uuid4()
+        handle = await client.start_workflow(
+            Workflow.TASK_TIMERS.value,
+            TaskTimersInput(namespace="dev", task_id=task_id),
+            id=identifiers.task_timers_workflow_id(task_id),
+            task_queue=queue,
+        )
+        await handle.result()
+        described = await handle.describe()
+    finally:
+        for component in reversed(components):
+            await component.stop()
+    versioning = described.raw_description.workflow_execution_info.versioning_info
+    assert versioning.deployment_version.build_id == "build-7"
+    assert versioning.behavior == 2, "auto-upgrade"
 
 
 _UNUSED_TASK = {"type": "automated", "handler": "unused", "taskQueue": "unused-tq"}

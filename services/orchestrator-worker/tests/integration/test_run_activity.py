@@ -331,6 +331,10 @@ async def _scheduled(handle: WorkflowHandle[Any, Any], name: TemporalActivity) -
     )
 
 
-def test_settings_refuse_what_cannot_be_served(serving: Settings) -> None:
-    with pytest.raises(ValueError, match="SERVE_TICKS"):
-        Settings(**{**serving.model_dump(), "task_queues": ("backbone-tick-tq",)})
+@pytest.mark.parametrize(
+    ("queue", "setting"),
+    [("backbone-tick-tq", "SERVE_TICKS"), ("backbone-task-timers-tq", "SERVE_TASK_TIMERS")],
+)
+def test_settings_refuse_what_cannot_be_served(serving: Settings, queue: str, setting: str) -> None:
+    with pytest.raises(ValueError, match=setting):
+        Settings(**{**serving.model_dump(), "task_queues": (queue,)})

@@ -120,17 +120,25 @@ async def test_human_tasks_stay_in_the_ledger(
     make_definition: MakeDefinition,
     make_run: MakeRun,
 ) -> None:
-    human = {
-        "name": "call",
-        "task": {"type": "human", "title": "'Call'", "assignees": {"groups": ["collections"]}},
-    }
-    world.definitions.known["dev", "billing.overdue", 1] = make_definition(rules=[human])
+    human = {"type": "human", "title": "'Call'", "assignees": {"groups": ["collections"]}}
+    rules = [
+        {"name": "call", "task": human},
+        {"name": "visit", "task": {**human, "due": "2d"}},
+        {"name": "sue", "task": {**human, "expiry": "9d"}},
+    ]
+    world.definitions.known["dev", "billing.overdue", 1] = make_definition(rules=rules)
     run = make_run()
 
     decided = await world.decider.decide(_ask(run))
 
     assert decided.tasks == []
-    assert len(json.loads(world.ledger.runs[run.run_id][1])["tasks"]) == 1
+    tasks = {task["rule"]: task for task in json.loads(world.ledger.runs[run.run_id][1])["tasks"]}
+    assert tasks.keys() == {"call", "visit", "sue"}
+    # Only those with which time does something are watched over.
+    assert [str(task_id) for task_id in decided.timed] == [
+        tasks["visit"]["task_id"],
+        tasks["sue"]["task_id"],
+    ]
 
 
 async def test_rule_error_is_undecidable_and_records_nothing(

@@ -255,6 +255,30 @@ DEFINITION_CHANGES: list[tuple[Callable[[Any], Any], tuple[str, str, str]]] = [
         ),
     ),
     (
+        lambda d: task(d, 1).update(reminders=[{"beforeDue": "4h"}]),
+        (
+            "added",
+            "spec.rules[call-the-customer].task.reminders[4h before it is due]",
+            "rule call-the-customer: a reminder 4h before it is due is added",
+        ),
+    ),
+    (
+        lambda d: task(d, 1).update(escalation={"after": "3d", "assignees": {"users": ["ann"]}}),
+        (
+            "added",
+            "spec.rules[call-the-customer].task.escalation",
+            "rule call-the-customer: the escalation is added: after 3d to ann",
+        ),
+    ),
+    (
+        lambda d: task(d, 1).update(expiry="9d"),
+        (
+            "added",
+            "spec.rules[call-the-customer].task.expiry",
+            "rule call-the-customer: the time until it expires is added: 9d",
+        ),
+    ),
+    (
         lambda d: task(d, 1)["assignees"].update(users=["ann"]),
         (
             "added",
@@ -331,6 +355,33 @@ def test_a_rule_of_another_name_is_another_rule() -> None:
             "rule urge is added: for each invoice, an automated task for send_reminder on "
             "notifications-tq, when size(context.overdue) > 0",
         ),
+    ]
+
+
+def test_changed_times_of_a_human_task_are_told_one_by_one() -> None:
+    before, after = document("definition"), document("definition")
+    people = {"users": ["ann"], "groups": ["sales"]}
+    task(before, 1).update(
+        reminders=[{"beforeDue": "4h"}, {"afterDue": "1d"}],
+        escalation={"after": "3d", "assignees": people},
+        expiry="9d",
+    )
+    task(after, 1).update(
+        # In another order, and spelled in another way, they are the same.
+        reminders=[{"afterDue": "24h"}, {"beforeDue": "90m"}],
+        escalation={"after": "4d", "assignees": {"users": ["bo"], "groups": ["sales"]}},
+        expiry="8d",
+    )
+    where = "rule call-the-customer: "
+    assert sorted(
+        d.summary.removeprefix(where) for d in differences(load(before), load(after))
+    ) == [
+        "a reminder 1h30m before it is due is added",
+        "it is escalated to user bo too",
+        "it is no longer escalated to user ann",
+        "the reminder 4h before it is due is removed",
+        "the time until it expires shrinks from 9d to 8d",
+        "the time until it is escalated grows from 3d to 4d",
     ]
 
 

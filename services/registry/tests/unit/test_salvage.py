@@ -103,6 +103,12 @@ DEFINITION: dict[str, Any] = {
                     "input": {"b": "2"},
                     "assignees": {"users": ["u"], "groups": ["g"]},
                     "due": "P2D",
+                    "reminders": [{"beforeDue": "1d"}, {"afterDue": "6h"}],
+                    "escalation": {
+                        "after": "5d",
+                        "assignees": {"users": ["v"], "groups": ["h"]},
+                    },
+                    "expiry": "9d",
                     "form": {"type": "object"},
                 },
             },

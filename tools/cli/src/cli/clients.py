@@ -15,12 +15,13 @@ from cli import stamps, statuses
 from cli.audits import Audit
 from cli.dead_letters import DeadLetters
 from cli.errors import CliError, NotFoundError, UsageError
+from cli.inboxes import Inbox
 from cli.outboxes import Outbox, Owner
 from cli.registry import Registry
 from cli.replays import Replays
 from cli.settings import Settings
 from cli.shadows import Shadows
-from contracts.decisions import RunStatus, TaskStatus
+from contracts.decisions import RunStatus
 from contracts.routing import RoutingOutcome
 from runtime import grpcclient
 from runtime.tls import TlsFiles
@@ -31,13 +32,6 @@ _PAGE = 200
 _AT_ONCE = timedelta(minutes=1)
 _SEARCH_TIMEOUT_S = 25.0
 """The router gives up sooner by itself; others may be searching before."""
-
-
-class TaskKind(StrEnum):
-    """Who does a task."""
-
-    AUTOMATED = "automated"
-    HUMAN = "human"
 
 
 def operating_system_user() -> str:
@@ -121,6 +115,15 @@ class Clients:
             self._channel("router"),
             namespace=self.namespace,
             explain=lambda exc: self._explained("router", exc),
+        )
+
+    @property
+    def inbox(self) -> Inbox:
+        """The tasks; UsageError when the address of the ledger is not known."""
+        return Inbox(
+            self._channel("ledger"),
+            namespace=self.namespace,
+            explain=lambda exc: self._explained("ledger", exc),
         )
 
     @property
@@ -305,50 +308,6 @@ class Clients:
         call = self._router().EvaluateEvent(request, timeout=_SEARCH_TIMEOUT_S)
         return await self._ask("router", call)
 
-    async def tasks(
-        self,
-        *,
-        run_id: str = "",
-        status: TaskStatus | None = None,
-        kind: TaskKind | None = None,
-        limit: int,
-    ) -> list[ledger_pb2.Task]:
-        """Return at most `limit` tasks, newest first."""
-        found: list[ledger_pb2.Task] = []
-        token = ""
-        while True:
-            request = ledger_pb2.ListTasksRequest(
-                namespace=self.namespace,
-                page_size=min(_PAGE, limit - len(found)),
-                page_token=token,
-                run_id=run_id,
-                status=ledger_pb2.TaskStatus.Value(f"TASK_STATUS_{_name(status)}"),
-                type=ledger_pb2.TaskType.Value(f"TASK_TYPE_{_name(kind)}"),
-            )
-            page = await self._ask("ledger", self._inbox().ListTasks(request))
-            found.extend(page.tasks)
-            token = page.next_page_token
-            if not token or len(found) >= limit:
-                return found[:limit]
-
-    async def task(self, task_id: str) -> ledger_pb2.Task:
-        """Return a task."""
-        request = ledger_pb2.GetTaskRequest(namespace=self.namespace, task_id=task_id)
-        return (await self._ask("ledger", self._inbox().GetTask(request))).task
-
-    async def complete_task(
-        self, task_id: str, *, answer: bytes, request_id: str, reason: str
-    ) -> ledger_pb2.Task:
-        """Complete a human task with an answer (JSON) that fits its form."""
-        request = ledger_pb2.CompleteTaskRequest(
-            namespace=self.namespace,
-            task_id=task_id,
-            answer=answer,
-            request_id=request_id,
-            reason=reason,
-        )
-        return (await self._ask("ledger", self._inbox().CompleteTask(request))).task
-
     def _router(self) -> "router_pb2_grpc.RouterServiceAsyncStub":
         return router_pb2_grpc.RouterServiceStub(self._channel("router"))
 
@@ -357,9 +316,6 @@ class Clients:
 
     def _routing(self) -> "routing_pb2_grpc.RoutingServiceAsyncStub":
         return routing_pb2_grpc.RoutingServiceStub(self._channel("ledger"))
-
-    def _inbox(self) -> "ledger_pb2_grpc.TaskServiceAsyncStub":
-        return ledger_pb2_grpc.TaskServiceStub(self._channel("ledger"))
 
     def _channel(self, service: str) -> grpc.aio.Channel:
         address = self._addresses[service]

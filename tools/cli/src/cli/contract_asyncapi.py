@@ -32,7 +32,7 @@ _DEAD_LETTER = "backbone.dead-letter"
 _PRODUCERS_EVENT = "event"
 
 _TOPICS = {
-    Topic.TASK_EVENTS: "Tasks that were created, completed or failed; in order by run.",
+    Topic.TASK_EVENTS: "Tasks from their creation to their end; in order by run.",
     Topic.RUN_EVENTS: "Runs that were decided, completed or failed; in order by run.",
     Topic.DEFINITION_EVENTS: (
         "Changes of definitions, event types and producers; in order by resource."

@@ -59,6 +59,12 @@ _CHANGE: dict[str, Any] = {
     "actor": "local/ana",
     "reason": "grün: first try",
 }
+_HUMAN: dict[str, Any] = _TASK | {"type": "human"}
+_NOTICE: dict[str, Any] = _HUMAN | {
+    "title": "Call the customer",
+    "assignees": Assignees(users=["ana"], groups=["collections"]),
+    "scheduled_for": NOW,
+}
 _FAILURE = TaskFailure(type="Timeout", message="no attempt ended in time")
 
 PAYLOADS: dict[EventType, tuple[BaseModel, BaseModel]] = {
@@ -126,24 +132,69 @@ PAYLOADS: dict[EventType, tuple[BaseModel, BaseModel]] = {
             task_queue="notifications-tq",
         ),
         events.TaskCreated(
-            **(_TASK | {"type": "human"}),
+            **_HUMAN,
             definition_version=3,
             input={},
             title="Call the customer",
             assignees=Assignees(users=["ana"], groups=["collections"]),
             due_at=NOW,
+            remind_at=[NOW],
+            escalates_at=NOW,
+            escalates_to=Assignees(groups=["managers"]),
+            expires_at=NOW,
             form={"type": "object", "additionalProperties": False},
         ),
     ),
     EventType.TASK_COMPLETED: (
         events.TaskCompleted(**_TASK),
-        events.TaskCompleted(
-            **(_TASK | {"type": "human"}), output=[1, "two"], actor="local/ana", reason="called"
-        ),
+        events.TaskCompleted(**_HUMAN, output=[1, "two"], actor="local/ana", reason="called"),
     ),
     EventType.TASK_FAILED: (
         events.TaskFailed(**_TASK, failure=_FAILURE),
-        events.TaskFailed(**(_TASK | {"type": "human"}), failure=_FAILURE),
+        events.TaskFailed(**_HUMAN, failure=_FAILURE),
+    ),
+    EventType.TASK_CANCELLED: (
+        events.TaskCancelled(**_TASK, actor="local/ana", reason="paid"),
+        events.TaskCancelled(**_HUMAN, actor="local/ana", reason="grün: paid"),
+    ),
+    EventType.TASK_EXPIRED: (
+        events.TaskExpired(**_HUMAN, expires_at=NOW),
+        events.TaskExpired(**_HUMAN, expires_at=NOW),
+    ),
+    EventType.TASK_CLAIMED: (
+        events.TaskClaimed(**_HUMAN, actor="local/ana"),
+        events.TaskClaimed(**_HUMAN, actor="local/ana", reason="I know him"),
+    ),
+    EventType.TASK_RELEASED: (
+        events.TaskReleased(**_HUMAN, actor="local/ana"),
+        events.TaskReleased(**_HUMAN, actor="local/ana", reason="no time"),
+    ),
+    EventType.TASK_REASSIGNED: (
+        events.TaskReassigned(
+            **_HUMAN, assignees=Assignees(users=["bo"]), actor="local/ana", reason="ill"
+        ),
+        events.TaskReassigned(
+            **_HUMAN,
+            assignees=Assignees(users=["bo", "cy"], groups=["collections"]),
+            actor="local/ana",
+            reason="ill",
+        ),
+    ),
+    EventType.TASK_COMMENTED: (
+        events.TaskCommented(**_HUMAN, comment="called", actor="local/ana"),
+        events.TaskCommented(**_HUMAN, comment="grün:\ncalled", actor="local/ana"),
+    ),
+    EventType.TASK_REMINDED: (
+        events.TaskReminded(**_NOTICE, due_at=NOW),
+        events.TaskReminded(**_NOTICE, due_at=NOW, claimed_by="local/ana"),
+    ),
+    EventType.TASK_OVERDUE: (
+        events.TaskOverdue(**_NOTICE, due_at=NOW),
+        events.TaskOverdue(**_NOTICE, due_at=NOW, claimed_by="local/ana"),
+    ),
+    EventType.TASK_ESCALATED: (
+        events.TaskEscalated(**_NOTICE),
+        events.TaskEscalated(**_NOTICE, claimed_by="local/ana"),
     ),
 }
 """For each event type a payload with as little, and one with as much, as it may hold."""

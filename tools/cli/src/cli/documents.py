@@ -148,6 +148,26 @@ def task(message: ledger_pb2.Task) -> dict[str, Any]:
         "form": document(message.form),
         "output": document(message.output),
         "failure": _failure(message),
+        "version": message.version,
+        "claimed_by": message.claimed_by or None,
+        "claimed_at": moment(message, "claimed_at"),
+        "remind_at": [stamp.ToJsonString() for stamp in message.remind_at],
+        "escalates_at": moment(message, "escalates_at"),
+        "expires_at": moment(message, "expires_at"),
+    }
+
+
+def task_change(message: ledger_pb2.TaskChange) -> dict[str, Any]:
+    """Return what happened to a human task."""
+    return {
+        "event_type": message.event_type,
+        "event_id": message.event_id,
+        "occurred_at": moment(message, "occurred_at"),
+        "actor": message.actor or None,
+        "reason": message.reason or None,
+        "comment": message.comment or None,
+        "assigned_users": list(message.assigned_users),
+        "assigned_groups": list(message.assigned_groups),
     }
 
 

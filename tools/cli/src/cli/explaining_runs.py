@@ -101,7 +101,7 @@ async def _task(
     clients: Clients, task_id: str, namespace: str
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None]:
     try:
-        found = documents.task(await clients.task(task_id))
+        found = documents.task(await clients.inbox.task(task_id))
     except NotFoundError as exc:
         raise NotFoundError(
             f"there is no task {task_id} in namespace {namespace}; `backbone tasks --run RUN_ID` "

@@ -1,28 +1,96 @@
-"""`tasks`: the tasks of runs, and the inbox of the human ones."""
+"""`tasks` and `inbox`: the tasks of runs, and what people do with the human ones."""
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from backbone.ledger.v1 import ledger_pb2
-from cli import documents
-from cli.clients import TaskKind
+from cli import task_view
 from cli.errors import UsageError
-from cli.session import LimitOption, NamespaceOption, OutputOption, Session, json_option
+from cli.inboxes import TaskFilter, TaskKind, TaskRequest
+from cli.session import (
+    LimitOption,
+    NamespaceOption,
+    OutputOption,
+    ReasonOption,
+    RequestIdOption,
+    Session,
+    json_option,
+)
 from contracts.decisions import TaskStatus
 
-app = typer.Typer(
-    help="List tasks (the default), show one, complete a human one.", rich_markup_mode=None
-)
+_HELP = "List tasks (the default); do, give away and look at human ones."
 
+app = typer.Typer(help=_HELP, rich_markup_mode=None)
 
+TaskArgument = Annotated[str, typer.Argument(metavar="ID", help="As `inbox` and `tasks` list it.")]
 RunOption = Annotated[str, typer.Option("--run", metavar="RUN_ID", help="Only of this run.")]
 StatusOption = Annotated[TaskStatus | None, typer.Option("--status", help="Only in this one.")]
 TypeOption = Annotated[TaskKind | None, typer.Option("--type", help="Only of this one.")]
+UserOption = Annotated[
+    str, typer.Option("--user", metavar="NAME", help="What is assigned to this user.")
+]
+GroupOption = Annotated[
+    str, typer.Option("--group", metavar="NAME", help="What is assigned to this group.")
+]
+ToUsersOption = Annotated[
+    list[str] | None, typer.Option("--user", metavar="NAME", help="To this user; may be repeated.")
+]
+ToGroupsOption = Annotated[
+    list[str] | None,
+    typer.Option("--group", metavar="NAME", help="To this group; may be repeated."),
+]
+WhyOption = Annotated[
+    str,
+    typer.Option(
+        "--reason", metavar="TEXT", help="Why; the history keeps it. Needed against others' claims."
+    ),
+]
+VersionOption = Annotated[
+    int,
+    typer.Option(
+        "--version",
+        min=0,
+        metavar="N",
+        help="Only if the task is still at this version, as you looked at it (`tasks show`).",
+    ),
+]
 
 
-@app.callback(invoke_without_command=True)
+def inbox(
+    context: typer.Context,
+    *,
+    user: UserOption = "",
+    group: GroupOption = "",
+    everybody: Annotated[
+        bool, typer.Option("--all", help="Everybody's; needs a role that sees all.")
+    ] = False,
+    limit: LimitOption = 50,
+    namespace: NamespaceOption = None,
+    output: OutputOption = None,
+) -> None:
+    """List the open human tasks that are for you: by name, by group, or claimed by you."""
+    if sum((bool(user), bool(group), everybody)) > 1:
+        raise UsageError("--user, --group and --all exclude each other")
+    session = Session(context, namespace=namespace, output=output)
+    wanted = TaskFilter(
+        status=TaskStatus.OPEN,
+        kind=TaskKind.HUMAN,
+        user=user,
+        group=group,
+        mine=not (user or group or everybody),
+    )
+    none = f"nothing is open for {user or group or 'anybody'} in namespace {session.namespace}"
+    if wanted.mine:
+        none = (
+            f"nothing is open for you in namespace {session.namespace}; --group NAME shows what is "
+            "for a group, --all what is for anybody"
+        )
+    found = session.ask(lambda clients: clients.inbox.tasks(wanted, limit=limit))
+    task_view.listed(session, found, none=none)
+
+
+@app.callback(invoke_without_command=True, help=_HELP)
 def default(
     context: typer.Context,
     *,
@@ -33,7 +101,7 @@ def default(
     namespace: NamespaceOption = None,
     output: OutputOption = None,
 ) -> None:
-    """List tasks (the default), show one, complete a human one."""
+    """List tasks, or make way for the command that follows."""
     if context.invoked_subcommand is not None:
         if run or status or kind:
             raise UsageError(
@@ -43,7 +111,7 @@ def default(
         root.obj = root.obj.overridden(namespace=namespace, output=output)
     else:
         session = Session(context, namespace=namespace, output=output)
-        _list(session, run, status, kind, limit)
+        _list(session, TaskFilter(run_id=run, status=status, kind=kind), limit)
 
 
 @app.command("list")
@@ -53,110 +121,168 @@ def list_(
     run: RunOption = "",
     status: StatusOption = None,
     kind: TypeOption = None,
+    user: UserOption = "",
+    group: GroupOption = "",
     limit: LimitOption = 50,
     namespace: NamespaceOption = None,
     output: OutputOption = None,
 ) -> None:
     """List tasks, the newest first."""
+    if user and group:
+        raise UsageError("--user and --group exclude each other")
     session = Session(context, namespace=namespace, output=output)
-    _list(session, run, status, kind, limit)
+    wanted = TaskFilter(run_id=run, status=status, kind=kind, user=user, group=group)
+    _list(session, wanted, limit)
 
 
 @app.command()
 def show(
     context: typer.Context,
-    task_id: Annotated[str, typer.Argument(metavar="ID")],
+    task_id: TaskArgument,
     *,
     namespace: NamespaceOption = None,
     output: OutputOption = None,
 ) -> None:
-    """Show a task with its input, form and answer."""
+    """Show a task with its input, form, answer and version."""
     session = Session(context, namespace=namespace, output=output)
-    _show(session, session.ask(lambda clients: clients.task(task_id)))
+    task_view.shown(session, session.ask(lambda clients: clients.inbox.task(task_id)))
+
+
+@app.command()
+def history(
+    context: typer.Context,
+    task_id: TaskArgument,
+    *,
+    limit: LimitOption = 1000,
+    namespace: NamespaceOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Show what happened to a human task, the oldest first: who did what, and why."""
+    session = Session(context, namespace=namespace, output=output)
+    found = session.ask(lambda clients: clients.inbox.changes(task_id, limit=limit))
+    task_view.changes(session, found, none="nothing: a handler carries this task out")
+
+
+@app.command()
+def claim(
+    context: typer.Context,
+    task_id: TaskArgument,
+    *,
+    reason: WhyOption = "",
+    version: VersionOption = 0,
+    request_id: RequestIdOption = None,
+    namespace: NamespaceOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Take a task, so that nobody else completes it meanwhile."""
+    session = Session(context, namespace=namespace, output=output)
+    asked = _asked(task_id, request_id, reason=reason, version=version)
+    task_view.shown(session, session.ask(lambda clients: clients.inbox.claim(asked)))
+
+
+@app.command()
+def release(
+    context: typer.Context,
+    task_id: TaskArgument,
+    *,
+    reason: WhyOption = "",
+    version: VersionOption = 0,
+    request_id: RequestIdOption = None,
+    namespace: NamespaceOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Give a claimed task back to all it is assigned to."""
+    session = Session(context, namespace=namespace, output=output)
+    asked = _asked(task_id, request_id, reason=reason, version=version)
+    task_view.shown(session, session.ask(lambda clients: clients.inbox.release(asked)))
 
 
 @app.command()
 def complete(
     context: typer.Context,
-    task_id: Annotated[str, typer.Argument(metavar="ID")],
+    task_id: TaskArgument,
     answer: Annotated[
         str, typer.Option("--answer", metavar="JSON", help="It has to fit the task's form.")
     ],
-    reason: Annotated[str, typer.Option("--reason", help="Why; the audit keeps it.")],
     *,
-    request_id: Annotated[
-        str | None,
-        typer.Option("--request-id", help="The same again is the same answer; default: a new one."),
-    ] = None,
+    reason: WhyOption = "",
+    version: VersionOption = 0,
+    request_id: RequestIdOption = None,
     namespace: NamespaceOption = None,
     output: OutputOption = None,
 ) -> None:
     """Complete an open human task with an answer."""
     session = Session(context, namespace=namespace, output=output)
     content = json_option("--answer", answer)
-    request = request_id or str(uuid.uuid4())
-    done = session.ask(
-        lambda clients: clients.complete_task(
-            task_id, answer=content, request_id=request, reason=reason
-        )
-    )
-    _show(session, done)
+    asked = _asked(task_id, request_id, reason=reason, version=version)
+    done = session.ask(lambda clients: clients.inbox.complete(asked, answer=content))
+    task_view.shown(session, done)
 
 
-def _list(
-    session: Session, run: str, status: TaskStatus | None, kind: TaskKind | None, limit: int
+@app.command()
+def cancel(
+    context: typer.Context,
+    task_id: TaskArgument,
+    *,
+    reason: ReasonOption,
+    version: VersionOption = 0,
+    request_id: RequestIdOption = None,
+    namespace: NamespaceOption = None,
+    output: OutputOption = None,
 ) -> None:
-    found = session.ask(
-        lambda clients: clients.tasks(run_id=run, status=status, kind=kind, limit=limit)
+    """Close a task that is not wanted any more; for operators."""
+    session = Session(context, namespace=namespace, output=output)
+    asked = _asked(task_id, request_id, reason=reason, version=version)
+    task_view.shown(session, session.ask(lambda clients: clients.inbox.cancel(asked)))
+
+
+@app.command()
+def reassign(
+    context: typer.Context,
+    task_id: TaskArgument,
+    *,
+    reason: ReasonOption,
+    users: ToUsersOption = None,
+    groups: ToGroupsOption = None,
+    version: VersionOption = 0,
+    request_id: RequestIdOption = None,
+    namespace: NamespaceOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Give a task to other users or groups, instead of those it is assigned to."""
+    if not users and not groups:
+        raise UsageError("say to whom: --user NAME or --group NAME")
+    session = Session(context, namespace=namespace, output=output)
+    asked = _asked(task_id, request_id, reason=reason, version=version)
+    given = session.ask(
+        lambda clients: clients.inbox.reassign(asked, users=users or [], groups=groups or [])
     )
-    rows = [documents.task(one) for one in found]
-    session.output.rows(
-        rows if session.output.json else [_listed(one) for one in rows],
-        [
-            ("TASK", "task_id"),
-            ("TYPE", "type"),
-            ("STATUS", "status"),
-            ("WHAT", "what"),
-            ("FOR", "assigned"),
-            ("RUN", "run_id"),
-            ("CREATED", "created_at"),
-            ("DUE", "due_at"),
-        ],
-        none=f"no such tasks in namespace {session.namespace}",
+    task_view.shown(session, given)
+
+
+@app.command()
+def comment(
+    context: typer.Context,
+    task_id: TaskArgument,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What its history is to keep.")],
+    *,
+    request_id: RequestIdOption = None,
+    namespace: NamespaceOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Write something about a task; `tasks history` shows it."""
+    session = Session(context, namespace=namespace, output=output)
+    request = request_id or str(uuid.uuid4())
+    commented = session.ask(
+        lambda clients: clients.inbox.comment(task_id, comment=text, request_id=request)
     )
+    task_view.shown(session, commented)
 
 
-def _show(session: Session, message: ledger_pb2.Task) -> None:
-    task = documents.task(message)
-    if session.output.json:
-        session.output.document(task)
-        return
-    session.output.fields(
-        _listed(task),
-        [
-            ("task", "task_id"),
-            ("run", "run_id"),
-            ("rule", "rule"),
-            ("key", "key"),
-            ("type", "type"),
-            ("status", "status"),
-            ("what", "what"),
-            ("for", "assigned"),
-            ("created", "created_at"),
-            ("due", "due_at"),
-            ("input", "input"),
-            ("form", "form"),
-            ("closed", "closed_at"),
-            ("by", "closed_by"),
-            ("output", "output"),
-            ("failure", "failure"),
-        ],
-    )
+def _asked(task_id: str, request_id: str | None, *, reason: str, version: int) -> TaskRequest:
+    return TaskRequest(task_id, request_id or str(uuid.uuid4()), reason=reason, version=version)
 
 
-def _listed(task: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **task,
-        "what": task["title"] or task["handler"],
-        "assigned": [*task["assigned_users"], *(f"@{one}" for one in task["assigned_groups"])],
-    }
+def _list(session: Session, wanted: TaskFilter, limit: int) -> None:
+    found = session.ask(lambda clients: clients.inbox.tasks(wanted, limit=limit))
+    task_view.listed(session, found, none=f"no such tasks in namespace {session.namespace}")

@@ -93,6 +93,7 @@ class FakeLedger(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.TaskServ
     PutSchedule: Any = None
     AdvanceSchedule: Any = None
     AcknowledgeRuns: Any = None
+    AdvanceTask: Any = None
 
     def __init__(self) -> None:
         self.listed: list[ledger_pb2.ListRunsRequest] = []
@@ -115,6 +116,8 @@ class FakeLedger(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.TaskServ
             form=b'{"type":"object"}',
         )
         self.human.created_at.FromJsonString("2026-03-02T12:00:01Z")
+        self.human.version = 1
+        self.tasks_asked: list[Any] = []
         self.automated = ledger_pb2.Task(
             namespace="dev",
             task_id="0c7f7c53-55b0-5b8b-8d5c-111111111111",
@@ -184,6 +187,7 @@ class FakeLedger(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.TaskServ
         return ledger_pb2.ListDueTimesResponse(due_times=[due])
 
     def ListTasks(self, request: Any, context: Any) -> Any:
+        self.tasks_asked.append(request)
         tasks = [self.automated, self.human]
         return ledger_pb2.ListTasksResponse(
             tasks=[
@@ -205,6 +209,46 @@ class FakeLedger(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.TaskServ
         self.human.output = request.answer
         self.human.closed_by = dict(context.invocation_metadata())[Metadata.ACTOR]
         return ledger_pb2.CompleteTaskResponse(task=self.human)
+
+    def ListTaskChanges(self, request: Any, context: Any) -> Any:
+        at = int(request.page_token or 0)
+        changes = [
+            ledger_pb2.TaskChange(
+                event_type="backbone.TaskCreated", assigned_groups=["collections"]
+            ),
+            ledger_pb2.TaskChange(
+                event_type="backbone.TaskCommented", actor="dev/ana", comment="B\x1b[2J"
+            ),
+        ]
+        for change in changes:
+            change.occurred_at.FromJsonString("2026-03-02T12:00:01Z")
+        return ledger_pb2.ListTaskChangesResponse(
+            changes=changes[at : at + 1], next_page_token="" if at else "1"
+        )
+
+    def ClaimTask(self, request: Any, context: Any) -> Any:
+        if request.version not in (0, self.human.version):
+            now = f"the task is at version {self.human.version} now, not {request.version}"
+            fail(context, rpcerrors.AbortedError(now, reason="TASK_CHANGED"))
+        self.human.claimed_by = dict(context.invocation_metadata())[Metadata.ACTOR]
+        self.human.version += 1
+        return ledger_pb2.ClaimTaskResponse(task=self._changed(request))
+
+    def ReleaseTask(self, request: Any, context: Any) -> Any:
+        return ledger_pb2.ReleaseTaskResponse(task=self._changed(request))
+
+    def CancelTask(self, request: Any, context: Any) -> Any:
+        return ledger_pb2.CancelTaskResponse(task=self._changed(request))
+
+    def ReassignTask(self, request: Any, context: Any) -> Any:
+        return ledger_pb2.ReassignTaskResponse(task=self._changed(request))
+
+    def CommentTask(self, request: Any, context: Any) -> Any:
+        return ledger_pb2.CommentTaskResponse(task=self._changed(request))
+
+    def _changed(self, request: Any) -> ledger_pb2.Task:
+        self.tasks_asked.append(request)
+        return self.human
 
     def _run(self, number: int) -> ledger_pb2.Run:
         run = ledger_pb2.Run(

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from ledger.errors import (
     InvalidRequestError,
     LedgerError,
+    NotAssignedError,
     PreconditionError,
     ReplayExistsError,
     ReplayNotFoundError,
@@ -13,6 +14,7 @@ from ledger.errors import (
     RunNotFoundError,
     ScheduleNotFoundError,
     ShadowNotFoundError,
+    StaleTaskError,
     TaskNotFoundError,
     UnroutedRangeNotFoundError,
 )
@@ -41,5 +43,11 @@ def as_statuses() -> Iterator[None]:
         raise rpcerrors.AlreadyExistsError(str(exc)) from exc
     except ReplayOvertakenError as exc:
         raise rpcerrors.AbortedError(str(exc)) from exc
+    except StaleTaskError as exc:
+        raise rpcerrors.AbortedError(
+            str(exc), reason="TASK_CHANGED", metadata={"version": str(exc.version)}
+        ) from exc
+    except NotAssignedError as exc:
+        raise rpcerrors.PermissionDeniedError(str(exc), reason="NOT_ASSIGNED") from exc
     except (PreconditionError, LedgerError) as exc:
         raise rpcerrors.FailedPreconditionError(str(exc)) from exc

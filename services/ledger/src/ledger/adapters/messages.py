@@ -8,7 +8,7 @@ from backbone.ledger.v1 import ledger_pb2 as pb
 from contracts.decisions import RunStatus, TaskStatus
 from contracts.runs import RecordOutcome, TaskFailure
 from ledger.domain.runs import TaskType
-from ledger.ports import DueTimeRow, RunRow, TaskRow
+from ledger.ports import DueTimeRow, RunRow, TaskChangeRow, TaskRow
 from rules.policy import DueOutcome
 
 RUN_STATUS = {
@@ -21,6 +21,8 @@ TASK_STATUS = {
     TaskStatus.OPEN: pb.TASK_STATUS_OPEN,
     TaskStatus.COMPLETED: pb.TASK_STATUS_COMPLETED,
     TaskStatus.FAILED: pb.TASK_STATUS_FAILED,
+    TaskStatus.CANCELLED: pb.TASK_STATUS_CANCELLED,
+    TaskStatus.EXPIRED: pb.TASK_STATUS_EXPIRED,
 }
 TASK_TYPE: dict[TaskType, pb.TaskType.ValueType] = {
     "automated": pb.TASK_TYPE_AUTOMATED,
@@ -82,6 +84,26 @@ def task(row: TaskRow) -> pb.Task:
         form=row.form or b"",
         output=row.output or b"",
         failure=_failure(row.failure),
+        version=row.version,
+        claimed_by=row.claimed_by or "",
+        claimed_at=timestamp(row.claimed_at),
+        remind_at=[_timestamp(at) for at in row.remind_at],
+        escalates_at=timestamp(row.escalates_at),
+        expires_at=timestamp(row.expires_at),
+    )
+
+
+def task_change(row: TaskChangeRow) -> pb.TaskChange:
+    """Return the message of what happened to a task."""
+    return pb.TaskChange(
+        event_type=row.event_type,
+        event_id=str(row.event_id),
+        occurred_at=timestamp(row.occurred_at),
+        actor=row.actor or "",
+        reason=row.reason or "",
+        comment=row.comment or "",
+        assigned_users=row.assigned_users,
+        assigned_groups=row.assigned_groups,
     )
 
 
@@ -100,8 +122,10 @@ def due_time(row: DueTimeRow) -> pb.DueTime:
 
 def timestamp(moment: datetime | None) -> Timestamp | None:
     """Return the message of a time."""
-    if moment is None:
-        return None
+    return None if moment is None else _timestamp(moment)
+
+
+def _timestamp(moment: datetime) -> Timestamp:
     message = Timestamp()
     message.FromDatetime(moment)
     return message

@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from contracts import canonical
 from contracts.decisions import RunStatus, TaskStatus
-from contracts.runs import TaskFailure
 from eventstore.events import Cause
-from ledger.domain.runs import Occasion, RunState, TaskState, TaskType
+from ledger.adapters.postgres_tasks import failure, task_row
+from ledger.domain.runs import Occasion, RunState, TaskState
 from ledger.ports import Claim, RunRow, TaskRow
 from runtime import sqlfiles
 from runtime.postgres import Transaction
@@ -77,13 +76,6 @@ class PostgresRunStore:
         status = RunStatus(fields.pop("status"))
         return RunState(**fields, status=status, cause=cause), now
 
-    async def run_of_task(self, transaction: Transaction, task_id: UUID) -> str | None:
-        """Return the run that a task belongs to."""
-        run_id: str | None = await transaction.fetchval(
-            self._sql["run_of_task"], transaction.namespace, task_id
-        )
-        return run_id
-
     async def task_of(
         self, transaction: Transaction, run_id: str, task_id: UUID
     ) -> TaskState | None:
@@ -133,34 +125,7 @@ class PostgresRunStore:
     async def tasks_of_run(self, transaction: Transaction, run_id: str) -> list[TaskRow]:
         """Return the tasks of a run in the order of the decision."""
         rows = await transaction.fetch(self._sql["tasks_of_run"], transaction.namespace, run_id)
-        return [_task(row) for row in rows]
-
-    async def get_task(self, transaction: Transaction, task_id: UUID) -> TaskRow | None:
-        """Return a task."""
-        row = await transaction.fetchrow(self._sql["get_task"], transaction.namespace, task_id)
-        return None if row is None else _task(row)
-
-    async def list_tasks(
-        self,
-        transaction: Transaction,
-        *,
-        before: int | None,
-        run_id: str | None,
-        status: TaskStatus | None,
-        task_type: TaskType | None,
-        limit: int,
-    ) -> list[TaskRow]:
-        """Return tasks, newest first, from before a position."""
-        rows = await transaction.fetch(
-            self._sql["list_tasks"],
-            transaction.namespace,
-            before,
-            run_id,
-            status,
-            task_type,
-            limit,
-        )
-        return [_task(row) for row in rows]
+        return [task_row(row) for row in rows]
 
     async def claim_request(
         self,
@@ -193,18 +158,6 @@ class PostgresRunStore:
 
 def _run(row: asyncpg.Record) -> RunRow:
     fields = dict(row)
-    failure = _failure(fields)
+    failed = failure(fields)
     status = RunStatus(fields.pop("status"))
-    return RunRow(**fields, status=status, failure=failure)
-
-
-def _task(row: asyncpg.Record) -> TaskRow:
-    fields = dict(row)
-    failure = _failure(fields)
-    status = TaskStatus(fields.pop("status"))
-    return TaskRow(**fields, status=status, failure=failure)
-
-
-def _failure(fields: dict[str, Any]) -> TaskFailure | None:
-    kind, message = fields.pop("failure_type"), fields.pop("failure_message")
-    return None if kind is None else TaskFailure(type=kind, message=message)
+    return RunRow(**fields, status=status, failure=failed)

@@ -1,4 +1,4 @@
-"""The read models of run streams: the tables `runs` and `tasks` follow from events alone.
+"""The read models of run streams: the tables of runs and tasks follow from events alone.
 
 Emptied and projected again, they are the same: `rebuild`.
 """
@@ -16,8 +16,10 @@ from contracts.events import (
     RunCompleted,
     RunDecided,
     RunFailed,
+    TaskCancelled,
     TaskCompleted,
     TaskCreated,
+    TaskExpired,
     TaskFailed,
 )
 from contracts.rejections import EventRejectedError
@@ -25,6 +27,7 @@ from contracts.runs import TaskFailure
 from eventstore import sealing
 from eventstore.events import Event
 from eventstore.store import EventStore
+from ledger.adapters.human_task_projection import HumanTaskChanges, HumanTaskProjection
 from runtime import sqlfiles
 from runtime.errors import RuntimeLibraryError
 from runtime.faultpoints import faultpoint
@@ -54,6 +57,7 @@ class _Changes:
     runs: list[tuple[Any, ...]] = field(default_factory=list)
     tasks: list[tuple[Any, ...]] = field(default_factory=list)
     closed_tasks: list[tuple[Any, ...]] = field(default_factory=list)
+    human: HumanTaskChanges = field(default_factory=HumanTaskChanges)
     closings: dict[str, _Closing] = field(default_factory=dict)
 
     def of(self, run_id: str) -> _Closing:
@@ -65,6 +69,7 @@ class RunProjection:
 
     def __init__(self) -> None:
         self._sql = sqlfiles.load("ledger", "runs")
+        self._human = HumanTaskProjection()
 
     async def __call__(self, transaction: Transaction, events: Sequence[Event]) -> None:
         """Apply `events` in their order."""
@@ -76,6 +81,7 @@ class RunProjection:
             await transaction.executemany(self._sql["insert_run"], changes.runs)
         if changes.tasks:
             await transaction.executemany(self._sql["insert_task"], changes.tasks)
+        await self._human.write(transaction, changes.human)
         if changes.closed_tasks:
             await transaction.executemany(self._sql["close_task"], changes.closed_tasks)
         if changes.closings:
@@ -120,7 +126,7 @@ async def rebuild(
                 f"last is {max(dropped):%Y-%m}: made again from what is left, runs would be lost"
             )
         await transaction.execute(sql["hold_runs"])
-        for name in ("empty_tasks", "empty_runs"):
+        for name in ("empty_task_changes", "empty_tasks", "empty_runs"):
             while await transaction.execute(sql[name], transaction.namespace) != _NOTHING:
                 pass
         count = await events.rebuild(transaction)
@@ -142,6 +148,9 @@ async def rebuild(
 
 def _collect(changes: _Changes, namespace: str, event: Event) -> None:
     payload, at = event.payload, event.envelope.occurred_at
+    is_change_only = changes.human.collect(namespace, event)
+    if is_change_only:
+        return
     match payload:
         case RunDecided():
             changes.runs.append(_decided_run(namespace, event, payload))
@@ -179,6 +188,15 @@ def _collect(changes: _Changes, namespace: str, event: Event) -> None:
             closing = changes.of(payload.run_id)
             _count(closing, payload.type)
             closing.failed += 1
+        case TaskCancelled() | TaskExpired():
+            status = TaskStatus.EXPIRED
+            actor = None
+            if isinstance(payload, TaskCancelled):
+                status, actor = TaskStatus.CANCELLED, payload.actor
+            changes.closed_tasks.append(
+                (namespace, payload.task_id, status, at, actor, None, None, None)
+            )
+            _count(changes.of(payload.run_id), payload.type)
         case RunCompleted() | RunFailed():
             closing = changes.of(payload.run_id)
             closing.at = at
@@ -272,6 +290,11 @@ def _created_task(namespace: str, event: Event, payload: TaskCreated) -> tuple[A
         None if payload.form is None else canonical.render(payload.form),
         event.envelope.occurred_at,
         payload.due_at,
+        payload.remind_at or [],
+        payload.escalates_at,
+        payload.escalates_to.users if payload.escalates_to else [],
+        payload.escalates_to.groups if payload.escalates_to else [],
+        payload.expires_at,
     )
 
 

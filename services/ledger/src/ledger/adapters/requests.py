@@ -1,7 +1,7 @@
 """The edge's reading of requests: what is malformed is refused here, in a sentence."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from backbone.ledger.v1 import ledger_pb2 as pb
 from contracts import canonical, identifiers, strictjson
 from contracts.decisions import Decision, HumanInstance
-from contracts.definitions import MAX_TASKS_PER_RUN, Schedule
+from contracts.definitions import MAX_TASKS_PER_RUN, Assignees, Schedule
 from contracts.rejections import EventRejectedError
 from contracts.runs import TaskFailure
 from contracts.triggers import MAX_BATCH_BYTES, Trigger
@@ -29,6 +29,8 @@ MAX_SCHEDULES_BYTES = 256 * 1024
 MAX_RUN_ID_LENGTH = 256
 MAX_TEXT_LENGTH = 1000
 MAX_ACKNOWLEDGED = 1000
+MAX_COMMENT_LENGTH = 4000
+MAX_ASSIGNEES = 100
 
 _SCHEDULES: TypeAdapter[dict[str, Schedule]] = TypeAdapter(dict[str, Schedule])
 _M = TypeVar("_M", bound=BaseModel)
@@ -192,6 +194,22 @@ def answer(raw: bytes) -> Any:
     return document("answer", raw, MAX_OUTPUT_BYTES)
 
 
+def assignees(users: Sequence[str], groups: Sequence[str]) -> Assignees:
+    """Return whom a task is given to."""
+    if len(users) + len(groups) > MAX_ASSIGNEES:
+        raise InvalidRequestError(f"a task is for at most {MAX_ASSIGNEES} users and groups")
+    for user in users:
+        text("an assigned user", user)
+    return model("assigned", Assignees, {"users": list(users), "groups": list(groups)})
+
+
+def version(value: int) -> int:
+    """Return the version that the caller looked at; 0 for none."""
+    if value < 0:
+        raise InvalidRequestError(f"version is {value}, but versions count from 1")
+    return value
+
+
 def _refuse_mismatch(recording: Recording) -> None:
     occasion, decision = recording.occasion, recording.decision
     if decision.definition_id != occasion.definition_id:
@@ -218,8 +236,10 @@ def _refuse_mismatch(recording: Recording) -> None:
         optional_text("a task's key", task.key)
         if isinstance(task, HumanInstance):
             text("a task's title", task.title)
-            for assignee in (*task.assignees.users, *task.assignees.groups):
-                text("an assignee", assignee)
+            escalated = task.escalation.assignees if task.escalation else None
+            for some in (task.assignees, escalated):
+                for assignee in (*some.users, *some.groups) if some else ():
+                    text("an assignee", assignee)
         else:
             text("a task's handler", task.handler)
             text("a task's queue", task.task_queue)

@@ -21,6 +21,7 @@ from contracts.events import (
 from contracts.runs import TaskFailure
 from contracts.triggers import Trigger
 from eventstore.events import Cause, Fact
+from ledger.domain import timers
 
 TaskType = Literal["automated", "human"]
 
@@ -108,8 +109,6 @@ class TaskState:
     key: str
     type: TaskType
     status: TaskStatus
-    form: bytes | None
-    closed_by: str | None
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,6 @@ class Done:
 
     output: JsonValue = None
     failure: TaskFailure | None = None
-    reason: str | None = None
 
 
 def decided(recording: Recording, *, at: datetime) -> list[Fact]:
@@ -183,14 +181,22 @@ def undecided(occasion: Occasion, failure: TaskFailure) -> list[Fact]:
 def closing(run: RunState, tasks: Sequence[TaskState], done: Done, *, actor: str) -> list[Fact]:
     """Return the events that close `tasks` of `run`, and the run itself with its last open one."""
     facts = [_task_closed(task, done, actor=actor) for task in tasks]
-    failed = run.failed_tasks + (len(tasks) if done.failure is not None else 0)
-    if run.open_automated + run.open_human > len(tasks):
-        return facts
+    failed = 0 if done.failure is None else len(tasks)
+    return [*facts, *ending(run, closed=len(tasks), failed=failed)]
+
+
+def ending(run: RunState, *, closed: int, failed: int = 0) -> list[Fact]:
+    """Return the event that closes `run` when `closed` tasks do, if they are its last open ones.
+
+    `failed` of them failed. A task that was cancelled or has expired is no failure of the run.
+    """
+    if run.open_automated + run.open_human > closed:
+        return []
+    failed += run.failed_tasks
     if failed == 0:
-        return [*facts, _completed(run.run_id, run.definition_id, run.definition_version)]
+        return [_completed(run.run_id, run.definition_id, run.definition_version)]
     message = f"{failed} of {run.tasks} tasks failed"
     return [
-        *facts,
         Fact(
             key=run.run_id,
             payload=RunFailed(
@@ -227,11 +233,16 @@ def _created(recording: Recording, *, at: datetime) -> list[Fact]:
             input=task.input,
         )
         if isinstance(task, HumanInstance):
+            clock = timers.of(task, created_at=at)
             payload = payload.model_copy(
                 update={
                     "title": task.title,
                     "assignees": task.assignees,
-                    "due_at": None if task.due is None else at + task.due,
+                    "due_at": clock.due_at,
+                    "remind_at": list(clock.remind_at) or None,
+                    "escalates_at": clock.escalates_at,
+                    "escalates_to": clock.escalates_to,
+                    "expires_at": clock.expires_at,
                     "form": task.form,
                 }
             )
@@ -266,7 +277,6 @@ def _task_closed(task: TaskState, done: Done, *, actor: str) -> Fact:
             type=task.type,
             output=done.output,
             actor=actor,
-            reason=done.reason,
         )
     else:
         payload = TaskFailed(

@@ -1,41 +1,28 @@
-"""The use cases of runs and tasks: each is one transaction, with its events."""
+"""The use cases of runs: each is one transaction, with its events."""
 
-import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
-from pydantic import JsonValue
-
 from contracts.decisions import RunStatus, TaskStatus
 from contracts.runs import RecordOutcome, TaskFailure
 from contracts.telemetry import Attribute, Metric
 from contracts.triggers import TriggerKind
 from eventstore import store
-from eventstore.errors import EventTooLargeError
 from eventstore.events import Cause, Fact
-from eventstore.store import EventStore, Expected
-from ledger.domain import answers
 from ledger.domain import runs as domain
-from ledger.domain.runs import Done, Occasion, Recording, RunState, TaskState, TaskType
-from ledger.errors import (
-    AnswerRefusedError,
-    InvalidRequestError,
-    PreconditionError,
-    RunNotFoundError,
-    TaskNotFoundError,
-    TaskNotOpenError,
-)
+from ledger.domain.runs import Done, Occasion, Recording, RunState, TaskState
+from ledger.errors import PreconditionError, RunNotFoundError, TaskNotFoundError
 from ledger.ports import RunRow, RunStore, ScheduleStore, TaskRow
+from ledger.service.appending import RunAppender
 from runtime import logs, telemetry
 from runtime.faultpoints import faultpoint
 from runtime.postgres import Postgres, Transaction
 
 T = TypeVar("T")
 
-_COMPLETE_TASK = "CompleteTask"
 _log = logs.get_logger(__name__)
 
 
@@ -69,12 +56,12 @@ class RunLedger:
         self,
         *,
         database: Postgres,
-        events: EventStore,
         runs: RunStore,
         schedules: ScheduleStore,
+        appender: RunAppender,
     ) -> None:
         self._database = database
-        self._events = events
+        self._appender = appender
         self._runs = runs
         self._schedules = schedules
         meter = telemetry.meter(__name__)
@@ -157,62 +144,6 @@ class RunLedger:
             )
         return recorded, status
 
-    async def complete_task(
-        self,
-        *,
-        namespace: str,
-        task_id: UUID,
-        answer: JsonValue,
-        answer_body: bytes,
-        request_id: str,
-        actor: str,
-        reason: str,
-    ) -> TaskRow:
-        """Complete an open human task with an answer; the same request again changes nothing.
-
-        Raises:
-            TaskNotFoundError: there is no such task.
-            TaskNotOpenError: somebody was faster.
-            PreconditionError: a handler carries it out, not a person.
-            AnswerRefusedError: the answer does not fit the form.
-            InvalidRequestError: the request id was used for something else.
-        """
-        fingerprint = hashlib.sha256(f"{actor}\n{task_id}\n".encode() + answer_body).hexdigest()
-
-        async def work(transaction: Transaction) -> tuple[bool, TaskRow]:
-            run_id = await self._runs.run_of_task(transaction, task_id)
-            if run_id is None:
-                raise TaskNotFoundError(str(task_id))
-            known = await self._runs.claim_request(
-                transaction,
-                method=_COMPLETE_TASK,
-                request_id=request_id,
-                fingerprint=fingerprint,
-                actor=actor,
-                reason=reason,
-            )
-            if known not in (None, fingerprint):
-                raise InvalidRequestError(
-                    f"the request_id {request_id} was used for another answer, task or person"
-                )
-            if known is None:
-                run, task, now = await self._lock(transaction, run_id, task_id)
-                self._refuse_completion(task, answer_body)
-                done = Done(output=answer, reason=reason or None)
-                await self._close(transaction, run, [task], done, actor=actor, at=now)
-            row = await self._runs.get_task(transaction, task_id)
-            if row is None:
-                raise TaskNotFoundError(str(task_id))
-            return known is None, row
-
-        completed, row = await self._write("complete_task", namespace, work)
-        if completed:
-            self._task_counter.add(
-                1, {Attribute.NAMESPACE: namespace, Attribute.OUTCOME: row.status.value}
-            )
-            _log.info("task_completed", task_id=str(task_id), run_id=row.run_id, actor=actor)
-        return row
-
     async def get_run(self, *, namespace: str, run_id: str) -> RunDocuments:
         """Return a run with its documents and tasks. Raises RunNotFoundError."""
         async with self._database.transaction(namespace) as transaction:
@@ -246,35 +177,6 @@ class RunLedger:
                 limit=limit,
             )
 
-    async def get_task(self, *, namespace: str, task_id: UUID) -> TaskRow:
-        """Return a task. Raises TaskNotFoundError."""
-        async with self._database.transaction(namespace) as transaction:
-            task = await self._runs.get_task(transaction, task_id)
-        if task is None:
-            raise TaskNotFoundError(str(task_id))
-        return task
-
-    async def list_tasks(
-        self,
-        *,
-        namespace: str,
-        before: int | None,
-        run_id: str | None,
-        status: TaskStatus | None,
-        task_type: TaskType | None,
-        limit: int,
-    ) -> list[TaskRow]:
-        """Return at most `limit` tasks, newest first, from before a position."""
-        async with self._database.transaction(namespace) as transaction:
-            return await self._runs.list_tasks(
-                transaction,
-                before=before,
-                run_id=run_id,
-                status=status,
-                task_type=task_type,
-                limit=limit,
-            )
-
     async def _write(
         self, name: str, namespace: str, work: Callable[[Transaction], Awaitable[T]]
     ) -> T:
@@ -304,18 +206,6 @@ class RunLedger:
         run, now = locked
         return run, task, now
 
-    def _refuse_completion(self, task: TaskState, answer_body: bytes) -> None:
-        if task.type != "human":
-            raise PreconditionError(f"the task {task.task_id} is for a handler, not for a person")
-        if task.status is not TaskStatus.OPEN:
-            raise TaskNotOpenError(str(task.task_id), status=task.status, closed_by=task.closed_by)
-        if task.form is not None:
-            problems = answers.problems(task.form, answer_body)
-            if problems:
-                raise AnswerRefusedError(
-                    "the answer does not fit the task's form: " + "; ".join(problems)
-                )
-
     async def _abandon(
         self, transaction: Transaction, run_id: str, failure: TaskFailure, *, actor: str
     ) -> None:
@@ -336,11 +226,7 @@ class RunLedger:
         at: datetime,
     ) -> None:
         facts = domain.closing(run, tasks, done, actor=actor)
-        await self._append(
-            transaction, run.run_id, facts, expected=store.ANY, at=at, cause=run.cause
-        )
-        if run.trigger_kind == TriggerKind.SCHEDULE and domain.closes_run(facts):
-            await self._schedules.close_run(transaction, run.definition_id, run.run_id, at)
+        await self._appender.append(transaction, run, facts, at=at)
 
     async def _append_first(
         self, transaction: Transaction, occasion: Occasion, facts: Sequence[Fact], *, at: datetime
@@ -353,37 +239,13 @@ class RunLedger:
                 traceparent=telemetry.traceparent(),
                 hops=cause.hops,
             )
-        await self._append(
+        await self._appender.write(
             transaction, occasion.run_id, facts, expected=store.NEW, at=at, cause=cause
         )
         if occasion.trigger.kind is TriggerKind.SCHEDULE and domain.closes_run(facts):
             await self._schedules.close_run(
                 transaction, occasion.definition_id, occasion.run_id, at
             )
-
-    async def _append(
-        self,
-        transaction: Transaction,
-        run_id: str,
-        facts: Sequence[Fact],
-        *,
-        expected: Expected,
-        at: datetime,
-        cause: Cause,
-    ) -> None:
-        try:
-            await self._events.append(
-                transaction,
-                stream=store.run_stream(run_id),
-                facts=facts,
-                expected=expected,
-                occurred_at=at,
-                cause=cause,
-            )
-        except EventTooLargeError as exc:
-            raise InvalidRequestError(
-                f"{exc}; keep large values elsewhere and pass a reference"
-            ) from exc
 
     def _count_run(self, occasion: Occasion, outcome: RecordOutcome) -> None:
         self._run_counter.add(

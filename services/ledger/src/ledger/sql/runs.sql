@@ -41,12 +41,9 @@ FROM runs
 WHERE namespace = $1 AND run_id = $2
 FOR UPDATE;
 
--- name: run_of_task
-SELECT run_id FROM tasks WHERE namespace = $1 AND task_id = $2;
-
 -- name: task_states
 -- Read under the run's lock; a null id means all open automated tasks.
-SELECT task_id, run_id, definition_id, rule, key, type, status, form, closed_by
+SELECT task_id, run_id, definition_id, rule, key, type, status
 FROM tasks
 WHERE namespace = $1 AND run_id = $2
     AND CASE WHEN $3::uuid IS NULL THEN type = 'automated' AND status = 'open'
@@ -67,15 +64,17 @@ INSERT INTO runs (
 -- name: insert_task
 INSERT INTO tasks (
     namespace, task_id, position, run_id, definition_id, rule, key, type, status, handler,
-    task_queue, title, assigned_users, assigned_groups, input, form, created_at, due_at
+    task_queue, title, assigned_users, assigned_groups, input, form, created_at, due_at,
+    remind_at, escalates_at, escalates_to_users, escalates_to_groups, expires_at
 ) VALUES (
-    $1, $2, $3, $4, $5, $6, $7, $8, 'open', $9, $10, $11, $12, $13, $14, $15, $16, $17
+    $1, $2, $3, $4, $5, $6, $7, $8, 'open', $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+    $20, $21, $22
 );
 
 -- name: close_task
 UPDATE tasks
 SET status = $3, closed_at = $4, closed_by = $5, output = $6, failure_type = $7,
-    failure_message = $8
+    failure_message = $8, version = version + 1
 WHERE namespace = $1 AND task_id = $2;
 
 -- name: count_closed
@@ -119,35 +118,13 @@ LIMIT $5;
 
 -- name: tasks_of_run
 SELECT
-    namespace, task_id, position, run_id, definition_id, rule, key, type, status, handler, title,
-    assigned_users, assigned_groups, created_at, due_at, closed_at, closed_by, input, form,
-    output, failure_type, failure_message
+    namespace, task_id, position, run_id, definition_id, rule, key, type, status, version, handler,
+    title, assigned_users, assigned_groups, claimed_by, claimed_at, created_at, due_at, remind_at,
+    escalates_at, expires_at, closed_at, closed_by, input, form, output, failure_type,
+    failure_message
 FROM tasks
 WHERE namespace = $1 AND run_id = $2
 ORDER BY position;
-
--- name: get_task
-SELECT
-    namespace, task_id, position, run_id, definition_id, rule, key, type, status, handler, title,
-    assigned_users, assigned_groups, created_at, due_at, closed_at, closed_by, input, form,
-    output, failure_type, failure_message
-FROM tasks
-WHERE namespace = $1 AND task_id = $2;
-
--- name: list_tasks
--- $2: before this position, $3: run, $4: status, $5: type; null for all.
-SELECT
-    namespace, task_id, position, run_id, definition_id, rule, key, type, status, handler, title,
-    assigned_users, assigned_groups, created_at, due_at, closed_at, closed_by, input, form,
-    output, failure_type, failure_message
-FROM tasks
-WHERE namespace = $1
-    AND position < COALESCE($2::bigint, 9223372036854775807)
-    AND ($3::text IS NULL OR run_id = $3)
-    AND ($4::text IS NULL OR status = $4)
-    AND ($5::text IS NULL OR type = $5)
-ORDER BY position DESC
-LIMIT $6;
 
 -- name: claim_request
 INSERT INTO requests (namespace, method, request_id, fingerprint, actor, reason)
@@ -160,10 +137,15 @@ SELECT fingerprint FROM requests WHERE namespace = $1 AND method = $2 AND reques
 
 -- name: hold_runs
 -- Whoever writes runs, tasks or events waits, and none is under way, until the transaction ends.
-LOCK TABLE stream_heads, runs, tasks IN EXCLUSIVE MODE;
+LOCK TABLE stream_heads, runs, tasks, task_changes IN EXCLUSIVE MODE;
+
+-- name: empty_task_changes
+-- A batch at a time: no statement takes long.
+DELETE FROM task_changes WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM task_changes WHERE namespace = $1 LIMIT 10000
+));
 
 -- name: empty_tasks
--- A batch at a time: no statement takes long.
 DELETE FROM tasks WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM tasks WHERE namespace = $1 LIMIT 10000
 ));

@@ -40,8 +40,6 @@ TASK = TaskState(
     key="",
     type="automated",
     status=TaskStatus.OPEN,
-    form=None,
-    closed_by=None,
 )
 FAILED = Done(failure=TaskFailure(type="SmtpError", message="no host"))
 

@@ -1,6 +1,6 @@
 """The ledger over gRPC: documents go as canonical JSON, answers come back as our models."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -11,6 +11,7 @@ from contracts.runs import (
     Acknowledgement,
     Advanced,
     AdvanceInput,
+    AdvanceTask,
     DueRun,
     RecordOutcome,
     RunFailure,
@@ -39,6 +40,7 @@ class GrpcLedger:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = ledger_pb2_grpc.LedgerServiceStub(channel)
+        self._tasks_stub = ledger_pb2_grpc.TaskServiceStub(channel)
 
     async def record_run(
         self, run: RunInput, *, workflow_run_id: str, snapshot: bytes, decision: bytes
@@ -96,6 +98,21 @@ class GrpcLedger:
             raise grpc_errors.translated("ledger", exc) from exc
         faultpoint("worker.after_record_task_outcome")
         return bool(response.recorded)
+
+    async def advance_task(self, advance: AdvanceTask) -> datetime | None:
+        """Carry out what the clock asks of a human task by now; return when to look again."""
+        request = ledger_pb2.AdvanceTaskRequest(
+            namespace=advance.namespace, task_id=str(advance.task_id)
+        )
+        if advance.woken_for is not None:
+            request.woken_for.CopyFrom(_timestamp(advance.woken_for))
+        faultpoint("worker.before_advance_task")
+        try:
+            response = await self._tasks_stub.AdvanceTask(request, timeout=_TIMEOUT_S)
+        except grpc.aio.AioRpcError as exc:
+            raise grpc_errors.translated("ledger", exc) from exc
+        faultpoint("worker.after_advance_task")
+        return response.next_at.ToDatetime(tzinfo=UTC) if response.HasField("next_at") else None
 
     async def advance_schedule(self, advance: AdvanceInput) -> Advanced:
         """Account for every due time up to now; return the runs to start."""

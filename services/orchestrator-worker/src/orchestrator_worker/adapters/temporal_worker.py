@@ -33,7 +33,8 @@ class Capacity:
     worker_versioning: bool
 
 
-def _deployment(capacity: Capacity) -> WorkerDeploymentConfig:
+def _deployment(capacity: Capacity, *, outlives_builds: bool) -> WorkerDeploymentConfig:
+    routed = VersioningBehavior.AUTO_UPGRADE if outlives_builds else VersioningBehavior.PINNED
     # Not on the workflows themselves: the server refuses a behaviour from a worker whose builds it
     # does not route by, and such a run would never get on.
     return WorkerDeploymentConfig(
@@ -42,9 +43,7 @@ def _deployment(capacity: Capacity) -> WorkerDeploymentConfig:
         ),
         use_worker_versioning=capacity.worker_versioning,
         default_versioning_behavior=(
-            VersioningBehavior.PINNED
-            if capacity.worker_versioning
-            else VersioningBehavior.UNSPECIFIED
+            routed if capacity.worker_versioning else VersioningBehavior.UNSPECIFIED
         ),
     )
 
@@ -66,8 +65,14 @@ def queue_server(
     workflows: Sequence[type],
     activities: Sequence[Callable[..., Any]],
     capacity: Capacity,
+    outlives_builds: bool = False,
 ) -> QueueServer:
-    """Return the component that serves workflows and Temporal activities on a task queue."""
+    """Return the component that serves workflows and Temporal activities on a task queue.
+
+    Workflows are pinned to the build that began them, where builds are routed. Those that go on
+    for longer than builds are kept (`outlives_builds`) move to each new one, so their code is
+    changed by patches.
+    """
 
     def worker(client: Client) -> Worker:
         return Worker(
@@ -85,7 +90,7 @@ def queue_server(
             graceful_shutdown_timeout=capacity.graceful_shutdown,
             # A killed worker's runs move to another one after this long, not after 10 s.
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=3),
-            deployment_config=_deployment(capacity),
+            deployment_config=_deployment(capacity, outlives_builds=outlives_builds),
         )
 
     return QueueServer(task_queue=task_queue, connect=connect, worker=worker)

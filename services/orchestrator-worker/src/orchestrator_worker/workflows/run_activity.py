@@ -1,19 +1,25 @@
-"""`RunActivity`: one run of a definition, from its decision to the last automated task."""
+"""`RunActivity`: one run of a definition, from its decision to the last automated task.
+
+Human tasks wait in the ledger. For those with which time does something, `TaskTimers` is started
+as a child that outlives this workflow.
+"""
 
 import asyncio
 import json
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from temporalio import workflow
-from temporalio.common import RawValue, RetryPolicy
-from temporalio.exceptions import FailureError
-from temporalio.workflow import ActivityCancellationType, ActivityHandle
+from temporalio.common import RawValue, RetryPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
+from temporalio.workflow import ActivityCancellationType, ActivityHandle, ParentClosePolicy
 
 from orchestrator_worker.workflows import steps
 
 with workflow.unsafe.imports_passed_through():
+    from contracts import identifiers
     from contracts.decisions import AutomatedInstance
-    from contracts.names import TemporalActivity, Workflow
+    from contracts.names import TASK_TIMERS_TASK_QUEUE, TemporalActivity, Workflow
     from contracts.runs import (
         MAX_OUTPUT_BYTES,
         Decided,
@@ -25,6 +31,7 @@ with workflow.unsafe.imports_passed_through():
         TaskCall,
         TaskFailure,
         TaskOutcome,
+        TaskTimersInput,
     )
 
 
@@ -73,9 +80,13 @@ class RunActivity:
                 RecordOutcome,
             )
             return RunResult(outcome=outcome, failure=failure)
+        # A decision from before there were timers names no task for them: its history replays as
+        # it was. The starts are awaited, since a run that ends takes what has not begun with it.
+        timers = asyncio.gather(*(_start_timers(run, task_id) for task_id in decided.timed))
         done = await asyncio.gather(
             *(self._carry_out(run, task) for task in decided.tasks), return_exceptions=True
         )
+        await timers
         # Only after every other task has its outcome may an unrecordable one end the run.
         for result in done:
             if isinstance(result, BaseException):
@@ -146,6 +157,21 @@ class RunActivity:
         if isinstance(exc, asyncio.CancelledError):
             return steps.cancelled()
         return steps.failure_of(exc, run_cancelled=self._cancelled)
+
+
+async def _start_timers(run: RunInput, task_id: UUID) -> None:
+    try:
+        await workflow.start_child_workflow(
+            Workflow.TASK_TIMERS.value,
+            TaskTimersInput(namespace=run.namespace, task_id=task_id),
+            id=identifiers.task_timers_workflow_id(task_id),
+            task_queue=TASK_TIMERS_TASK_QUEUE,
+            parent_close_policy=ParentClosePolicy.ABANDON,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        )
+    except WorkflowAlreadyStartedError:
+        # Another execution of this run did it.
+        return
 
 
 def _read_report(raw: RawValue) -> _Report:

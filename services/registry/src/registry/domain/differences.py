@@ -218,24 +218,30 @@ def _optional(noun: str, does: Callable[[_Object], str]) -> _Comparison:
     return compare
 
 
-def _members(added: str, removed: str, *, patterns: bool = False) -> "_Comparison":
-    """Return a comparison of lists without an order."""
+def _members(
+    added: str,
+    removed: str,
+    *,
+    patterns: bool = False,
+    shown: Callable[[Any], str] | None = None,
+) -> "_Comparison":
+    """Return a comparison of lists without an order; `shown` words a member."""
 
     def compare(place: _Place, before: Any, after: Any) -> Iterator[Difference]:
         was, becomes = (
-            [json.dumps(item, sort_keys=True) for item in side] for side in (before, after)
+            [json.dumps(item, sort_keys=True) for item in side or ()] for side in (before, after)
         )
         if patterns:
             was, becomes = sameness.least(before), sameness.least(after)
         for item in dict.fromkeys((*was, *becomes)):
             if (item in was) != (item in becomes):
                 member = item if patterns else json.loads(item)
-                shown = phrases.value(place.field, member)
-                entry = place._replace(path=f"{place.path}[{shown}]")
+                text = shown(member) if shown else phrases.value(place.field, member)
+                entry = place._replace(path=f"{place.path}[{text}]")
                 if item in was:
-                    yield _told(entry, member, None, removed.format(shown))
+                    yield _told(entry, member, None, removed.format(text))
                 else:
-                    yield _told(entry, None, member, added.format(shown))
+                    yield _told(entry, None, member, added.format(text))
 
     return compare
 
@@ -321,6 +327,16 @@ _SPECIAL: Mapping[str, _Comparison] = {
     ),
     "spec.rules.task.assignees.groups": _members(
         "group {} is added to the assignees", "group {} is removed from the assignees"
+    ),
+    "spec.rules.task.reminders": _members(
+        "a reminder {} is added", "the reminder {} is removed", shown=summaries.reminder
+    ),
+    "spec.rules.task.escalation": _optional("the escalation", summaries.escalation),
+    "spec.rules.task.escalation.assignees.users": _members(
+        "it is escalated to user {} too", "it is no longer escalated to user {}"
+    ),
+    "spec.rules.task.escalation.assignees.groups": _members(
+        "it is escalated to group {} too", "it is no longer escalated to group {}"
     ),
     "spec.compatibility": _compatibility,
     "spec.schemas": _named("schema version", "version", _schema_does),

@@ -30,6 +30,9 @@ def forgive(spec: dict[str, Any], repaired: set[str]) -> None:
             # The task's expressions read a variable whose name is not known.
             inputs = (f"input.{name}" for name in rule["task"].get("input", {}))
             repaired.update(f"{task}.{name}" for name in ("key", "title", *inputs))
+        if f"{task}.due" in repaired:
+            # What is counted from it, or compared with it.
+            repaired.update(f"{task}.{name}" for name in ("reminders", "expiry"))
     for where, model, name in _NAMED:
         lost = re.compile(rf"spec(\.{where}(\[\d+\](\.name)?)?)?")
         if any(lost.fullmatch(path) for path in repaired):

@@ -48,6 +48,8 @@ NOUNS: Mapping[str, str] = {
     "spec.rules.task.title": "the title",
     "spec.rules.task.timeout": "the timeout",
     "spec.rules.task.due": "the time until it is due",
+    "spec.rules.task.escalation.after": "the time until it is escalated",
+    "spec.rules.task.expiry": "the time until it expires",
     "spec.rules.task.form": "the form",
     "spec.rules.task.retry.maximumAttempts": "the number of attempts",
     "spec.rules.task.retry.initialInterval": "the first interval between attempts",
@@ -72,6 +74,7 @@ NAMED_NOUNS: Mapping[str, str] = {
 _DURATIONS = frozenset(
     {
         *("spec.limits.maxRuns.window", "spec.rules.task.timeout", "spec.rules.task.due"),
+        *("spec.rules.task.escalation.after", "spec.rules.task.expiry"),
         *("spec.triggers.schedule.every", "spec.triggers.schedule.jitter"),
         *("spec.triggers.schedule.missedRuns.window", "spec.triggers.event.batch.maxWait"),
         "spec.triggers.schedule.missedRuns.tolerance",

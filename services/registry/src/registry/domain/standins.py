@@ -14,6 +14,7 @@ from contracts.definitions import (
     AutomatedTask,
     ContextEntry,
     HumanTask,
+    Reminder,
     Rule,
     Schedule,
     Trigger,
@@ -26,6 +27,7 @@ NEEDED: Mapping[type[BaseModel], Mapping[str, Any]] = {
     Trigger: {"event": {"type": "unreadable"}},
     ContextEntry: {"query": {"connector": "unreadable", "statement": "unreadable"}},
     Assignees: {"users": ["unreadable"]},
+    Reminder: {"afterDue": "1h"},
     ProducerKey: {"publicKey": "A" * 43 + "="},
 }
 """What a model needs besides its required fields, or what no type says of them."""
@@ -37,7 +39,8 @@ KEPT: Mapping[type[BaseModel], frozenset[str]] = {
     Assignees: frozenset({"users", "groups"}),
     Rule: frozenset({"forEach"}),
     AutomatedTask: frozenset({"key"}),
-    HumanTask: frozenset({"key"}),
+    HumanTask: frozenset({"key", "due"}),
+    Reminder: frozenset({"beforeDue", "afterDue"}),
     ProducerSpec: frozenset({"keys"}),
 }
 """Optional fields that others depend on: they are stood in for and not just left out."""

@@ -66,6 +66,20 @@ def task(part: Mapping[str, Any]) -> str:
     return f"a human task for {listed([*assignees['groups'], *assignees['users']])}"
 
 
+def reminder(part: Mapping[str, Any]) -> str:
+    """Return when a reminder is, as it is written."""
+    if "beforeDue" in part:
+        return f"{duration(part['beforeDue'])} before it is due"
+    return f"{duration(part['afterDue'])} after it was due"
+
+
+def escalation(part: Mapping[str, Any]) -> str:
+    """Return what an escalation does, as it is written."""
+    assignees = part["assignees"]
+    to = listed([*assignees["groups"], *assignees["users"]])
+    return f"after {duration(part['after'])} to {to}"
+
+
 def rule(part: Mapping[str, Any]) -> str:
     """Return what a rule decides, as it is written."""
     each = f"for each {part['forEach']['item']}, " if "forEach" in part else ""

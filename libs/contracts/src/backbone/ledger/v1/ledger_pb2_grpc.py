@@ -458,7 +458,12 @@ class LedgerService:
 
 
 class TaskServiceStub:
-    """Tasks, and the inbox of the human ones.
+    """Tasks, and the inbox of the human ones. Who holds no role but `assignee` sees and does what is
+    assigned to them or to a group of theirs, or claimed by them.
+
+    A change of a task names the version that its author looked at: ABORTED when it has another by
+    now. It is FAILED_PRECONDITION for a task that is closed (somebody was faster) or not a person's,
+    and for one that somebody else has claimed; PERMISSION_DENIED for who is no assignee of it.
     """
 
     def __init__(self, channel):
@@ -477,15 +482,55 @@ class TaskServiceStub:
                 request_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.GetTaskRequest.SerializeToString,
                 response_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.GetTaskResponse.FromString,
                 _registered_method=True)
+        self.ListTaskChanges = channel.unary_unary(
+                '/backbone.ledger.v1.TaskService/ListTaskChanges',
+                request_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.ListTaskChangesRequest.SerializeToString,
+                response_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.ListTaskChangesResponse.FromString,
+                _registered_method=True)
+        self.ClaimTask = channel.unary_unary(
+                '/backbone.ledger.v1.TaskService/ClaimTask',
+                request_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.ClaimTaskRequest.SerializeToString,
+                response_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.ClaimTaskResponse.FromString,
+                _registered_method=True)
+        self.ReleaseTask = channel.unary_unary(
+                '/backbone.ledger.v1.TaskService/ReleaseTask',
+                request_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.ReleaseTaskRequest.SerializeToString,
+                response_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.ReleaseTaskResponse.FromString,
+                _registered_method=True)
         self.CompleteTask = channel.unary_unary(
                 '/backbone.ledger.v1.TaskService/CompleteTask',
                 request_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.CompleteTaskRequest.SerializeToString,
                 response_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.CompleteTaskResponse.FromString,
                 _registered_method=True)
+        self.CancelTask = channel.unary_unary(
+                '/backbone.ledger.v1.TaskService/CancelTask',
+                request_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.CancelTaskRequest.SerializeToString,
+                response_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.CancelTaskResponse.FromString,
+                _registered_method=True)
+        self.ReassignTask = channel.unary_unary(
+                '/backbone.ledger.v1.TaskService/ReassignTask',
+                request_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.ReassignTaskRequest.SerializeToString,
+                response_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.ReassignTaskResponse.FromString,
+                _registered_method=True)
+        self.CommentTask = channel.unary_unary(
+                '/backbone.ledger.v1.TaskService/CommentTask',
+                request_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.CommentTaskRequest.SerializeToString,
+                response_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.CommentTaskResponse.FromString,
+                _registered_method=True)
+        self.AdvanceTask = channel.unary_unary(
+                '/backbone.ledger.v1.TaskService/AdvanceTask',
+                request_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.AdvanceTaskRequest.SerializeToString,
+                response_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.AdvanceTaskResponse.FromString,
+                _registered_method=True)
 
 
 class TaskServiceServicer:
-    """Tasks, and the inbox of the human ones.
+    """Tasks, and the inbox of the human ones. Who holds no role but `assignee` sees and does what is
+    assigned to them or to a group of theirs, or claimed by them.
+
+    A change of a task names the version that its author looked at: ABORTED when it has another by
+    now. It is FAILED_PRECONDITION for a task that is closed (somebody was faster) or not a person's,
+    and for one that somebody else has claimed; PERMISSION_DENIED for who is no assignee of it.
     """
 
     def ListTasks(self, request, context):
@@ -501,9 +546,58 @@ class TaskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTaskChanges(self, request, context):
+        """What happened to a human task, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClaimTask(self, request, context):
+        """Takes a human task: nobody else completes it until it is released. To claim again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseTask(self, request, context):
+        """Gives a claimed task back. Of somebody else's claim, an operator may, with a reason.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CompleteTask(self, request, context):
-        """Completes an open human task with an answer that fits its form.
-        FAILED_PRECONDITION when it is not open (somebody was faster) or not a human task.
+        """Completes an open human task with an answer that fits its form. A claimed one is completed by
+        its claimant, or by an operator with a reason.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelTask(self, request, context):
+        """Closes an open human task that is not wanted any more. For operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReassignTask(self, request, context):
+        """Gives a human task to others; a claim of it ends.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CommentTask(self, request, context):
+        """Writes something about a human task; its version stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AdvanceTask(self, request, context):
+        """Carries out what the clock asks of a human task by now: reminders, due time, escalation, expiry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -522,10 +616,45 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     request_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.GetTaskRequest.FromString,
                     response_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.GetTaskResponse.SerializeToString,
             ),
+            'ListTaskChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTaskChanges,
+                    request_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.ListTaskChangesRequest.FromString,
+                    response_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.ListTaskChangesResponse.SerializeToString,
+            ),
+            'ClaimTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimTask,
+                    request_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.ClaimTaskRequest.FromString,
+                    response_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.ClaimTaskResponse.SerializeToString,
+            ),
+            'ReleaseTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseTask,
+                    request_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.ReleaseTaskRequest.FromString,
+                    response_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.ReleaseTaskResponse.SerializeToString,
+            ),
             'CompleteTask': grpc.unary_unary_rpc_method_handler(
                     servicer.CompleteTask,
                     request_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.CompleteTaskRequest.FromString,
                     response_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.CompleteTaskResponse.SerializeToString,
+            ),
+            'CancelTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelTask,
+                    request_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.CancelTaskRequest.FromString,
+                    response_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.CancelTaskResponse.SerializeToString,
+            ),
+            'ReassignTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReassignTask,
+                    request_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.ReassignTaskRequest.FromString,
+                    response_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.ReassignTaskResponse.SerializeToString,
+            ),
+            'CommentTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.CommentTask,
+                    request_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.CommentTaskRequest.FromString,
+                    response_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.CommentTaskResponse.SerializeToString,
+            ),
+            'AdvanceTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdvanceTask,
+                    request_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.AdvanceTaskRequest.FromString,
+                    response_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.AdvanceTaskResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -536,7 +665,12 @@ def add_TaskServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TaskService:
-    """Tasks, and the inbox of the human ones.
+    """Tasks, and the inbox of the human ones. Who holds no role but `assignee` sees and does what is
+    assigned to them or to a group of theirs, or claimed by them.
+
+    A change of a task names the version that its author looked at: ABORTED when it has another by
+    now. It is FAILED_PRECONDITION for a task that is closed (somebody was faster) or not a person's,
+    and for one that somebody else has claimed; PERMISSION_DENIED for who is no assignee of it.
     """
 
     @staticmethod
@@ -594,6 +728,87 @@ class TaskService:
             _registered_method=True)
 
     @staticmethod
+    def ListTaskChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.ledger.v1.TaskService/ListTaskChanges',
+            backbone_dot_ledger_dot_v1_dot_ledger__pb2.ListTaskChangesRequest.SerializeToString,
+            backbone_dot_ledger_dot_v1_dot_ledger__pb2.ListTaskChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClaimTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.ledger.v1.TaskService/ClaimTask',
+            backbone_dot_ledger_dot_v1_dot_ledger__pb2.ClaimTaskRequest.SerializeToString,
+            backbone_dot_ledger_dot_v1_dot_ledger__pb2.ClaimTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.ledger.v1.TaskService/ReleaseTask',
+            backbone_dot_ledger_dot_v1_dot_ledger__pb2.ReleaseTaskRequest.SerializeToString,
+            backbone_dot_ledger_dot_v1_dot_ledger__pb2.ReleaseTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CompleteTask(request,
             target,
             options=(),
@@ -610,6 +825,114 @@ class TaskService:
             '/backbone.ledger.v1.TaskService/CompleteTask',
             backbone_dot_ledger_dot_v1_dot_ledger__pb2.CompleteTaskRequest.SerializeToString,
             backbone_dot_ledger_dot_v1_dot_ledger__pb2.CompleteTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.ledger.v1.TaskService/CancelTask',
+            backbone_dot_ledger_dot_v1_dot_ledger__pb2.CancelTaskRequest.SerializeToString,
+            backbone_dot_ledger_dot_v1_dot_ledger__pb2.CancelTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReassignTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.ledger.v1.TaskService/ReassignTask',
+            backbone_dot_ledger_dot_v1_dot_ledger__pb2.ReassignTaskRequest.SerializeToString,
+            backbone_dot_ledger_dot_v1_dot_ledger__pb2.ReassignTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CommentTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.ledger.v1.TaskService/CommentTask',
+            backbone_dot_ledger_dot_v1_dot_ledger__pb2.CommentTaskRequest.SerializeToString,
+            backbone_dot_ledger_dot_v1_dot_ledger__pb2.CommentTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdvanceTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.ledger.v1.TaskService/AdvanceTask',
+            backbone_dot_ledger_dot_v1_dot_ledger__pb2.AdvanceTaskRequest.SerializeToString,
+            backbone_dot_ledger_dot_v1_dot_ledger__pb2.AdvanceTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

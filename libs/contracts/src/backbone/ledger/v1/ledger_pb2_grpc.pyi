@@ -166,7 +166,13 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class TaskServiceStub:
-    """Tasks, and the inbox of the human ones."""
+    """Tasks, and the inbox of the human ones. Who holds no role but `assignee` sees and does what is
+    assigned to them or to a group of theirs, or claimed by them.
+
+    A change of a task names the version that its author looked at: ABORTED when it has another by
+    now. It is FAILED_PRECONDITION for a task that is closed (somebody was faster) or not a person's,
+    and for one that somebody else has claimed; PERMISSION_DENIED for who is no assignee of it.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -175,26 +181,66 @@ class TaskServiceStub:
     ListTasks: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListTasksRequest, _ledger_pb2.ListTasksResponse]
     """Newest first."""
     GetTask: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetTaskRequest, _ledger_pb2.GetTaskResponse]
+    ListTaskChanges: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListTaskChangesRequest, _ledger_pb2.ListTaskChangesResponse]
+    """What happened to a human task, oldest first."""
+    ClaimTask: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ClaimTaskRequest, _ledger_pb2.ClaimTaskResponse]
+    """Takes a human task: nobody else completes it until it is released. To claim again changes nothing."""
+    ReleaseTask: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ReleaseTaskRequest, _ledger_pb2.ReleaseTaskResponse]
+    """Gives a claimed task back. Of somebody else's claim, an operator may, with a reason."""
     CompleteTask: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.CompleteTaskRequest, _ledger_pb2.CompleteTaskResponse]
-    """Completes an open human task with an answer that fits its form.
-    FAILED_PRECONDITION when it is not open (somebody was faster) or not a human task.
+    """Completes an open human task with an answer that fits its form. A claimed one is completed by
+    its claimant, or by an operator with a reason.
     """
+    CancelTask: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.CancelTaskRequest, _ledger_pb2.CancelTaskResponse]
+    """Closes an open human task that is not wanted any more. For operators."""
+    ReassignTask: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ReassignTaskRequest, _ledger_pb2.ReassignTaskResponse]
+    """Gives a human task to others; a claim of it ends."""
+    CommentTask: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.CommentTaskRequest, _ledger_pb2.CommentTaskResponse]
+    """Writes something about a human task; its version stays."""
+    AdvanceTask: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.AdvanceTaskRequest, _ledger_pb2.AdvanceTaskResponse]
+    """Carries out what the clock asks of a human task by now: reminders, due time, escalation, expiry."""
 
 @_typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
-    """Tasks, and the inbox of the human ones."""
+    """Tasks, and the inbox of the human ones. Who holds no role but `assignee` sees and does what is
+    assigned to them or to a group of theirs, or claimed by them.
+
+    A change of a task names the version that its author looked at: ABORTED when it has another by
+    now. It is FAILED_PRECONDITION for a task that is closed (somebody was faster) or not a person's,
+    and for one that somebody else has claimed; PERMISSION_DENIED for who is no assignee of it.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListTasks: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListTasksRequest, _ledger_pb2.ListTasksResponse]  # type: ignore[assignment]
     """Newest first."""
     GetTask: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetTaskRequest, _ledger_pb2.GetTaskResponse]  # type: ignore[assignment]
+    ListTaskChanges: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListTaskChangesRequest, _ledger_pb2.ListTaskChangesResponse]  # type: ignore[assignment]
+    """What happened to a human task, oldest first."""
+    ClaimTask: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ClaimTaskRequest, _ledger_pb2.ClaimTaskResponse]  # type: ignore[assignment]
+    """Takes a human task: nobody else completes it until it is released. To claim again changes nothing."""
+    ReleaseTask: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ReleaseTaskRequest, _ledger_pb2.ReleaseTaskResponse]  # type: ignore[assignment]
+    """Gives a claimed task back. Of somebody else's claim, an operator may, with a reason."""
     CompleteTask: _aio.UnaryUnaryMultiCallable[_ledger_pb2.CompleteTaskRequest, _ledger_pb2.CompleteTaskResponse]  # type: ignore[assignment]
-    """Completes an open human task with an answer that fits its form.
-    FAILED_PRECONDITION when it is not open (somebody was faster) or not a human task.
+    """Completes an open human task with an answer that fits its form. A claimed one is completed by
+    its claimant, or by an operator with a reason.
     """
+    CancelTask: _aio.UnaryUnaryMultiCallable[_ledger_pb2.CancelTaskRequest, _ledger_pb2.CancelTaskResponse]  # type: ignore[assignment]
+    """Closes an open human task that is not wanted any more. For operators."""
+    ReassignTask: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ReassignTaskRequest, _ledger_pb2.ReassignTaskResponse]  # type: ignore[assignment]
+    """Gives a human task to others; a claim of it ends."""
+    CommentTask: _aio.UnaryUnaryMultiCallable[_ledger_pb2.CommentTaskRequest, _ledger_pb2.CommentTaskResponse]  # type: ignore[assignment]
+    """Writes something about a human task; its version stays."""
+    AdvanceTask: _aio.UnaryUnaryMultiCallable[_ledger_pb2.AdvanceTaskRequest, _ledger_pb2.AdvanceTaskResponse]  # type: ignore[assignment]
+    """Carries out what the clock asks of a human task by now: reminders, due time, escalation, expiry."""
 
 class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Tasks, and the inbox of the human ones."""
+    """Tasks, and the inbox of the human ones. Who holds no role but `assignee` sees and does what is
+    assigned to them or to a group of theirs, or claimed by them.
+
+    A change of a task names the version that its author looked at: ABORTED when it has another by
+    now. It is FAILED_PRECONDITION for a task that is closed (somebody was faster) or not a person's,
+    and for one that somebody else has claimed; PERMISSION_DENIED for who is no assignee of it.
+    """
 
     @_abc_1.abstractmethod
     def ListTasks(
@@ -212,13 +258,69 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ledger_pb2.GetTaskResponse, _abc.Awaitable[_ledger_pb2.GetTaskResponse]]: ...
 
     @_abc_1.abstractmethod
+    def ListTaskChanges(
+        self,
+        request: _ledger_pb2.ListTaskChangesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ListTaskChangesResponse, _abc.Awaitable[_ledger_pb2.ListTaskChangesResponse]]:
+        """What happened to a human task, oldest first."""
+
+    @_abc_1.abstractmethod
+    def ClaimTask(
+        self,
+        request: _ledger_pb2.ClaimTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ClaimTaskResponse, _abc.Awaitable[_ledger_pb2.ClaimTaskResponse]]:
+        """Takes a human task: nobody else completes it until it is released. To claim again changes nothing."""
+
+    @_abc_1.abstractmethod
+    def ReleaseTask(
+        self,
+        request: _ledger_pb2.ReleaseTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ReleaseTaskResponse, _abc.Awaitable[_ledger_pb2.ReleaseTaskResponse]]:
+        """Gives a claimed task back. Of somebody else's claim, an operator may, with a reason."""
+
+    @_abc_1.abstractmethod
     def CompleteTask(
         self,
         request: _ledger_pb2.CompleteTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.CompleteTaskResponse, _abc.Awaitable[_ledger_pb2.CompleteTaskResponse]]:
-        """Completes an open human task with an answer that fits its form.
-        FAILED_PRECONDITION when it is not open (somebody was faster) or not a human task.
+        """Completes an open human task with an answer that fits its form. A claimed one is completed by
+        its claimant, or by an operator with a reason.
         """
+
+    @_abc_1.abstractmethod
+    def CancelTask(
+        self,
+        request: _ledger_pb2.CancelTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.CancelTaskResponse, _abc.Awaitable[_ledger_pb2.CancelTaskResponse]]:
+        """Closes an open human task that is not wanted any more. For operators."""
+
+    @_abc_1.abstractmethod
+    def ReassignTask(
+        self,
+        request: _ledger_pb2.ReassignTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ReassignTaskResponse, _abc.Awaitable[_ledger_pb2.ReassignTaskResponse]]:
+        """Gives a human task to others; a claim of it ends."""
+
+    @_abc_1.abstractmethod
+    def CommentTask(
+        self,
+        request: _ledger_pb2.CommentTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.CommentTaskResponse, _abc.Awaitable[_ledger_pb2.CommentTaskResponse]]:
+        """Writes something about a human task; its version stays."""
+
+    @_abc_1.abstractmethod
+    def AdvanceTask(
+        self,
+        request: _ledger_pb2.AdvanceTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.AdvanceTaskResponse, _abc.Awaitable[_ledger_pb2.AdvanceTaskResponse]]:
+        """Carries out what the clock asks of a human task by now: reminders, due time, escalation, expiry."""
 
 def add_TaskServiceServicer_to_server(servicer: TaskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
