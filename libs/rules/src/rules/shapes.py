@@ -136,13 +136,15 @@ def join(alternatives: Iterable[Shape]) -> Shape:
     elements: dict[Later, None] = {}
     texts: set[str] | None = set()
     for shape in alternatives:
-        if shape is ANYTHING:
-            return ANYTHING
         kinds |= shape.kinds
         found |= dict.fromkeys(shape.objects)
         elements |= dict.fromkeys(shape.elements)
         if Kind.TEXT in shape.kinds:
             texts = None if texts is None or shape.texts is None else texts | shape.texts
+    if kinds == EVERY and found.keys() == {_ANY_OBJECT} and anything in elements:
+        return ANYTHING
+    # Beside what can be anything, a form keeps the fields that it declares: whoever names one of
+    # them has read it somewhere.
     return Shape(
         frozenset(kinds),
         tuple(found) if len(found) <= MAX_ALTERNATIVES else (_ANY_OBJECT,),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rules import expressions, inference, shapes
@@ -392,6 +392,14 @@ def paths(schema: Any, at: str) -> list[str]:
 
 @settings(deadline=None, max_examples=300)
 @given(SCHEMAS)
+@example(
+    {
+        "allOf": [
+            {"type": "object", "properties": {"a": {}}},
+            {"anyOf": [{}, {"properties": {"a": {}, "b": {}}}]},
+        ]
+    }
+)
 def test_a_field_that_a_schema_declares_is_never_unknown(schema: Any) -> None:
     scope = {"v": shapes.of_schema(schema)}
     for text in paths(schema, "v"):
