@@ -5,18 +5,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from devstack.infrastructure import create_database, drop_database, provide
+from devstack.infrastructure import Infrastructure, create_database, drop_database, provide
 from devstack.infrastructure.endpoints import Endpoints, PostgresEndpoint
 
 
 @pytest.fixture(scope="session")
-def endpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
-    """PostgreSQL, Redis, Kafka and Temporal (namespace `dev`), shared by the whole session."""
+def infrastructure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Infrastructure]:
+    """The servers behind `endpoints`. Who ends one of them waits until it is back."""
     infrastructure = provide(tmp_path_factory.mktemp("infrastructure"), durable=False)
     try:
-        yield infrastructure.start()
+        yield infrastructure
     finally:
         infrastructure.stop()
+
+
+@pytest.fixture(scope="session")
+def endpoints(infrastructure: Infrastructure) -> Endpoints:
+    """PostgreSQL, Redis, Kafka and Temporal (namespace `dev`), shared by the whole session."""
+    return infrastructure.start()
 
 
 @pytest.fixture

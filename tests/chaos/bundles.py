@@ -36,7 +36,7 @@ def violations(intents: Intents, seen: Observation) -> list[str]:
     in_run = {member[1]: run.run_id for run in runs for member in run.members}
     of_event: dict[str, Counter[str]] = {}
     for one in seen.decisions:
-        if one.definition_id != intents.bundling:
+        if one.definition_id != intents.bundling or one.cause:
             continue
         of_event.setdefault(one.event_id, Counter())[one.outcome] += 1
         if one.outcome == "started" and one.run_id != in_run.get(one.event_id):

@@ -97,6 +97,7 @@ def _seed(verdict: Verdict) -> dict[str, Any]:
             "rows of events": len(seen.rows_here()),
             "events on Kafka": len(seen.events),
             "dead letters": len(seen.dead_letters),
+            "of these redriven": len(seen.resolutions),
             "kills": verdict.kills,
         },
         "duplicates": verdict.duplicates,

@@ -17,8 +17,8 @@ def violations(intents: Intents, seen: Observation) -> list[str]:
     by_digest = {sent.digest: sent for sent in intents.sent}
     decided: dict[Place, list[Decision]] = defaultdict(list)
     for decision in seen.decisions:
-        if decision.definition_id == intents.bundling:
-            continue  # See `bundles`.
+        if decision.definition_id in {intents.bundling, intents.early} or decision.cause:
+            continue  # See `bundles` and `redrives`.
         decided[decision.partition, decision.offset].append(decision)
     wrong = []
     effects: dict[str, Counter[str]] = defaultdict(Counter)

@@ -31,6 +31,7 @@ class Sent:
     expect_reason: str | None = None
     expect_decision: str = "started"  # or filtered, or unrouted: nobody wants it
     duplicate: bool = False
+    early: bool = False  # refused for that reason until its schema version is registered
 
     @property
     def starts(self) -> bool:
@@ -90,6 +91,7 @@ class Intents:
     applied: list[Applied] = field(default_factory=list)
     scheduled: Scheduled | None = None
     bundling: str | None = None  # the definition that gathers what starts a run
+    early: str | None = None  # the definition that early events start
     # The runs of events that were replayed, with their tasks.
     replayed: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -225,6 +227,16 @@ class Decision:
     run_id: str | None = None
     clause: str | None = None
     seen: str | None = None
+    cause: str = ""  # that of whoever had it routed again
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What the ledger says that somebody decided of a dead letter, by its place."""
+
+    partition: int
+    offset: int
+    state: str
 
 
 @dataclass(frozen=True)
@@ -250,6 +262,7 @@ class Observation:
     due_times: list[DueTime] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     unrouted: list[Unrouted] = field(default_factory=list)
+    resolutions: list[Resolution] = field(default_factory=list)
     pending_outbox: int = 0
     parked: int = 0
     uncommitted: int = 0

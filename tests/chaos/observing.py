@@ -20,6 +20,7 @@ from history import (
     FoundTask,
     Observation,
     Record,
+    Resolution,
     Row,
     Unrouted,
 )
@@ -251,8 +252,8 @@ async def decisions_of(
     """Return what the ledger says of the events of a scenario."""
     rows = await connection.fetch(
         'SELECT "partition", record_offset AS "offset", event_id, definition_id, outcome, run_id,'
-        " clause, seen FROM ledger.routing_decisions"
-        " WHERE topic = $1 AND cause = '' AND ($2::text IS NULL OR source = $2)",
+        " clause, seen, cause FROM ledger.routing_decisions"
+        " WHERE topic = $1 AND ($2::text IS NULL OR source = $2)",
         INPUT,
         scope.source,
     )
@@ -271,6 +272,19 @@ async def unrouted_of(
     )
     found = [Unrouted(**row) for row in rows]
     return [one for one in found if one.last >= mark.offsets.get((INPUT, one.partition), 0)]
+
+
+async def resolutions_of(
+    connection: "asyncpg.Connection[asyncpg.Record]", mark: Mark
+) -> list[Resolution]:
+    """Return what was decided of dead letters."""
+    rows = await connection.fetch(
+        'SELECT "partition", record_offset AS "offset", state FROM ledger.dead_letter_resolutions'
+        " WHERE topic = $1",
+        DEAD,
+    )
+    found = [Resolution(**row) for row in rows]
+    return [one for one in found if one.offset >= mark.offsets.get((DEAD, one.partition), 0)]
 
 
 async def executions(temporal: Client, prefixes: tuple[str, ...], mark: Mark) -> dict[str, int]:
@@ -331,6 +345,7 @@ async def observe(
             due_times=await due_times(connection, scheduled) if scheduled else [],
             decisions=await decisions_of(connection, scope, mark),
             unrouted=await unrouted_of(connection, mark),
+            resolutions=await resolutions_of(connection, mark),
             pending_outbox=await pending_outbox(connection),
             parked=await parked(connection),
             waiting=await waiting(connection),

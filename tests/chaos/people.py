@@ -1,10 +1,11 @@
-"""The workload beside Kafka: starts by hand, answers to human tasks, new versions, a schedule.
+"""The workload beside Kafka: starts by hand, answers, new versions, a schedule, redrives.
 
 Each request is tried with one request id until it is answered. Some are given up after one try,
 so that nobody knows what became of them.
 """
 
 import asyncio
+import contextlib
 import json
 import random
 import time
@@ -18,9 +19,12 @@ import asyncpg
 import grpc
 import identity
 import observing
+import redrives
 import replays
+import workload
 import yaml
 from checker import ORDERS
+from confluent_kafka import KafkaException
 from history import Answered, Applied, DueTime, HistoryFile, Intents, Scheduled, Triggered
 from waiting import until
 from workload import Planned
@@ -72,6 +76,7 @@ class People:
         self._beat = f"chaos.beat-{source}"
         self.unanswered: list[str] = []
         self._dsn = suite.endpoints.postgres.dsn()
+        self._bootstrap = suite.endpoints.kafka_bootstrap_servers
 
     async def __aenter__(self) -> Self:
         return self
@@ -132,6 +137,57 @@ class People:
             end=found[-1].due_at,
             expect_tasks=("note/",),
         )
+
+    async def await_early_events(self, *, seconds: float) -> None:
+        """Apply what early events are for, and return once the router refuses them.
+
+        Raises:
+            TimeoutError: It did not within `seconds`.
+        """
+        definition = _definition("early", id=f"chaos.early-{self._source}")
+        event_type = workload.early_type(self._source)
+        definition["spec"]["triggers"][0]["event"]["type"] = event_type
+        await self.apply(_event_type(event_type, 1), definition)
+        self._intents.early = definition["metadata"]["id"]
+        request = router_pb2.EvaluateEventRequest(
+            namespace=identity.NAMESPACE, event=workload.early_event(self._source, 0).value
+        )
+
+        async def refused() -> bool:
+            answer = await self._router.EvaluateEvent(request, timeout=ONE_TRY)
+            return answer.rejection == redrives.REASON and answer.listening == 1
+
+        if not await until(refused, seconds=seconds):
+            raise TimeoutError(event_type)
+
+    async def redrive_early_events(
+        self, records: list[Planned], *, seconds: float, give_up_at: float
+    ) -> None:
+        """Register their schema version midway, and redrive until no dead letter of them is open.
+
+        Two do so at a time, of which each may be the first.
+
+        Raises:
+            TimeoutError: Some are open at a monotonic time.
+        """
+        await asyncio.sleep(seconds * 0.4)
+        both = _event_type(workload.early_type(self._source), 1, workload.EARLY_VERSION)
+        await self.apply(both, wait_s=max(0.0, give_up_at - time.monotonic()))
+        count, number = sum(record.early for record in records), 0
+        while True:
+            # All that can become a dead letter is one, before it is asked whether any is open.
+            sent = sum(sent.early for sent in self._intents.sent)
+            decided = sent == count and await self._all_decided()
+            number += 2
+            left = await asyncio.gather(
+                *(self._redrive(f"{self._source}-redrive-{number + n}") for n in range(2))
+            )
+            if decided and 0 in left:
+                return
+            if time.monotonic() > give_up_at:
+                message = f"dead letters of {self._source} are open: {left}"
+                raise TimeoutError(message)
+            await asyncio.sleep(seconds / 20)
 
     async def start_by_hand(self, *, count: int, seconds: float, give_up_at: float) -> None:
         """Start runs by hand, one after the other; try until a monotonic time."""
@@ -237,6 +293,38 @@ class People:
             for sent in self._intents.sent
         )
 
+    async def _all_decided(self) -> bool:
+        with contextlib.suppress(KafkaException):
+            return await asyncio.to_thread(observing.uncommitted, self._bootstrap) == 0
+        return False
+
+    async def _redrive(self, request_id: str) -> int | None:
+        """Redrive what is open; return how many there were, None when nobody knows."""
+        found: list[router_pb2.RedriveDeadLettersResponse] = []
+
+        async def call(request: Any, *, timeout: float) -> None:  # noqa: ASYNC109 - the stub's
+            found.append(await self._router.RedriveDeadLetters(request, timeout=timeout))
+
+        wanted = router_pb2.DeadLetterFilter(
+            source=self._source, reason=redrives.REASON, state="open"
+        )
+        token = ""
+        while True:
+            request = router_pb2.RedriveDeadLettersRequest(
+                namespace=identity.NAMESPACE,
+                filter=wanted,
+                request_id=request_id,
+                reason="chaos",
+                limit=10,
+                page_token=token,
+            )
+            # Given up after a few tries, it is a surprise to nobody: there are more requests.
+            if not await self._try("router", call, request, wait_s=ONE_TRY):
+                return None
+            token = found[-1].next_page_token
+            if not token:
+                return sum(len(page.redriven) for page in found)
+
     def _patience(self, give_up_at: float) -> float:
         """Return the seconds that a request is tried for."""
         if self._chance.random() < GIVEN_UP:
@@ -286,6 +374,15 @@ def documents(*more: str) -> list[dict[str, Any]]:
     """
     names = ("order-placed", "orders", "by-hand", *more)
     return [yaml.safe_load((HERE / "definitions" / f"{name}.yaml").read_text()) for name in names]
+
+
+def _event_type(name: str, *versions: int) -> dict[str, Any]:
+    return {
+        "apiVersion": "backbone/v1",
+        "kind": "EventType",
+        "metadata": {"id": name, "namespace": identity.NAMESPACE, "owner": "e2e"},
+        "spec": {"schemas": [{"version": one, "schema": {"type": "object"}} for one in versions]},
+    }
 
 
 def _definition(name: str, *, id: str) -> dict[str, Any]:  # noqa: A002 - the field's name

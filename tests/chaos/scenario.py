@@ -117,7 +117,8 @@ def _scope(intents: Intents, source: str) -> Scope:
     by_hand = {identity.manual_run(request.definition_id, source) for request in intents.triggered}
     schedule = [f"{intents.scheduled.definition_id}:"] if intents.scheduled else []
     bundles = [f"{intents.bundling}:batch:"] if intents.bundling else []
-    return Scope(source=source, prefixes=(*by_hand, *schedule, *bundles))
+    early = [f"{intents.early}:event:"] if intents.early else []
+    return Scope(source=source, prefixes=(*by_hand, *schedule, *bundles, *early))
 
 
 async def _settled(
@@ -136,6 +137,11 @@ async def _settled(
         identity.manual_run(request.definition_id, request.request_id)
         for request in intents.triggered
         if request.acknowledged
+    }
+    due |= {
+        identity.event_run(intents.early, sent.source, sent.event_id)
+        for sent in intents.sent
+        if intents.early is not None and sent.early and sent.offset is not None
     }
     looks = 0
 

@@ -53,6 +53,7 @@ class Sender:
                 expect_reason=planned.expect_reason,
                 expect_decision=planned.expect_decision,
                 duplicate=planned.duplicate,
+                early=planned.early,
             )
             with self._lock:
                 self._intents.sent.append(sent)

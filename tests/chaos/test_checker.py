@@ -20,6 +20,7 @@ from history import (
     Intents,
     Observation,
     Record,
+    Resolution,
     Row,
     Scheduled,
     Sent,
@@ -32,10 +33,13 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TASK_EVENTS, RUN_EVENTS = "dev.backbone.task-events", "dev.backbone.run-events"
 DEFINITIONS = "dev.backbone.definition-events"
 ORDER, ABROAD, NOTHING = b'{"order": 1}', b'{"order": 3}', b'{"order": 4}'
+SOON, LATER = b'{"early": 5}', b'{"early": 6}'
 BY_HAND, BEAT = "chaos.by-hand", "chaos.beat"
 R1 = identity.event_run("e2e.orders", "s", "1")
 AGAIN = f"{R1}:replay:r-1"
 BUNDLES, BUNDLE = "chaos.bundles", "chaos.bundles:batch:a"
+EARLY = "chaos.early-s"
+E5, E6 = (identity.event_run(EARLY, "s", number) for number in "56")
 BEATS = [identity.scheduled_run(BEAT, NOON + timedelta(seconds=2 * n)) for n in range(3)]
 
 Plant = Callable[[Intents, Observation], None]
@@ -69,13 +73,13 @@ def published(one: Row, *, offset: int = 0) -> Record:
     return Record(one.topic, one.key.encode(), dict(one.headers), one.body, 0, offset)
 
 
-def dead(offset: int, reason: str, value: bytes | None) -> Record:
+def dead(offset: int, reason: str, value: bytes | None, *, at: int = 0) -> Record:
     headers = {
         "backbone-origin-partition": "0",
         "backbone-origin-offset": str(offset),
         "backbone-reason": reason,
     }
-    return Record("dev.backbone.dead-letters", None, headers, value)
+    return Record("dev.backbone.dead-letters", None, headers, value, 0, at)
 
 
 def carried_out(run_id: str, names: list[str], *, kind: str) -> tuple[FoundRun, list[Row]]:
@@ -128,6 +132,20 @@ def intents() -> Intents:
             Sent("s", None, digest(b"\xff"), 0, 2, expect_reason="not_utf8"),
             Sent("s", "3", digest(ABROAD), 0, 4, expect_decision="filtered"),
             Sent("s", "4", digest(NOTHING), 0, 5, expect_decision="unrouted"),
+            # The first was refused and redriven, and so was its copy; the second came in time.
+            *(
+                Sent(
+                    "s",
+                    "5",
+                    digest(SOON),
+                    0,
+                    at,
+                    expect_reason="unknown_schema_version",
+                    early=True,
+                )
+                for at in (6, 7)
+            ),
+            Sent("s", "6", digest(LATER), 0, 8, expect_reason="unknown_schema_version", early=True),
             # Nobody knows of it, and nothing came of it.
             Sent("s", "2", digest(b"{}"), None, None, expect_tasks=("pack/a",)),
         ],
@@ -141,6 +159,7 @@ def intents() -> Intents:
             Applied("definition:chaos.churn", acknowledged=False),
         ],
         bundling=BUNDLES,
+        early=EARLY,
         replayed={AGAIN: ("pack/a", "approve/")},
         scheduled=Scheduled(BEAT, 2.0, NOON, NOON + timedelta(seconds=5), ("note/",)),
     )
@@ -155,6 +174,8 @@ def seen() -> Observation:
         carried_out(AGAIN, ["pack/a", "approve/"], kind="replay"),
         *(carried_out(beat, ["note/"], kind="schedule") for beat in BEATS),
         (replace(bundle, members=(("s", "1"),)), bundle_rows),
+        carried_out(E5, ["pack/"], kind="event"),
+        carried_out(E6, ["pack/"], kind="event"),
     ]
     rows = [one for _, rows in found for one in rows]
     rows.append(row("definition:chaos.churn", 1, "backbone.ResourceApplied", DEFINITIONS))
@@ -168,8 +189,17 @@ def seen() -> Observation:
             Record("dev.orders", None, {}, b"\xff", 0, 2),
             Record("dev.orders", None, {}, ABROAD, 0, 4),
             Record("dev.orders", None, {}, NOTHING, 0, 5),
+            Record("dev.orders", None, {}, SOON, 0, 6),
+            Record("dev.orders", None, {}, SOON, 0, 7),
+            Record("dev.orders", None, {}, LATER, 0, 8),
         ],
-        dead_letters=[dead(2, "not_utf8", b"\xff"), dead(2, "not_utf8", b"\xff")],
+        dead_letters=[
+            dead(2, "not_utf8", b"\xff", at=0),
+            dead(2, "not_utf8", b"\xff", at=1),
+            dead(6, "unknown_schema_version", SOON, at=2),
+            dead(7, "unknown_schema_version", SOON, at=3),
+        ],
+        resolutions=[Resolution(0, 2, "redriven"), Resolution(0, 3, "redriven")],
         executions={run.run_id: 1 for run, _ in found},
         due_times=[
             DueTime(NOON + timedelta(seconds=2 * n), "run", run_id)
@@ -189,6 +219,9 @@ def seen() -> Observation:
                 clause=explanations.CONDITION,
                 seen=explanations.SAW,
             ),
+            Decision(0, 6, "5", EARLY, "started", E5, cause="redrive:a"),
+            Decision(0, 7, "5", EARLY, "duplicate", E5, cause="redrive:a"),
+            Decision(0, 8, "6", EARLY, "started", E6),
         ],
         unrouted=[Unrouted(0, 5, 5, 1)],
     )
@@ -199,7 +232,7 @@ def test_a_good_history_passes(intents, seen):
 
 
 def test_duplicates_are_counted_and_are_no_violation(seen):
-    assert checker.duplicates(seen) == {"inputs": 1, "events": 1, "dead_letters": 1}
+    assert checker.duplicates(seen) == {"inputs": 2, "events": 1, "dead_letters": 1}
 
 
 def test_what_nobody_knows_of_may_be_there(intents, seen):
@@ -442,7 +475,7 @@ def due_time_skipped(intents: Intents, seen: Observation) -> None:
 
 
 def due_time_without_its_run(intents: Intents, seen: Observation) -> None:
-    del seen.runs[-2]
+    seen.runs = [run for run in seen.runs if run.run_id != BEATS[-1]]
 
 
 def outbox_left(intents: Intents, seen: Observation) -> None:
@@ -533,6 +566,48 @@ def gathered_in_silence(intents: Intents, seen: Observation) -> None:
     del seen.decisions[2:4]
 
 
+def early_event_lost(intents: Intents, seen: Observation) -> None:
+    seen.runs = [run for run in seen.runs if run.run_id != E5]
+
+
+def early_event_left_open(intents: Intents, seen: Observation) -> None:
+    del seen.resolutions[0]
+
+
+def early_event_discarded(intents: Intents, seen: Observation) -> None:
+    seen.resolutions[0] = replace(seen.resolutions[0], state="discarded")
+
+
+def dead_letter_resolved_twice(intents: Intents, seen: Observation) -> None:
+    seen.resolutions.append(seen.resolutions[0])
+
+
+def hostile_record_redriven(intents: Intents, seen: Observation) -> None:
+    seen.resolutions.append(Resolution(0, 0, "redriven"))
+
+
+def nothing_redriven(intents: Intents, seen: Observation) -> None:
+    seen.resolutions.append(Resolution(0, 9, "redriven"))
+
+
+def redrive_started_again(intents: Intents, seen: Observation) -> None:
+    seen.decisions.append(Decision(0, 7, "5", EARLY, "started", E5, cause="redrive:b"))
+
+
+def redrive_without_a_decision(intents: Intents, seen: Observation) -> None:
+    seen.decisions = [one for one in seen.decisions if one.offset != 7]
+
+
+def redrive_left_waiting(intents: Intents, seen: Observation) -> None:
+    seen.decisions = [
+        replace(one, outcome="limited") if one.offset == 6 else one for one in seen.decisions
+    ]
+
+
+def redrive_of_no_dead_letter(intents: Intents, seen: Observation) -> None:
+    seen.decisions.append(Decision(0, 8, "6", EARLY, "duplicate", E6, cause="redrive:a"))
+
+
 def start_left_waiting(intents: Intents, seen: Observation) -> None:
     seen.waiting = 1
 
@@ -590,6 +665,16 @@ PLANTS: list[tuple[Plant, str]] = [
     (batch_of_another_name, "I13"),
     (batch_never_decided, "I13"),
     (gathered_in_silence, "I13"),
+    (early_event_lost, "I2"),
+    (early_event_left_open, "I14"),
+    (early_event_discarded, "I14"),
+    (dead_letter_resolved_twice, "I14"),
+    (hostile_record_redriven, "I14"),
+    (nothing_redriven, "I14"),
+    (redrive_started_again, "I14"),
+    (redrive_without_a_decision, "I14"),
+    (redrive_left_waiting, "I14"),
+    (redrive_of_no_dead_letter, "I14"),
     (decision_lost, "I12"),
     (started_turned_into_duplicate, "I12"),
     (two_copies_started, "I12"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import faults
 import pytest
 import trial
-from history import Intents, Observation
+from history import Intents, Observation, Resolution
 from nemesis import Inflicted
 from observing import Mark
 from scenario import Outcome
@@ -62,6 +62,7 @@ def test_faults_of_one_process_take_turns_with_its_replica():
 @pytest.fixture
 def verdict() -> Verdict:
     planned = faults.plan(1, count=6, seconds=10)
+    seen = Observation(resolutions=[Resolution(0, 0, "redriven")])
     return Verdict(
         seed=1,
         source="s",
@@ -70,7 +71,7 @@ def verdict() -> Verdict:
         planned=planned,
         inflicted=[Inflicted(fault, 0.0, healed=1.0) for fault in planned],
         restarts=sum(Counter(fault.kills for fault in planned).elements()),
-        outcome=Outcome(Intents(), Observation(), [], settled=True, settling_s=1.0, mark=Mark()),
+        outcome=Outcome(Intents(), seen, [], settled=True, settling_s=1.0, mark=Mark()),
         duplicates={"events": 1},
         violations=[],
         history=Path("history.jsonl"),
@@ -95,6 +96,11 @@ def test_a_campaign_without_a_second_copy_is_told(verdict):
     assert trial.idle([replace(verdict, duplicates={"events": 0})]) == [
         "no event was published twice"
     ]
+
+
+def test_a_campaign_without_a_redrive_is_told(verdict):
+    verdict.outcome.seen.resolutions.clear()
+    assert trial.idle([verdict]) == ["no dead letter was redriven"]
 
 
 def test_violations_are_told_by_their_invariant(verdict):

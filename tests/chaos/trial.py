@@ -29,6 +29,7 @@ PATIENCE, HASTY = 40.0, 3.0
 # Seconds that requests are tried after the last fault, and that all has to come to rest: what is
 # stuck is stuck for ever, and a busy machine is slow.
 ANSWER = 150.0
+READY = 60.0  # seconds that the router has to hear of what a scenario needs
 BUNDLES = "chaos.bundles"
 
 
@@ -101,7 +102,9 @@ async def run(stack: Stack, *, seed: int, events: int, fault_count: int, folder:
     """
     # The same seed may run twice on one stack: its events are then others.
     source = f"s{seed}-{uuid.uuid4().hex[:6]}"
-    records = workload.plan(seed, source, events=events, duplicates=events // 3, cloudevents=True)
+    records = workload.plan(
+        seed, source, events=events, duplicates=events // 3, cloudevents=True, early=events // 20
+    )
     seconds = len(records) / PACE
     planned = faults.plan(seed, count=fault_count, seconds=seconds)
     path = folder / f"{source}.jsonl"
@@ -111,13 +114,19 @@ async def run(stack: Stack, *, seed: int, events: int, fault_count: int, folder:
     begun, began = datetime.now(UTC), time.monotonic()
     restarts = _restarts(stack)
     found: list[str] = []
+    prepared = asyncio.Event()
+
+    async def begin(_number: int) -> None:
+        await prepared.wait()
 
     async def alongside(intents: Intents) -> None:
         intents.bundling = BUNDLES
         async with People(
             stack.suite, source=source, seed=seed, history=history, intents=intents
         ) as people:
+            await people.await_early_events(seconds=READY)
             await people.begin_schedule()
+            prepared.set()
             end = time.monotonic() + seconds + ANSWER
             each = max(3, events // 25)
             shared = {"count": each, "seconds": seconds, "give_up_at": end}
@@ -125,6 +134,11 @@ async def run(stack: Stack, *, seed: int, events: int, fault_count: int, folder:
                 _told(found, "I2", people.start_by_hand(**shared)),
                 _told(found, "I3", people.answer_tasks(records, **shared)),
                 _told(found, "I2", people.publish_versions(**shared)),
+                _told(
+                    found,
+                    "I14",
+                    people.redrive_early_events(records, seconds=seconds, give_up_at=end),
+                ),
                 _told(
                     found,
                     "I2",
@@ -143,6 +157,7 @@ async def run(stack: Stack, *, seed: int, events: int, fault_count: int, folder:
             records=records,
             seconds=seconds,
             history=history,
+            during=begin,
             alongside=alongside,
             bootstrap=stack.proxies.addresses["workload-kafka"],
             patience_s=PATIENCE,
@@ -182,6 +197,8 @@ def idle(verdicts: Sequence[Verdict]) -> list[str]:
         wrong.append("nothing was killed")
     if not sum(verdict.duplicates["events"] for verdict in verdicts):
         wrong.append("no event was published twice")
+    if not sum(len(verdict.outcome.seen.resolutions) for verdict in verdicts):
+        wrong.append("no dead letter was redriven")
     return wrong
 
 

@@ -29,6 +29,8 @@ MALFORMED_RECORDS: tuple[tuple[bytes | None, str], ...] = (
     (b'"' + b"x" * (256 * 1024) + b'"', "oversize"),
 )
 MALFORMED = len(MALFORMED_RECORDS)
+EARLY_VERSION = 2
+"""The schema version of early events."""
 BESIDE = 10
 """Of so many events there is one more whose condition is false, and one that nobody wants."""
 
@@ -44,6 +46,7 @@ class Planned:
     expect_reason: str | None = None
     expect_decision: str = "started"
     duplicate: bool = False
+    early: bool = False
     headers: tuple[tuple[str, bytes], ...] = ()
 
     @property
@@ -59,10 +62,12 @@ def plan(
     events: int = EVENTS,
     duplicates: int = DUPLICATES,
     cloudevents: bool = False,
+    early: int = 0,
 ) -> list[Planned]:
     """Return the records of one scenario in the order of sending; `source` makes them its own.
 
-    With `cloudevents` a third of the events are written as CloudEvents, in structured mode.
+    With `cloudevents` a third of the events are written as CloudEvents, in structured mode. `early`
+    events, every third of them twice, are among the first third of the records.
     """
     chance = random.Random(seed)
     originals = [_event(chance, source, number) for number in range(events)]
@@ -80,7 +85,29 @@ def plan(
             chance.randrange(len(records) + 1),
             Planned(key=None, value=value, event_id=None, expect_reason=reason),
         )
+    for number in range(early):
+        at = chance.randrange(len(records) // 3)
+        records.insert(at, planned := early_event(source, number))
+        if number % 3 == 0:
+            at = chance.randrange(at + 1, len(records) // 3 + 2)
+            records.insert(at, replace(planned, duplicate=True))
     return records
+
+
+def early_type(source: str) -> str:
+    """Return the type of the early events of a scenario."""
+    return f"chaos.early.{source}"
+
+
+def early_event(source: str, number: int) -> Planned:
+    """Return an event of a schema version that is not registered yet."""
+    order = _order(source, f"early-{number}", early_type(source), number=number)
+    document = json.loads(order["value"]) | {"schema_version": EARLY_VERSION}
+    return Planned(
+        **{**order, "value": json.dumps(document).encode()},
+        expect_reason="unknown_schema_version",
+        early=True,
+    )
 
 
 def beside(events: int) -> int:
@@ -108,10 +135,12 @@ def _unwanted(source: str, number: int) -> Planned:
     return Planned(**order, expect_decision="unrouted")
 
 
-def _order(source: str, event_id: str, **payload: Any) -> dict[str, Any]:
+def _order(
+    source: str, event_id: str, event_type: str = "e2e.order.placed", **payload: Any
+) -> dict[str, Any]:
     document = {
         "event_id": event_id,
-        "type": "e2e.order.placed",
+        "type": event_type,
         "source": source,
         "occurred_at": datetime.now(UTC).isoformat(),
         "subject": f"order/{event_id}",

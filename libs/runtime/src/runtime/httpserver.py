@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import uvicorn
 from prometheus_client import make_asgi_app
@@ -26,10 +26,15 @@ class Health:
     def __init__(self) -> None:
         self._serving = False
         self._checks: dict[str, HealthCheck] = {}
+        self._cautions: dict[str, HealthCheck] = {}
 
     def add_check(self, name: str, check: HealthCheck) -> None:
         """Ask `check` at each readiness probe; it raises when the service cannot do its work."""
         self._checks[name] = check
+
+    def add_caution(self, name: str, check: HealthCheck) -> None:
+        """Ask `check` likewise; what it raises is told, and keeps nobody from being ready."""
+        self._cautions[name] = check
 
     def set_serving(self, serving: bool) -> None:  # noqa: FBT001 - a setter
         """Say that start-up is done, or that the end has begun."""
@@ -39,14 +44,22 @@ class Health:
         """Return what keeps the process from being ready, by name; empty when it is."""
         if not self._serving:
             return {"process": "starting or stopping"}
-        found: dict[str, str] = {}
-        for name, check in self._checks.items():
-            try:
-                async with asyncio.timeout(_CHECK_TIMEOUT_S):
-                    await check()
-            except Exception as exc:  # noqa: BLE001 - whatever it is, it is why we are not ready
-                found[name] = str(exc) or type(exc).__name__
-        return found
+        return await _failing(self._checks)
+
+    async def warnings(self) -> dict[str, str]:
+        """Return what the process does its work without, by name; empty when nothing is amiss."""
+        return await _failing(self._cautions)
+
+
+async def _failing(checks: Mapping[str, HealthCheck]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, check in checks.items():
+        try:
+            async with asyncio.timeout(_CHECK_TIMEOUT_S):
+                await check()
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it is what is to be told
+            found[name] = str(exc) or type(exc).__name__
+    return found
 
 
 class HttpServer:
@@ -102,7 +115,12 @@ class HttpServer:
     async def _ready(self, _request: Request) -> Response:
         problems = await self._health.problems()
         return JSONResponse(
-            {"ready": not problems, "problems": problems}, status_code=503 if problems else 200
+            {
+                "ready": not problems,
+                "problems": problems,
+                "warnings": await self._health.warnings(),
+            },
+            status_code=503 if problems else 200,
         )
 
 

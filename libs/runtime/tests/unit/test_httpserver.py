@@ -56,6 +56,19 @@ async def test_a_failing_check_is_named(server):
     assert json.loads(body)["problems"] == {"ledger": "no route"}
 
 
+async def test_what_it_can_do_without_is_told_and_keeps_it_ready(server):
+    health, port = server
+
+    async def away():
+        raise OSError("no cache")
+
+    health.set_serving(True)
+    health.add_caution("redis", away)
+    status, body = await asyncio.to_thread(get, port, "/readyz")
+    assert status == 200
+    assert json.loads(body) == {"ready": True, "problems": {}, "warnings": {"redis": "no cache"}}
+
+
 async def test_figures_are_served(server):
     _, port = server
     status, body = await asyncio.to_thread(get, port, "/metrics/")

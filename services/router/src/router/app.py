@@ -33,6 +33,7 @@ from router.adapters.registry_resources import RegistryResources
 from router.adapters.replay_calls import ReplayCalls
 from router.adapters.temporal_starter import TemporalWorkflowStarter
 from router.domain.ingress import Ingress
+from router.errors import TransientError
 from router.ports import DeadLetters, DecisionLog, Observer
 from router.service.dead_letters import DeadLetterReview
 from router.service.dispatching import Dispatcher
@@ -186,6 +187,7 @@ async def _components(settings: Settings, health: Health) -> list[Component]:
     topics = KafkaTopics(settings.kafka_bootstrap_servers, _needed_topics(settings))
     health.add_check("definitions", definitions.ready)
     health.add_check("topics", topics.ready)
+    health.add_caution("redis", seen.ready)
     server = GrpcServer(
         listen=settings.grpc_listen,
         services=[
@@ -361,9 +363,9 @@ async def check() -> Sequence[commands.Check]:
     async def cache() -> str:
         seen = RedisSeenEvents(settings.redis_url, keep=settings.seen_for)
         try:
-            await seen.ping()
-        except Exception as exc:  # noqa: BLE001 - whatever it is, the router runs without
-            return f"warning: away ({exc or type(exc).__name__}); routing works, repeats cost more"
+            await seen.ready()
+        except TransientError as exc:  # the router runs without
+            return f"warning: {exc}"
         finally:
             await seen.close()
         return "answers"

@@ -339,8 +339,8 @@ class Kafka:
         [done] = self._admin.delete_records([TopicPartition(topic, partition, offset)]).values()
         done.result(30)
 
-    async def committed(self) -> dict[tuple[str, int], int]:
-        group = names.router_group(self.namespace)
+    async def committed(self, namespace: str = "") -> dict[tuple[str, int], int]:
+        group = names.router_group(namespace or self.namespace)
         futures = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
         answer = await asyncio.to_thread(futures[group].result)
         return {(tp.topic, tp.partition): tp.offset for tp in answer.topic_partitions}

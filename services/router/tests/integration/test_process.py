@@ -196,16 +196,15 @@ async def test_a_router_killed_at_any_point_loses_nothing(world, point):
     assert await asyncio.wait_for(killed.wait(), 60) == -signal.SIGKILL
     await world.run("serve")
     await world.eventually(lambda: world.runs.all_started(world.definition_id, events), within_s=90)
-
-    async def parked():
-        world.kafka.dead_letter_topic = "dev.backbone.dead-letters"
-        letters = await world.kafka.dead_letters()
-        return [
-            m for m in letters if dict(m.headers())[Header.ORIGIN_TOPIC] == world.topic.encode()
-        ]
-
-    letters = await world.eventually(parked, within_s=90)
+    letters = await world.eventually(lambda: parked(world), within_s=90)
     assert {(m.key(), m.value()) for m in letters} == {(world.name.encode(), b"{")}
+
+
+async def parked(world):
+    """Return the dead letters of the test's topic; one may be there twice."""
+    world.kafka.dead_letter_topic = "dev.backbone.dead-letters"
+    letters = await world.kafka.dead_letters()
+    return [m for m in letters if dict(m.headers())[Header.ORIGIN_TOPIC] == world.topic.encode()]
 
 
 async def test_routers_that_join_and_leave_under_load_lose_nothing_and_start_nothing_twice(
@@ -247,3 +246,47 @@ async def test_routers_that_join_and_leave_under_load_lose_nothing_and_start_not
         return (await world.runs.client.count_workflows(query)).count == len(events)
 
     await world.eventually(counted)
+
+
+async def test_a_broker_that_is_killed_and_comes_back_costs_nothing_and_needs_nobody(
+    world, ledger, infrastructure
+):
+    world.kafka.create(world.topic, partitions=4)
+    events = [f"{world.name}-{number}" for number in range(300)]
+    process = await world.run("serve")
+
+    def send(some):
+        for event_id in some:
+            world.kafka.produce(world.event(event_id), topic=world.topic, key=event_id.encode())
+
+    send(events[:100])
+    world.kafka.flush()
+    await world.eventually(lambda: world.runs.started(world.definition_id, events[0]), within_s=90)
+    send(events[100:200])
+    world.kafka.produce(b"{", topic=world.topic)
+    await asyncio.to_thread(infrastructure.kill, "kafka")
+    send(events[200:])
+    await asyncio.to_thread(infrastructure.wait_ready, "kafka")
+    world.kafka.flush()
+
+    await world.eventually(lambda: world.runs.all_started(world.definition_id, events), within_s=90)
+    letters = await world.eventually(lambda: parked(world), within_s=60)
+    assert {m.value() for m in letters} == {b"{"}
+
+    ends = {(world.topic, p): world.kafka.end(world.topic, p) for p in range(4)}
+
+    async def committed():
+        offsets = await world.kafka.committed("dev")
+        return all(offsets.get(place, 0) == end for place, end in ends.items())
+
+    await world.eventually(committed, within_s=60)
+    found = await ledger.outcomes()
+    assert {found[event_id, world.definition_id, "started"] for event_id in events} == {1}
+    query = f'WorkflowId STARTS_WITH "{world.definition_id}:"'
+
+    async def counted():
+        return (await world.runs.client.count_workflows(query)).count == len(events)
+
+    await world.eventually(counted)
+    assert (await world.ready())["ready"]
+    assert process.returncode is None

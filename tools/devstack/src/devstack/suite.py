@@ -199,6 +199,9 @@ class Suite:
 
     def stop(self, name: str | None = None) -> None:
         """Stop one process and leave it so; or everything, services before servers."""
+        if name in SERVERS and self._infrastructure is not None:
+            self._infrastructure.halt(name)
+            return
         if name is not None:
             self._supervisor.stop(name)
             return
@@ -215,8 +218,11 @@ class Suite:
         self._ports.release()
 
     def start_process(self, name: str) -> None:
-        """Start a process that was stopped by name."""
-        self._supervisor.start(name)
+        """Start a process that was stopped by name; of a server, wait until it answers."""
+        if name in SERVERS and self._infrastructure is not None:
+            self._infrastructure.restart(name)
+        else:
+            self._supervisor.start(name)
 
     def restart(self, name: str, *, env: Mapping[str, str] | None = None) -> None:
         """Stop one process politely and start it again; see `wait_ready`.

@@ -254,6 +254,17 @@ async def test_temporal_returns_with_its_data_after_a_kill(
     assert (await client.get_workflow_handle("survivor").describe()).id == "survivor"
 
 
+def test_a_halted_server_is_away_until_it_is_restarted(
+    infrastructure: Infrastructure, endpoints: Endpoints
+) -> None:
+    infrastructure.halt("redis")
+    with redis.Redis.from_url(endpoints.redis_url) as client:
+        with pytest.raises(redis.ConnectionError):
+            client.ping()
+        infrastructure.restart("redis")
+        assert client.ping()
+
+
 @pytest.mark.usefixtures("endpoints")
 def test_a_crash_of_a_server_is_seen_and_a_restart_is_none(
     infrastructure: Infrastructure, folder: Path

@@ -17,11 +17,13 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from contracts import identifiers
+from router.errors import TransientError
 from router.ports import Seen
 from runtime import logs
 from runtime.faultpoints import faultpoint
 
 CALL_BUDGET_S = 0.05
+READY_BUDGET_S = 1.0
 REST_S = 5.0
 MAX_UNWRITTEN = 10_000
 MAX_WRITTEN = 1000
@@ -87,10 +89,18 @@ class RedisSeenEvents:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def ping(self) -> None:
-        """Ask Redis whether it is there. Raises RedisError, OSError or TimeoutError."""
-        async with asyncio.timeout(2.0):
-            await self._redis.get("backbone:ping")
+    async def ready(self) -> None:
+        """Return when Redis answers.
+
+        Raises:
+            TransientError: it does not, which costs work and nothing else.
+        """
+        try:
+            async with asyncio.timeout(READY_BUDGET_S):
+                await self._redis.get("backbone:ping")
+        except (RedisError, OSError, TimeoutError) as exc:
+            why = str(exc) or type(exc).__name__
+            raise TransientError(f"away ({why}); routing works, repeats cost more") from exc
 
     async def close(self) -> None:
         """Write what is left and disconnect."""

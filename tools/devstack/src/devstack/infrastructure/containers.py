@@ -118,8 +118,12 @@ class ContainerInfrastructure:
         if self._owns_supervisor:
             self._supervisor.close()
 
+    def halt(self, server: Server) -> None:
+        """Stop a server politely and leave it so until it is restarted."""
+        self._container(server).stop(timeout=_GRACE)
+
     def restart(self, server: Server) -> None:
-        """Stop a server politely, start it again and wait until it answers."""
+        """Stop a server politely unless it is halted, start it again, wait until it answers."""
         self._container(server).restart(timeout=_GRACE)
         self.wait_ready(server)
 

@@ -100,8 +100,12 @@ class LocalInfrastructure:
         if self._owns_supervisor:
             self._supervisor.close()
 
+    def halt(self, server: Server) -> None:
+        """Stop a server politely and leave it so until it is restarted."""
+        self._supervisor.stop(server)
+
     def restart(self, server: Server) -> None:
-        """Stop a server politely, start it again and wait until it answers."""
+        """Stop a server politely unless it is halted, start it again, wait until it answers."""
         self._supervisor.restart(server)
         self.wait_ready(server)
 

@@ -20,7 +20,7 @@ PROVIDERS: tuple[Provider, ...] = ("local", "containers")
 
 
 class Infrastructure(Protocol):
-    """The four servers, started and stopped together, each killed and restarted alone."""
+    """The four servers, started and stopped together, each halted, killed and restarted alone."""
 
     def start(self) -> Endpoints:
         """Start the servers and return their addresses once each answers."""
@@ -30,8 +30,12 @@ class Infrastructure(Protocol):
         """Stop the servers."""
         ...
 
+    def halt(self, server: Server) -> None:
+        """Stop a server politely and leave it so until it is restarted."""
+        ...
+
     def restart(self, server: Server) -> None:
-        """Stop a server politely, start it again and wait until it answers."""
+        """Stop a server politely unless it is halted, start it again, wait until it answers."""
         ...
 
     def kill(self, server: Server) -> None:
