@@ -20,6 +20,7 @@ class Metric(StrEnum):
     ROUTER_HOLDS = "backbone.router.holds"
     ROUTER_SEEN_MISSES = "backbone.router.seen.misses"
     WORKER_DECISIONS = "backbone.worker.decisions"
+    WORKER_CONTEXT_DURATION = "backbone.worker.context.duration"
     LEDGER_RUNS = "backbone.ledger.runs"
     LEDGER_TASKS = "backbone.ledger.tasks"
     LEDGER_PENDING = "backbone.ledger.pending"
