@@ -27,6 +27,7 @@ from ledger.adapters.projections import RunProjection
 from ledger.adapters.requests import RequestReader
 from ledger.service.dead_letters import DeadLetterLedger
 from ledger.service.pending import PendingLedger
+from ledger.service.redactions import Redactions
 from ledger.service.routing import RoutingLedger
 from ledger.service.runs import RunLedger
 from ledger.service.schedules import ScheduleLedger
@@ -119,12 +120,8 @@ def grpc_services(
         max_age=pending_max_age,
     )
     schedules = PostgresScheduleStore()
-    runs = RunLedger(
-        database=postgres,
-        events=events,
-        runs=PostgresRunStore(),
-        schedules=schedules,
-    )
+    store = PostgresRunStore()
+    runs = RunLedger(database=postgres, events=events, runs=store, schedules=schedules)
     reader = RequestReader(namespaces)
     return [
         Service(
@@ -132,6 +129,7 @@ def grpc_services(
             add=ledger_pb2_grpc.add_LedgerServiceServicer_to_server,
             servicer=LedgerServicer(
                 runs=runs,
+                redactions=Redactions(database=postgres, runs=store),
                 schedules=ScheduleLedger(database=postgres, schedules=schedules),
                 reader=reader,
             ),

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from contracts.decisions import RunStatus, TaskStatus
 from contracts.runs import RecordOutcome, TaskFailure
 from contracts.telemetry import Attribute, Metric
-from contracts.triggers import TriggerKind
+from contracts.triggers import Trigger, TriggerKind
 from eventstore import store
 from eventstore.errors import EventTooLargeError
 from eventstore.events import Cause, Fact
@@ -56,6 +56,14 @@ class RunDocuments:
     snapshot: bytes
     decision: bytes
     tasks: list[TaskRow]
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """The newest run of a definition, with its trigger where that was a schedule."""
+
+    run: RunRow
+    trigger: Trigger | None
 
 
 class RunLedger:
@@ -221,6 +229,19 @@ class RunLedger:
             tasks = await self._runs.tasks_of_run(transaction, run_id)
         trigger, snapshot, decision = (documents.get(sha256 or "", b"") for sha256 in wanted)
         return RunDocuments(run, trigger, snapshot, decision, tasks)
+
+    async def last_run(
+        self, *, namespace: str, definition_id: str, other_than: str, status: RunStatus | None
+    ) -> LastRun | None:
+        """Return the newest other run of a definition among its last 1,000; None for none."""
+        async with self._database.transaction(namespace) as transaction:
+            found = await self._runs.last_run(
+                transaction, definition_id, other_than=other_than, status=status
+            )
+        if found is None:
+            return None
+        run, trigger = found
+        return LastRun(run, None if trigger is None else Trigger.model_validate_json(trigger))
 
     async def list_runs(
         self,
