@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from contracts.definitions import ActivityDefinition, ContextEntry
+from contracts.definitions import ActivityDefinition, ContextEntry, RunEnd
 from contracts.runs import (
     Acknowledgement,
     Advanced,
     AdvanceInput,
+    LastRun,
     RecordOutcome,
     RunFailure,
     RunInput,
@@ -18,6 +19,7 @@ from contracts.runs import (
 )
 from contracts.triggers import Trigger, TriggerKind
 from orchestrator_worker.errors import DefinitionNotFoundError
+from orchestrator_worker.ports import Answer
 
 
 class FakeDefinitions:
@@ -36,18 +38,21 @@ class FakeDefinitions:
 
 
 class FakeContext:
-    """Answers context queries from a dictionary, or raises what a test put there."""
+    """Answers from a dictionary, or raises what a test put there; calls what can be called."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
+        self.redact: list[str] = []
         self.asked: list[tuple[str, dict[str, Any]]] = []
 
-    async def query(self, entry: ContextEntry, parameters: Mapping[str, Any]) -> Any:
+    async def look(self, entry: ContextEntry, parameters: Mapping[str, Any]) -> Answer:
         self.asked.append((entry.name, dict(parameters)))
         answer = self.answers[entry.name]
+        if callable(answer):
+            answer = await answer()
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return Answer(answer, redact=self.redact)
 
 
 class FakeLedger:
@@ -58,6 +63,8 @@ class FakeLedger:
         self.snapshots: dict[str, bytes] = {}
         self.failures: dict[str, RunFailure] = {}
         self.outcomes: dict[uuid.UUID, TaskOutcome] = {}
+        self.last: LastRun | None = None
+        self.asked_last: list[tuple[str, RunEnd | None]] = []
 
     async def record_run(
         self, run: RunInput, *, workflow_run_id: str, snapshot: bytes, decision: bytes
@@ -69,6 +76,10 @@ class FakeLedger:
         owner, standing = self.runs[run.run_id]
         same = owner == workflow_run_id
         return (RecordOutcome.REPEATED if same else RecordOutcome.DUPLICATE), standing
+
+    async def last_run(self, run: RunInput, *, status: RunEnd | None) -> LastRun | None:
+        self.asked_last.append((run.run_id, status))
+        return self.last
 
     async def record_run_failure(self, failure: RunFailure) -> RecordOutcome:
         self.failures[failure.run.run_id] = failure
