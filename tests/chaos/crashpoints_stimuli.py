@@ -62,6 +62,7 @@ class People:
         self.router = router_pb2_grpc.RouterServiceStub(self._channels["router"])
         self.outbox = outbox_pb2_grpc.OutboxServiceStub(self._channels["registry"])
         self.runs_outbox = outbox_pb2_grpc.OutboxServiceStub(self._channels["ledger"])
+        self.ledger = ledger_pb2_grpc.LedgerServiceStub(self._channels["ledger"])
         self.tasks = ledger_pb2_grpc.TaskServiceStub(self._channels["ledger"])
 
     async def close(self) -> None:
@@ -219,6 +220,23 @@ async def by_hand(people: People, intents: Intents) -> None:
     run_id = await people.trigger(intents, parts=4, expect=("cut/", "look/"))
     await people.trigger(intents, parts=0, expect=())
     await people.complete(intents, run_id, "look/")
+
+
+async def redacted(people: People, intents: Intents) -> None:
+    """Redact what a run found, and once more by the same request."""
+    run_id = await people.trigger(intents, parts=4, expect=("cut/", "look/"))
+    await people.complete(intents, run_id, "look/")
+    request = ledger_pb2.RedactSnapshotRequest(
+        namespace="dev",
+        run_id=run_id,
+        fields=["share.size"],
+        request_id=people.source,
+        reason="a crash point",
+    )
+    answers = [await answered(lambda: people.ledger.RedactSnapshot(request)) for _ in "12"]
+    assert {json.dumps(json.loads(one.snapshot)["share"]) for one in answers} == {
+        '[{"size": {"$redacted": null}}]'
+    }
 
 
 async def pulse(people: People, intents: Intents) -> None:
@@ -399,6 +417,7 @@ STIMULI: dict[str, Callable[[People, Intents], Awaitable[None]]] = {
     "orders_slowly": orders_slowly,
     "by_hand": by_hand,
     "held": held,
+    "redacted": redacted,
     "pulse": pulse,
     "republish": republish,
     "too_large": too_large,

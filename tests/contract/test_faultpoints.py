@@ -13,6 +13,7 @@ SDK = "libs/sdk/src/sdk"
 READS = {
     "services/ledger/src/ledger/service/runs.py": {
         *("RunLedger.get_run", "RunLedger.list_runs", "RunLedger.get_task", "RunLedger.list_tasks"),
+        "RunLedger.last_run",
     },
     "services/ledger/src/ledger/service/dead_letters.py": {"DeadLetterLedger.resolutions"},
     "services/ledger/src/ledger/service/schedules.py": {"ScheduleLedger.list_due_times"},
@@ -193,6 +194,7 @@ UNPAIRED = {
     "a transaction": "async with self._store.transaction(namespace): pass",
     "a transaction among others": "async with slots, connection.transaction(readonly=True): pass",
     "Kafka": "await self._producer.send(topic)",
+    "HTTP": "async with http.stream('GET', url) as response: pass",
     "Kafka's consumer": "await self._call('commit', offsets=positions)",
     "Redis": "await self._redis.mget(keys)",
     "Redis, several": "await pipeline.execute()",
