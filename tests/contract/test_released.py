@@ -36,10 +36,11 @@ NAMES = sorted(
 
 # No older worker or ledger reads the trigger of a batch, and none is given one: only a definition
 # that gathers or holds events has such runs, and the registry before refuses these.
-BATCH = {"batch_id", "events", "kind"}
+# Nor that of a replay of events, which only somebody who asks for one gets.
+GATHERED = {"batch_id", "events", "kind", "replay_id"}
 NEW_BY_REQUEST = {
-    "trigger": {f"properties.{field}" for field in BATCH},
-    "run-input": {f"properties.trigger.properties.{field}" for field in BATCH},
+    "trigger": {f"properties.{field}" for field in GATHERED},
+    "run-input": {f"properties.trigger.properties.{field}" for field in GATHERED},
 }
 """What older readers would not take, and do not get unless somebody asks for what is new."""
 
