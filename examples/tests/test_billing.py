@@ -24,7 +24,9 @@ async def billing(examples: Path, postgres_dsn: str) -> AsyncIterator[Any]:
 
 @pytest.fixture
 def statement(catalogue: Catalogue) -> Statement:
-    return catalogue.connectors["billing-db"].postgres.statements["overdue_invoices"]
+    connector = catalogue.connectors["billing-db"].postgres
+    assert connector is not None
+    return connector.statements["overdue_invoices"]
 
 
 async def test_overdue_invoices_are_the_unpaid_ones_past_their_date(

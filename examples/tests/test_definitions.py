@@ -175,5 +175,6 @@ def test_catalogue_has_the_statements_that_definitions_name(
         for entry in one.spec.context if isinstance(one, ActivityDefinition) else ():
             assert entry.query is not None
             connector = catalogue.connectors[entry.query.connector].postgres
+            assert connector is not None
             declared = connector.statements[entry.query.statement].parameters
             assert [parameter.name for parameter in declared] == list(entry.query.parameters)

@@ -1,8 +1,10 @@
 """What the tests of crash points share."""
 
 import contextlib
+import threading
 import uuid
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import crashpoints
@@ -14,8 +16,41 @@ from devstack.suite import Suite
 DEFINITIONS = Path(__file__).parent / "definitions"
 
 
+class _Rates(BaseHTTPRequestHandler):
+    """Answers what the worker asks of the connector `rates`."""
+
+    def do_GET(self) -> None:
+        body = b'{"rate": 0.5}'
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
 @pytest.fixture(scope="session")
-def crashing(suite: Suite, backbone, request: pytest.FixtureRequest) -> Suite:
+def rates() -> Iterator[str]:
+    """The address of an HTTP API."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Rates)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def crashing(
+    suite: Suite,
+    backbone,
+    rates: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Suite:
     """The suite with the definitions and the connector that crash points are reached by."""
     chosen = ", ".join(point.name for point in crashpoints.to_crash_at())
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
@@ -23,8 +58,11 @@ def crashing(suite: Suite, backbone, request: pytest.FixtureRequest) -> Suite:
     names = ("order-placed", "orders", "shares")
     words = [word for name in names for word in ("-f", str(DEFINITIONS / f"{name}.yaml"))]
     backbone("apply", *words, "--reason", "crash points")
+    file = tmp_path_factory.mktemp("catalogue") / "catalogue.yaml"
+    text = (DEFINITIONS / "catalogue.yaml").read_text()
+    file.write_text(text.replace("http://127.0.0.1:8080", rates))
     catalogue = {
-        "BACKBONE_CATALOGUE": str(DEFINITIONS / "catalogue.yaml"),
+        "BACKBONE_CATALOGUE": str(file),
         "SUMS_DSN": suite.endpoints.postgres.dsn(),
     }
     suite.restart("orchestrator-worker", env=catalogue)

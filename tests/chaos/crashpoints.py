@@ -37,6 +37,8 @@ REACHED_BY = (
     (r"(ledger|worker)\.\w+(_schedule|acknowledge_runs)", "pulse"),
     (r"(ledger|worker)\.\w+_advance_task", "timed"),
     (r"(ledger|worker)\.\w+(_failure|_query|_change_task)", "by_hand"),
+    (r"worker\.\w+_(http_get|get_last_run)", "by_hand"),
+    (r"ledger\.\w+_redact_snapshot", "redacted"),
     (r"worker\.\w+_record_task_outcome", "by_hand"),
     (r"(router|ledger)\.\w+_resolve_dead_letters", "discard"),
     (r"router\.\w+_publish_events", "posted"),

@@ -239,6 +239,7 @@ def external(call: ast.Call) -> bool:
         or (receiver in KAFKA and method in KAFKA_CALLS)
         # The consumers' way to librdkafka, in its own thread.
         or (receiver == "self" and method == "_call" and not _moves_locally(call))
+        or (receiver == "http" and method in {"stream", "request"})
         or (receiver == "_redis" and method not in {"pipeline", "aclose"})
         or (receiver == "pipeline" and method == "execute")
         # What a handler does is its own, and outside of us.

@@ -75,6 +75,7 @@ class People:
         self.audit = audit_pb2_grpc.AuditServiceStub(self._channels["ledger"])
         self.replays = replay_pb2_grpc.ReplayServiceStub(self._channels["ledger"])
         self.shadows = shadows_pb2_grpc.ShadowServiceStub(self._channels["ledger"])
+        self.ledger = ledger_pb2_grpc.LedgerServiceStub(self._channels["ledger"])
         self.tasks = ledger_pb2_grpc.TaskServiceStub(self._channels["ledger"])
 
     async def close(self) -> None:
@@ -338,6 +339,23 @@ async def timed(people: People, intents: Intents) -> None:
     intents.answered.append(Answered(run_id, "wait/", acknowledged=True))
 
 
+async def redacted(people: People, intents: Intents) -> None:
+    """Redact what a run found, and once more by the same request."""
+    run_id = await people.trigger(intents, parts=4, expect=("cut/", "look/"))
+    await people.complete(intents, run_id, "look/")
+    request = ledger_pb2.RedactSnapshotRequest(
+        namespace="dev",
+        run_id=run_id,
+        fields=["share.size"],
+        request_id=people.source,
+        reason="a crash point",
+    )
+    answers = [await answered(lambda: people.ledger.RedactSnapshot(request)) for _ in "12"]
+    assert {json.dumps(json.loads(one.snapshot)["share"]) for one in answers} == {
+        '[{"size": {"$redacted": null}}]'
+    }
+
+
 async def pulse(people: People, intents: Intents) -> None:
     """Apply a definition that is due every second, disable and enable it, and end it."""
     document = yaml.safe_load((DEFINITIONS / "pulse.yaml").read_text())
@@ -545,6 +563,7 @@ STIMULI: dict[str, Callable[[People, Intents], Awaitable[None]]] = {
     "held": held,
     "replayed": replayed,
     "shadowed": shadowed,
+    "redacted": redacted,
     "pulse": pulse,
     "republish": republish,
     "sealed": sealed,

@@ -12,7 +12,7 @@ SDK = "libs/sdk/src/sdk"
 
 READS = {
     "services/ledger/src/ledger/service/runs.py": {
-        *("RunLedger.get_run", "RunLedger.list_runs"),
+        *("RunLedger.get_run", "RunLedger.list_runs", "RunLedger.last_run"),
     },
     "services/ledger/src/ledger/service/tasks.py": {
         *("TaskLedger.get", "TaskLedger.page", "TaskLedger.changes"),
@@ -208,6 +208,7 @@ UNPAIRED = {
     "a transaction": "async with self._store.transaction(namespace): pass",
     "a transaction among others": "async with slots, connection.transaction(readonly=True): pass",
     "Kafka": "await self._producer.send(topic)",
+    "HTTP": "async with http.stream('GET', url) as response: pass",
     "Kafka's consumer": "await self._call('commit', offsets=positions)",
     "Redis": "await self._redis.mget(keys)",
     "Redis, several": "await pipeline.execute()",

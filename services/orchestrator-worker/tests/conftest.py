@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from contracts.definitions import ActivityDefinition, ContextEntry
+from contracts.definitions import ActivityDefinition, ContextEntry, RunEnd
 from contracts.runs import (
     Acknowledgement,
     Advanced,
     AdvanceInput,
     AdvanceTask,
+    LastRun,
     RecordOutcome,
     RunFailure,
     RunInput,
@@ -20,7 +21,7 @@ from contracts.runs import (
 )
 from contracts.triggers import Trigger, TriggerKind
 from orchestrator_worker.errors import DefinitionNotFoundError
-from orchestrator_worker.ports import Recorded
+from orchestrator_worker.ports import Answer, Recorded
 
 
 class FakeDefinitions:
@@ -39,18 +40,21 @@ class FakeDefinitions:
 
 
 class FakeContext:
-    """Answers context queries from a dictionary, or raises what a test put there."""
+    """Answers from a dictionary, or raises what a test put there; calls what can be called."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
+        self.redact: list[str] = []
         self.asked: list[tuple[str, dict[str, Any]]] = []
 
-    async def query(self, entry: ContextEntry, parameters: Mapping[str, Any]) -> Any:
+    async def look(self, entry: ContextEntry, parameters: Mapping[str, Any]) -> Answer:
         self.asked.append((entry.name, dict(parameters)))
         answer = self.answers[entry.name]
+        if callable(answer):
+            answer = await answer()
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return Answer(answer, redact=self.redact)
 
 
 class FakeLedger:
@@ -64,6 +68,8 @@ class FakeLedger:
         self.outcomes: dict[uuid.UUID, TaskOutcome] = {}
         self.advances: list[AdvanceTask] = []
         self.next_at: dict[uuid.UUID, list[datetime]] = {}
+        self.last: LastRun | None = None
+        self.asked_last: list[tuple[str, RunEnd | None]] = []
 
     async def record_run(
         self, run: RunInput, *, workflow_run_id: str, snapshot: bytes, decision: bytes
@@ -75,6 +81,10 @@ class FakeLedger:
         owner, standing = self.runs[run.run_id]
         same = owner == workflow_run_id
         return Recorded(RecordOutcome.REPEATED if same else RecordOutcome.DUPLICATE, standing)
+
+    async def last_run(self, run: RunInput, *, status: RunEnd | None) -> LastRun | None:
+        self.asked_last.append((run.run_id, status))
+        return self.last
 
     async def record_run_failure(self, failure: RunFailure) -> RecordOutcome:
         self.failures[failure.run.run_id] = failure

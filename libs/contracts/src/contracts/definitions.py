@@ -9,10 +9,10 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from contracts import identifiers, resources
-from contracts.catalogue import TaskQueue
+from contracts.catalogue import PathTemplate, TaskQueue
 from contracts.durations import Duration
 from contracts.resources import Instant, JsonSchema, Model, Name
 
@@ -194,11 +194,38 @@ class HttpQuery(Model):
     """A resource of an HTTP connector, which knows the host and the credentials."""
 
     connector: Name
-    path: Annotated[
-        str,
-        Field(min_length=1, max_length=500, pattern=r"^/[A-Za-z0-9._~!$&'()+,;=:@%{}/-]*$"),
-    ] = Field(description="A path with its parameters in braces: /customers/{id}.")
+    path: PathTemplate = Field(
+        description="One of the connector's paths, as the catalogue has it: /customers/{id}."
+    )
     parameters: dict[Name, Expression] = Field(default_factory=dict)
+
+
+class RunEnd(StrEnum):
+    """How a run ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class LastRun(Model):
+    """The definition's run before this one: its status, its window, when it was closed."""
+
+    status: RunEnd | None = Field(
+        None,
+        description="The last run that ended so; the last one, however it stands, if left out.",
+    )
+
+
+class ContextFailure(StrEnum):
+    """What becomes of a run when a context entry cannot be had."""
+
+    FAIL = "fail"
+    NULL = "null"
+
+
+def _null_by_name(value: Any) -> Any:
+    # In YAML `onFailure: null` is no text.
+    return ContextFailure.NULL if value is None else value
 
 
 class ContextEntry(Model):
@@ -207,12 +234,43 @@ class ContextEntry(Model):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
     query: StatementQuery | None = None
     http: HttpQuery | None = None
+    last_run: LastRun | None = None
+    timeout: Duration | None = Field(
+        None, description="Of one attempt; the connector's if left out, which is the longest."
+    )
+    retries: int | None = Field(
+        None,
+        ge=0,
+        le=10,
+        description="How often it is tried again when the system is away or slow, before onFailure "
+        "says what to do. Left out, the run waits until the system answers.",
+    )
+    on_failure: Annotated[
+        ContextFailure,
+        BeforeValidator(_null_by_name),
+        WithJsonSchema({"enum": ["fail", "null", None]}),
+    ] = Field(
+        ContextFailure.FAIL,
+        # What was applied before there was a choice keeps its bytes.
+        exclude_if=lambda value: value is ContextFailure.FAIL,
+        description="What to do when it cannot be had: fail the run, or go on with null.",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.query is None) == (self.http is None):
-            raise ValueError("a context entry has either query or http")
+        if [self.query, self.http, self.last_run].count(None) != 2:
+            raise ValueError("a context entry has exactly one of query, http and lastRun")
+        if self.on_failure is ContextFailure.NULL and self.retries is None:
+            raise ValueError(
+                "onFailure: null needs retries: how often it is tried again before it is null, "
+                "0 for not at all"
+            )
         return self
+
+    @property
+    def may_be_null(self) -> bool:
+        """Whether the run goes on with null when the entry cannot be had."""
+        return self.on_failure is ContextFailure.NULL
 
 
 class ForEach(Model):

@@ -5,11 +5,18 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
-from contracts.decisions import AutomatedInstance
-from contracts.triggers import Trigger
+from contracts.decisions import AutomatedInstance, RunStatus
+from contracts.triggers import Trigger, Window
 
 MAX_OUTPUT_BYTES = 256 * 1024
 """A task's output as canonical JSON; a larger one is a failure of the task."""
+
+MAX_SNAPSHOT_BYTES = 1024 * 1024
+"""What a run found, as canonical JSON; a run that finds more fails."""
+FAILURES = "$failures"
+"""Where a snapshot says why entries are null, by entry; no entry can be called so."""
+REDACTED = "$redacted"
+"""The one key of what a snapshot holds in place of a value that it does not keep."""
 
 
 class _Model(BaseModel):
@@ -163,6 +170,19 @@ class Acknowledgement(_Model):
     namespace: str
     definition_id: str
     run_ids: list[str]
+
+
+class LastRun(_Model):
+    """The run of a definition before another one, as rules see it."""
+
+    run_id: str
+    definition_version: int
+    status: RunStatus
+    trigger_kind: str
+    scheduled_for: AwareDatetime | None = None
+    window: Window | None = None
+    recorded_at: AwareDatetime
+    closed_at: AwareDatetime | None = None
 
 
 def failure_of(exc: BaseException, *, kind: str | None = None) -> TaskFailure:

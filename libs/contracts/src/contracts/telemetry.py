@@ -21,6 +21,7 @@ class Metric(StrEnum):
     ROUTER_SEEN_MISSES = "backbone.router.seen.misses"
     WORKER_DECISIONS = "backbone.worker.decisions"
     WORKER_SHADOW_DECISIONS = "backbone.worker.shadow_decisions"
+    WORKER_CONTEXT_DURATION = "backbone.worker.context.duration"
     LEDGER_RUNS = "backbone.ledger.runs"
     LEDGER_TASKS = "backbone.ledger.tasks"
     LEDGER_TASK_CHANGES = "backbone.ledger.task_changes"

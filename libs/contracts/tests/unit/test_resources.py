@@ -166,7 +166,7 @@ def test_another_meaning_has_other_content(path, value):
             "ActivityDefinition",
             ("spec", "context"),
             [{"name": "x"}],
-            "either query or http",
+            "exactly one of query, http and lastRun",
         ),
         (
             ActivityDefinition,

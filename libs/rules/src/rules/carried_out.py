@@ -28,13 +28,6 @@ def not_carried_out(definition: ActivityDefinition) -> Iterator[Problem]:
             "onFailure",
             "leave it out, and let a definition of its own start on backbone.RunFailed",
         )
-    for i, entry in enumerate(spec.context):
-        if entry.http is not None:
-            yield _problem(
-                f"spec.context[{i}].http",
-                "an http context entry",
-                "query a statement of a database connector, or have a handler ask",
-            )
 
 
 def _schedule(schedule: Schedule, path: str) -> Iterator[Problem]:

@@ -136,10 +136,12 @@ class Program:
         run_id: str,
         trigger: Trigger,
         snapshot: Mapping[str, Any],
+        kept: Mapping[str, Any] | None = None,
     ) -> Decision:
         """Decide a run: the tasks, in the order of rules and items, with the trace of each rule.
 
-        `snapshot` holds the value of each context entry by its name.
+        `snapshot` holds the value of each context entry by its name. `kept` is what is stored of
+        it, where that is not all: the decision names it by its hash.
 
         Raises:
             DecisionError: an expression gave an error or a value of the wrong type, a key came
@@ -149,10 +151,11 @@ class Program:
         if missing:
             raise DecisionError(None, "context", f"no value was given for {', '.join(missing)}")
         try:
-            snapshot_sha256 = canonical.digest(canonical.render(dict(snapshot)))
+            stored = canonical.render(dict(snapshot if kept is None else kept))
         except ValueError as exc:
             raise DecisionError(None, "context", f"the snapshot is not JSON: {exc}") from exc
-        values = _inputs({**trigger_inputs(trigger), "context": dict(snapshot)})
+        context = {name: snapshot[name] for name in self._parameters}
+        values = _inputs({**trigger_inputs(trigger), "context": context})
         tasks: list[TaskInstance] = []
         traces: list[RuleTrace] = []
         limit = self.definition.spec.limits.max_tasks_per_run
@@ -162,7 +165,7 @@ class Program:
         return Decision(
             definition_id=self.definition.metadata.id,
             definition_version=definition_version,
-            snapshot_sha256=snapshot_sha256,
+            snapshot_sha256=canonical.digest(stored),
             tasks=tasks,
             rules=traces,
         )
@@ -197,6 +200,7 @@ def decide(
     run_id: str,
     trigger: Trigger,
     snapshot: Mapping[str, Any],
+    kept: Mapping[str, Any] | None = None,
 ) -> Decision:
     """Compile a definition and decide one run: see `Program.decide`, which is for many."""
     return compile_definition(definition).decide(
@@ -205,6 +209,7 @@ def decide(
         run_id=run_id,
         trigger=trigger,
         snapshot=snapshot,
+        kept=kept,
     )
 
 
@@ -263,6 +268,13 @@ def _apply(
     if not when:
         return RuleTrace(rule=rule.name, when=False)
     count, scopes = _scopes(compiled, values)
+    if count is not None and len(tasks) + count > limit:
+        raise DecisionError(
+            rule.name,
+            "forEach.in",
+            f"a task for each of {count} items is too much: a run decides at most {limit} tasks, "
+            f"{_whose(limit)}; filter or group the items",
+        )
     keys: set[str] = set()
     decided = []
     for index, scope in enumerate(scopes):
@@ -272,18 +284,21 @@ def _apply(
             raise DecisionError(rule.name, "task.key" + at, f"the key {key!r} comes a second time")
         keys.add(key)
         if len(tasks) == limit:
-            whose = (
-                "the most that any definition may"
-                if limit == MAX_TASKS_PER_RUN
-                else "by this definition's spec.limits.maxTasksPerRun"
+            raise DecisionError(
+                rule.name, "task", f"a run decides at most {limit} tasks, {_whose(limit)}"
             )
-            raise DecisionError(rule.name, "task", f"a run decides at most {limit} tasks, {whose}")
         task = _task(
             compiled, scope, key, at, task_id=identifiers.task_id(namespace, run_id, rule.name, key)
         )
         tasks.append(task)
         decided.append(task.task_id)
     return RuleTrace(rule=rule.name, when=True, items=count, tasks=decided)
+
+
+def _whose(limit: int) -> str:
+    if limit == MAX_TASKS_PER_RUN:
+        return "the most that any definition may"
+    return "by this definition's spec.limits.maxTasksPerRun"
 
 
 def _scopes(compiled: _CompiledRule, values: Inputs) -> tuple[int | None, Iterator[Inputs]]:

@@ -7,10 +7,18 @@ from typing import Any
 from pydantic import BaseModel
 
 from contracts import names
-from contracts.catalogue import Catalogue
-from contracts.definitions import ActivityDefinition, ContextEntry, EventMatch
+from contracts.catalogue import Catalogue, Connector
+from contracts.decisions import RunStatus
+from contracts.definitions import (
+    ActivityDefinition,
+    ContextEntry,
+    EventMatch,
+    HttpQuery,
+    StatementQuery,
+)
 from contracts.envelope import Envelope
 from contracts.events import PAYLOAD_OF
+from contracts.runs import LastRun
 from rules import decisions, shapes
 from rules.shapes import ANYTHING, Kind, Later, Object, Openness, Shape
 
@@ -107,7 +115,7 @@ class Environment:
     def _window(self, definition: ActivityDefinition) -> Shape:
         if not definition.schedules:
             return _NULL
-        return shapes.join([_closed(dict.fromkeys(decisions.WINDOW_FIELDS, _TEXT)), _NULL])
+        return _MAYBE_WINDOW
 
     def _context(self) -> Shape:
         fields: dict[str, Later] = {
@@ -116,16 +124,32 @@ class Environment:
         return shapes.objects(Object(fields, Openness.CLOSED, frozenset(fields), "context entry"))
 
     def _entry(self, entry: ContextEntry) -> Shape:
-        if entry.query is None:
-            return ANYTHING
-        connectors = {} if self._catalogue is None else self._catalogue.connectors
-        connector = connectors.get(entry.query.connector)
-        if connector is None:
+        if entry.query is not None:
+            found = self._rows(entry.query)
+        elif entry.http is not None:
+            found = self._answer(entry.http)
+        else:
+            found = shapes.join([_LAST_RUN, _NULL])
+        return shapes.join([found, _NULL]) if entry.may_be_null else found
+
+    def _rows(self, query: StatementQuery) -> Shape:
+        connector = self._connector(query.connector)
+        if connector is None or connector.postgres is None:
             return _ROWS
-        statement = connector.postgres.statements.get(entry.query.statement)
+        statement = connector.postgres.statements.get(query.statement)
         if statement is None or statement.result is None:
             return _ROWS
         return shapes.meet(shapes.of_schema(statement.result), _ROWS)
+
+    def _answer(self, query: HttpQuery) -> Shape:
+        connector = self._connector(query.connector)
+        if connector is None or connector.http is None:
+            return ANYTHING
+        path = connector.http.paths.get(query.path)
+        return ANYTHING if path is None or path.result is None else shapes.of_schema(path.result)
+
+    def _connector(self, name: str) -> Connector | None:
+        return None if self._catalogue is None else self._catalogue.connectors.get(name)
 
 
 def _anything() -> Shape:
@@ -167,3 +191,17 @@ def _envelope(types: Iterable[str], payload: Later) -> Object:
 def _closed(fields: Mapping[str, Shape]) -> Shape:
     later = {name: shapes.fixed(shape) for name, shape in fields.items()}
     return shapes.objects(Object(later, Openness.CLOSED, frozenset(later)))
+
+
+_MAYBE_WINDOW = shapes.join([_closed(dict.fromkeys(decisions.WINDOW_FIELDS, _TEXT)), _NULL])
+_LAST_RUN_SHAPES: Mapping[str, Shape] = {
+    "run_id": _TEXT,
+    "definition_version": shapes.of(Kind.INT),
+    "status": shapes.of(Kind.TEXT, texts=[status.value for status in RunStatus]),
+    "trigger_kind": shapes.of(Kind.TEXT, texts=_KINDS),
+    "scheduled_for": _MAYBE,
+    "window": _MAYBE_WINDOW,
+    "recorded_at": _TEXT,
+    "closed_at": _MAYBE,
+}
+_LAST_RUN = _closed({name: _LAST_RUN_SHAPES[name] for name in LastRun.model_fields})

@@ -37,8 +37,6 @@ def event(**fields: Any) -> dict[str, Any]:
     [
         ({"mode": "stateful"}, "spec.mode", "mode: stateful"),
         ({"onFailure": {"handler": "tell"}}, "spec.onFailure", "onFailure"),
-        ({"context": [{"name": "c", "http": {"connector": "crm", "path": "/c"}}]},
-         "spec.context[0].http", "an http context entry"),
         (scheduled(every=None, calendars=[{"hour": "9"}]),
          "spec.triggers[0].schedule.calendars", "calendars"),
         (scheduled(exclusions=[{"hour": "9"}]),
@@ -71,6 +69,10 @@ def test_the_rest_is_carried_out() -> None:
                 {"name": "m", "manual": {"input": {"type": "object"}}},
             ],
             whileDisabled="hold",
+            context=[
+                {"name": "c", "http": {"connector": "crm", "path": "/c"}, "timeout": "1s"},
+                {"name": "l", "lastRun": {}, "retries": 1, "onFailure": None},
+            ],
             limits={
                 "maxTasksPerRun": 5,
                 "maxRuns": {"count": 1, "window": "1h"},

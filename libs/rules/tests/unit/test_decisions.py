@@ -316,6 +316,31 @@ def test_a_run_has_a_bounded_number_of_tasks() -> None:
                overdue=list(range(MAX_TASKS_PER_RUN)))  # fmt: skip
 
 
+def test_a_list_of_ten_thousand_is_refused_before_a_task_is_made() -> None:
+    rule = {"forEach": {"item": "i", "in": "context.overdue"}, "task": automated(key="i.missing")}
+    with pytest.raises(DecisionError) as caught:
+        decide(definition(rule, context=overdue()), overdue=[{}] * 10_000)
+    assert str(caught.value) == (
+        "rule 'r0', forEach.in: a task for each of 10000 items is too much: a run decides at most "
+        "500 tasks, the most that any definition may; filter or group the items"
+    )
+
+
+def test_what_is_kept_of_a_snapshot_is_what_the_decision_names() -> None:
+    rule = {"when": "context.overdue[0].email == 'ann'", "task": automated()}
+    made = decisions.decide(
+        definition(rule, context=overdue()),
+        definition_version=3,
+        namespace="dev",
+        run_id=RUN,
+        trigger=SCHEDULED,
+        snapshot={"overdue": [{"email": "ann"}]},
+        kept={"overdue": [{"email": {"$redacted": None}}]},
+    )
+    assert len(made.tasks) == 1
+    assert made.snapshot_sha256 == canonical.digest(b'{"overdue":[{"email":{"$redacted":null}}]}')
+
+
 def test_a_definition_has_a_limit_of_its_own_and_its_error_says_so() -> None:
     rule = {"forEach": {"item": "i", "in": "context.overdue"}, "task": automated(key="i")}
     spec = definition(rule, context=overdue()).model_dump(by_alias=True, mode="json")
@@ -325,9 +350,10 @@ def test_a_definition_has_a_limit_of_its_own_and_its_error_says_so() -> None:
     with pytest.raises(DecisionError) as caught:
         decide(limited, overdue=[1, 2, 3, 4])
     assert caught.value.message == (
-        "a run decides at most 3 tasks, by this definition's spec.limits.maxTasksPerRun"
+        "a task for each of 4 items is too much: a run decides at most 3 tasks, by this "
+        "definition's spec.limits.maxTasksPerRun; filter or group the items"
     )
-    assert (caught.value.rule, caught.value.path) == ("r0", "task")
+    assert (caught.value.rule, caught.value.path) == ("r0", "forEach.in")
 
 
 def test_context_that_is_missing_or_not_json_is_refused() -> None:

@@ -52,7 +52,27 @@ CATALOGUE = Catalogue.model_validate(
                         "everything": {"sql": "SELECT 1"},
                     },
                 }
-            }
+            },
+            "crm": {
+                "http": {
+                    "url": "https://crm.test",
+                    "timeout": "3s",
+                    "paths": {
+                        "/customers/{id}": {
+                            "parameters": [
+                                {"name": "id", "type": "text"},
+                                {"name": "top", "type": "integer"},
+                            ],
+                            "result": {
+                                "type": "object",
+                                "additionalProperties": False,
+                                "required": ["gold"],
+                                "properties": {"gold": {"type": "boolean"}},
+                            },
+                        }
+                    },
+                }
+            },
         },
         "handlers": {
             "send": {
@@ -345,15 +365,82 @@ def test_limits_are_of_what_events_start() -> None:
 
 def test_a_path_and_its_parameters_agree() -> None:
     http = {"connector": "crm", "path": "/c/{id}/{nr}", "parameters": {"nr": "1", "name": "2"}}
-    assert found(context=[{"name": "customer", "http": http}])[:2] == [
+    assert found(context=[{"name": "customer", "http": http}]) == [
         "spec.context[0].http.path: unknown parameter 'id'; there is: name, nr",
-        "spec.context[0].http.parameters.name: the path does not hold it; write {name} where it "
-        "belongs",
     ]
     http = {"connector": "crm", "path": "/c/{id", "parameters": {"id": "1"}}
     assert found(context=[{"name": "customer", "http": http}])[0] == (
         "spec.context[0].http.path: a brace stands alone; a parameter is written {name}"
     )
+
+
+def customer(**fields: Any) -> list[dict[str, Any]]:
+    http = {"connector": "crm", "path": "/customers/{id}", "parameters": {"id": "'a'", "top": "1"}}
+    own = {name: fields.pop(name) for name in list(fields) if name in http}
+    return [{"name": "customer", "http": {**http, **own}, **fields}]
+
+
+@pytest.mark.parametrize(
+    ("entries", "problem"),
+    [
+        (customer(connector="cmr"), "http.connector: unknown connector 'cmr'; did you mean 'crm'?"),
+        (customer(connector="billing-db"),
+         "http.connector: billing-db is a database; write query, with its statement"),
+        (query(connector="crm"),
+         "query.connector: crm is an HTTP API; write http, with its path"),
+        (customer(path="/customer/{id}"),
+         "http.path: unknown path of crm '/customer/{id}'; did you mean '/customers/{id}'?"),
+        (customer(parameters={"id": "'a'"}),
+         "http.parameters: /customers/{id} needs the parameter 'top', integer; bind it to an "
+         "expression"),
+        (customer(parameters={"id": "1", "top": "1"}),
+         "http.parameters.id: expected a text, but this gives a whole number"),
+        (customer(timeout="4s"),
+         "timeout: an answer is waited for no longer than 3s, whatever is written here; write that "
+         "or less, or leave it out"),
+        (customer(retries=9),
+         "retries: 10 attempts of 3s are 30s, more than the 20s that a run looks at one thing; "
+         "write fewer retries or a shorter timeout"),
+        (customer(retries=9, timeout="2s"), None),
+        (customer(), None),
+        ([{"name": "last", "lastRun": {}, "timeout": "21s"}],
+         "timeout: an answer is waited for no longer than 20s, whatever is written here; write "
+         "that or less, or leave it out"),
+        ([{"name": "last", "lastRun": {"status": "completed"}, "timeout": "5s", "retries": 3}],
+         None),
+    ],
+)  # fmt: skip
+def test_a_context_entry_asks_for_what_the_catalogue_has(
+    entries: list[dict[str, Any]], problem: str | None
+) -> None:
+    expected = [] if problem is None else [f"spec.context[0].{problem}"]
+    assert found(context=entries) == expected
+
+
+@pytest.mark.parametrize(
+    ("entries", "when", "problem"),
+    [
+        (customer(), "context.customer.gold", None),
+        (customer(), "context.customer.glod",
+         "unknown field of context.customer 'glod'; did you mean 'gold'?"),
+        (customer(retries=0, onFailure=None), "context.customer == null", None),
+        ([{"name": "last", "lastRun": {}}],
+         "context.last == null || context.last.window.end < 'x'", None),
+        ([{"name": "last", "lastRun": {}}], "context.last != null && context.last.staus == 'a'",
+         "unknown field of context.last 'staus'; did you mean 'status'?"),
+        ([{"name": "last", "lastRun": {}}], "context.last.status == 'complete'",
+         "which is never equal to 'complete'"),
+    ],
+)  # fmt: skip
+def test_rules_see_what_an_entry_can_be(
+    entries: list[dict[str, Any]], when: str, problem: str | None
+) -> None:
+    problems = found(context=entries, rules=[rule(when=when)])
+    if problem is None:
+        assert problems == []
+    else:
+        assert len(problems) == 1
+        assert problem in problems[0]
 
 
 def test_too_many_expressions_are_refused_once() -> None:

@@ -47,6 +47,7 @@ from ledger.adapters.requests import RequestReader
 from ledger.service.appending import RunAppender
 from ledger.service.dead_letters import DeadLetterLedger
 from ledger.service.pending import PendingLedger
+from ledger.service.redactions import Redactions
 from ledger.service.replays import ReplayLedger
 from ledger.service.routing import RoutingLedger
 from ledger.service.runs import RunLedger
@@ -170,6 +171,7 @@ def grpc_services(
             add=ledger_pb2_grpc.add_LedgerServiceServicer_to_server,
             servicer=LedgerServicer(
                 runs=runs,
+                redactions=Redactions(database=postgres, runs=run_store),
                 schedules=ScheduleLedger(database=postgres, schedules=schedules),
                 reader=reader,
             ),

@@ -211,8 +211,29 @@ class RunStore(Protocol):
         """Return a run."""
         ...
 
+    async def last_run(
+        self,
+        transaction: Transaction,
+        definition_id: str,
+        *,
+        other_than: str,
+        status: RunStatus | None,
+    ) -> tuple[RunRow, bytes | None] | None:
+        """Return the newest other run among the last 1,000, with the trigger of a schedule."""
+        ...
+
     async def documents(self, transaction: Transaction, sha256: Sequence[str]) -> dict[str, bytes]:
         """Return documents by their hash."""
+        ...
+
+    async def lock_document(self, transaction: Transaction, sha256: str) -> bytes | None:
+        """Lock a document until the transaction ends; return it as it then is."""
+        ...
+
+    async def redact_document(
+        self, transaction: Transaction, sha256: str, body: bytes, *, actor: str, reason: str
+    ) -> None:
+        """Replace the body of a document, whose hash stays."""
         ...
 
     async def list_runs(

@@ -4,10 +4,11 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import uuid4
 
+import asyncpg
 import grpc
 import pytest
 
@@ -18,7 +19,7 @@ from contracts.decisions import AutomatedInstance, Decision, HumanInstance, Rule
 from contracts.definitions import Assignees, Retry
 from contracts.envelope import MAX_EVENT_BYTES
 from contracts.roles import Role
-from contracts.triggers import Trigger, TriggerKind
+from contracts.triggers import Trigger, TriggerKind, Window
 from eventstore import store as eventstore
 from eventstore.events import Event
 from ledger import app
@@ -652,13 +653,131 @@ async def test_read_models_are_the_same_after_a_rebuild(
         assert (await transaction.fetch(runs), await transaction.fetch(tasks)) == before
 
 
+async def last_run(ledger: LedgerStub, **fields: Any) -> pb.GetLastRunResponse:
+    request = pb.GetLastRunRequest(namespace="dev", definition_id="billing.overdue", **fields)
+    return await ledger.GetLastRun(request)
+
+
+async def test_the_last_run_is_the_newest_of_the_definition_besides_the_one_that_asks(
+    ledger: LedgerStub,
+) -> None:
+    assert not (await last_run(ledger)).HasField("run")
+    due = datetime(2026, 11, 1, 12, tzinfo=UTC)
+    scheduled = Trigger(
+        kind=TriggerKind.SCHEDULE,
+        definition_version=3,
+        scheduled_for=due,
+        window=Window(start=due - timedelta(hours=1), end=due),
+    )
+    first, second = record_request(scheduled), record_request(event_trigger("e-2"), automated=1)
+    third = record_request(event_trigger("e-3"))
+    for request in (first, second, record_request(event_trigger(), definition_id="billing.other")):
+        await ledger.RecordRun(request)
+    await ledger.RecordRunFailure(failure_request(third))
+
+    def told(response: pb.GetLastRunResponse) -> tuple[str, bool]:
+        return response.run.run_id, response.HasField("window_end")
+
+    assert told(await last_run(ledger)) == (third.run_id, False)
+    assert told(await last_run(ledger, other_than_run_id=third.run_id)) == (second.run_id, False)
+    completed = await last_run(ledger, status=pb.RUN_STATUS_COMPLETED)
+    assert told(completed) == (first.run_id, True)
+    assert completed.window_start.ToDatetime(tzinfo=UTC) == due - timedelta(hours=1)
+    assert completed.window_end == completed.scheduled_for
+    assert completed.run.HasField("closed_at")
+    asking = {"status": pb.RUN_STATUS_COMPLETED, "other_than_run_id": first.run_id}
+    assert told(await last_run(ledger, **asking)) == ("", False)
+
+
+def redaction(run_id: str, *fields: str, request_id: str = "") -> pb.RedactSnapshotRequest:
+    return pb.RedactSnapshotRequest(
+        namespace="dev",
+        run_id=run_id,
+        fields=fields,
+        request_id=request_id or uuid4().hex,
+        reason="the customer asked",
+    )
+
+
+FOUND = {"overdue": [{"id": 1, "email": "ann@example.com"}], "customer": {"name": "Ann"}}
+MARK = {"$redacted": None}
+
+
+async def test_fields_of_a_snapshot_are_redacted_and_the_chain_of_events_stands(
+    ledger: LedgerStub, postgres: Postgres
+) -> None:
+    request = record_request(event_trigger(), automated=1, snapshot=FOUND)
+    await ledger.RecordRun(request)
+    before = await stored(postgres, request.run_id)
+    asked = redaction(request.run_id, "overdue.email", "customer", request_id="r-1")
+    left = {"overdue": [{"id": 1, "email": MARK}], "customer": MARK}
+
+    for _ in "12":
+        assert json.loads((await ledger.RedactSnapshot(asked)).snapshot) == left
+
+    found = await get(ledger, request.run_id)
+    assert json.loads(found.snapshot) == left
+    assert found.decision == request.decision
+    assert (await stored(postgres, request.run_id)).events == before.events
+    async with postgres.transaction("dev") as transaction:
+        rows = await transaction.fetch(
+            "SELECT sha256, body, redacted_by, redaction_reason FROM documents"
+            " WHERE redacted_at IS NOT NULL"
+        )
+        assert [(row["redacted_by"], row["redaction_reason"]) for row in rows] == [
+            ("local/tester", "the customer asked")
+        ]
+        assert rows[0]["sha256"] == canonical.digest(canonical.render(FOUND))
+        everything = await transaction.fetch("SELECT body FROM documents")
+        assert not [row for row in everything if b"ann@example.com" in row["body"]]
+
+    # A run that finds the same later does not bring it back.
+    again = record_request(event_trigger("e-2"), snapshot=FOUND)
+    assert (await ledger.RecordRun(again)).outcome == pb.RECORD_OUTCOME_RECORDED
+    assert json.loads((await get(ledger, again.run_id)).snapshot) == left
+
+
+async def test_a_redaction_that_cannot_be_is_told_and_changes_nothing(ledger: LedgerStub) -> None:
+    request = record_request(event_trigger(), snapshot=FOUND)
+    failed = failure_request(record_request(event_trigger("e-2")))
+    await ledger.RecordRun(request)
+    await ledger.RecordRunFailure(failed)
+    done = redaction(request.run_id, "customer", request_id="r-1")
+    await ledger.RedactSnapshot(done)
+    code = grpc.StatusCode
+    for asked, status, says in (
+        (redaction("billing.overdue:event:none", "a"), code.NOT_FOUND, "billing.overdue"),
+        (redaction(failed.run_id, "a"), code.FAILED_PRECONDITION, "has no snapshot"),
+        (redaction(request.run_id, "overdue.id", "overdue.phone"), code.FAILED_PRECONDITION,
+         "has no overdue.phone to redact"),
+        (redaction(request.run_id, "overdue", request_id="r-1"), code.INVALID_ARGUMENT, "r-1"),
+        (redaction(request.run_id), code.INVALID_ARGUMENT, "1 to 50"),
+        (redaction(request.run_id, "a..b"), code.INVALID_ARGUMENT, "not the path of a field"),
+    ):  # fmt: skip
+        found = await refused(ledger.RedactSnapshot(asked))
+        assert found[0] == status, found
+        assert says in found[1]
+    snapshot = json.loads((await get(ledger, request.run_id)).snapshot)
+    assert snapshot == {**FOUND, "customer": MARK}
+
+
+async def test_no_document_is_something_else_than_its_hash_says_unless_it_is_redacted(
+    postgres: Postgres,
+) -> None:
+    async with postgres.transaction("dev") as transaction:
+        with pytest.raises(asyncpg.CheckViolationError, match="documents_sha256_check"):
+            await transaction.execute(
+                "INSERT INTO documents (namespace, sha256, body) VALUES ('dev', 'abc', '{}')"
+            )
+
+
 @pytest.mark.parametrize(
     ("roles", "allowed"),
     [
-        ({Role.VIEWER}, {"GetRun", "ListTasks"}),
-        ({Role.OPERATOR}, {"GetRun", "ListTasks", "CompleteTask"}),
+        ({Role.VIEWER}, {"GetRun", "GetLastRun", "ListTasks"}),
+        ({Role.OPERATOR}, {"GetRun", "GetLastRun", "RedactSnapshot", "ListTasks", "CompleteTask"}),
         ({Role.TASK_WORKER}, {"RecordTaskOutcome"}),
-        ({Role.SERVICE}, {"GetRun", "ListTasks", "RecordTaskOutcome", "RecordRun"}),
+        ({Role.SERVICE}, {"GetRun", "GetLastRun", "ListTasks", "RecordTaskOutcome", "RecordRun"}),
         ({Role.AUTHOR}, set()),
     ],
 )
@@ -669,6 +788,8 @@ async def test_roles_decide_who_may_call_what(
     service, tasks = pb_grpc.LedgerServiceStub(channel), pb_grpc.TaskServiceStub(channel)
     attempts: dict[str, Awaitable[Any]] = {
         "GetRun": service.GetRun(pb.GetRunRequest()),
+        "GetLastRun": service.GetLastRun(pb.GetLastRunRequest()),
+        "RedactSnapshot": service.RedactSnapshot(pb.RedactSnapshotRequest()),
         "RecordRun": service.RecordRun(pb.RecordRunRequest()),
         "RecordTaskOutcome": service.RecordTaskOutcome(pb.RecordTaskOutcomeRequest()),
         "ListTasks": tasks.ListTasks(pb.ListTasksRequest()),

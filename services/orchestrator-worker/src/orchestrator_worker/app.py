@@ -11,12 +11,14 @@ from orchestrator_worker.activities.runs import RunActivities
 from orchestrator_worker.activities.task_timers import TaskTimerActivities
 from orchestrator_worker.activities.ticks import TickActivities
 from orchestrator_worker.adapters import connector_secrets
+from orchestrator_worker.adapters.catalogue_context import CatalogueContext
 from orchestrator_worker.adapters.grpc_ledger import GrpcLedger
 from orchestrator_worker.adapters.grpc_registry import GrpcDefinitionSource
 from orchestrator_worker.adapters.grpc_shadows import GrpcShadowRecords
+from orchestrator_worker.adapters.http_context import HttpContextSource
 from orchestrator_worker.adapters.postgres_context import PostgresContextSource
 from orchestrator_worker.adapters.temporal_worker import Capacity, queue_server
-from orchestrator_worker.service import Decider, Recorder, Shadows
+from orchestrator_worker.service import Decider, Lookout, Recorder, Shadows
 from orchestrator_worker.settings import Settings
 from orchestrator_worker.workflows.run_activity import RunActivity
 from orchestrator_worker.workflows.scheduled_tick import ScheduledTick
@@ -66,12 +68,17 @@ def composed(settings: Settings, known: Catalogue) -> list[Component]:
     ledger_channel = grpcclient.channel(settings.ledger_address, actor=SERVICE, tls=tls)
     registry_channel = grpcclient.channel(settings.registry_address, actor=SERVICE, tls=tls)
     ledger = GrpcLedger(ledger_channel)
-    context = PostgresContextSource(known, dsn=connector_secrets.dsn)
-    shadows = Shadows(records=GrpcShadowRecords(ledger_channel), context=context)
+    context = _context(known)
+    lookout = Lookout(
+        context=context,
+        ledger=ledger,
+        redaction_key=connector_secrets.redaction_key(settings.redaction_key_file),
+    )
+    shadows = Shadows(records=GrpcShadowRecords(ledger_channel), lookout=lookout)
     runs = RunActivities(
         decider=Decider(
             definitions=GrpcDefinitionSource(registry_channel),
-            context=context,
+            lookout=lookout,
             ledger=ledger,
             cached_definitions=settings.definition_cache,
             shadows=shadows,
@@ -90,6 +97,21 @@ def composed(settings: Settings, known: Catalogue) -> list[Component]:
             timers=TaskTimerActivities(ledger=ledger),
         ),
     ]
+
+
+def _context(known: Catalogue) -> CatalogueContext:
+    connectors = known.connectors.items()
+    return CatalogueContext(
+        known,
+        postgres=PostgresContextSource(
+            {name: one.postgres for name, one in connectors if one.postgres is not None},
+            dsn=connector_secrets.dsn,
+        ),
+        http=HttpContextSource(
+            {name: one.http for name, one in connectors if one.http is not None},
+            token=connector_secrets.token,
+        ),
+    )
 
 
 def _workers(
@@ -166,7 +188,7 @@ async def check() -> Sequence[commands.Check]:
     settings = Settings()
     logs.setup(service=SERVICE, level=settings.log_level)
     known = _catalogue(settings)
-    context = PostgresContextSource(known, dsn=connector_secrets.dsn)
+    context = _context(known)
     tls = TlsFiles.of(settings)
     neighbours = {"ledger": settings.ledger_address, "registry": settings.registry_address}
     found = await asyncio.gather(
@@ -179,7 +201,7 @@ async def check() -> Sequence[commands.Check]:
             for name, address in neighbours.items()
         ),
         *(
-            commands.probe(f"connector {name}", _prepared(context, name))
+            commands.probe(f"connector {name}", _reached(context, name))
             for name in known.connectors
         ),
     )
@@ -209,7 +231,7 @@ def _answers(address: str, tls: TlsFiles | None) -> Callable[[], Awaitable[str]]
     return question
 
 
-def _prepared(context: PostgresContextSource, name: str) -> Callable[[], Awaitable[str]]:
+def _reached(context: CatalogueContext, name: str) -> Callable[[], Awaitable[str]]:
     async def question() -> str:
         return await context.check(name)
 

@@ -30,11 +30,31 @@ class UndecidableError(PermanentError):
 
 
 class ConnectorError(PermanentError):
-    """The operator's configuration has no such connector or statement, or other parameters."""
+    """The operator's catalogue has no such connector, statement or path, or other parameters."""
 
 
-class StatementError(PermanentError):
+class ContextError(PermanentError):
+    """What a run wanted to look at cannot be had; the definition may go on without it."""
+
+
+class StatementError(ContextError):
     """A statement failed, or its result cannot be used."""
+
+
+class ResponseError(ContextError):
+    """An HTTP API cannot be asked this, or its answer cannot be used."""
+
+
+class AddressRefusedError(ContextError):
+    """An HTTP API's host has an address that may not be reached."""
+
+
+class ContextShapeError(ContextError):
+    """An answer does not follow the schema that the catalogue gives for it."""
+
+
+class ContextGivenUpError(ContextError):
+    """A system was away or slow as often as the definition allows."""
 
 
 class DecisionTooLargeError(PermanentError):

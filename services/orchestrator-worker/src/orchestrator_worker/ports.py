@@ -1,15 +1,17 @@
 """What the use cases need of the world."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
-from contracts.definitions import ActivityDefinition, ContextEntry
+from contracts.definitions import ActivityDefinition, ContextEntry, RunEnd
 from contracts.runs import (
     Acknowledgement,
     Advanced,
     AdvanceInput,
     AdvanceTask,
+    LastRun,
     RecordOutcome,
     RunFailure,
     RunInput,
@@ -31,16 +33,25 @@ class DefinitionSource(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Answer:
+    """A JSON value that was looked up, and the fields of it that no snapshot keeps."""
+
+    value: Any
+    redact: Sequence[str] = ()
+
+
 class ContextSource(Protocol):
     """Looks at the world, through the connectors that the operator configured."""
 
-    async def query(self, entry: ContextEntry, parameters: Mapping[str, Any]) -> Any:
-        """Return what the entry's statement answers to `parameters`, as a JSON value.
+    async def look(self, entry: ContextEntry, parameters: Mapping[str, Any]) -> Answer:
+        """Return what the entry's statement or path answers to `parameters`.
 
         Raises:
-            ConnectorError: there is no such connector or statement, or it takes other parameters.
-            StatementError: the statement failed or its result cannot be used.
-            ContextUnavailableError: the system behind it is away.
+            ConnectorError: there is no such connector, statement or path, or it takes other
+                parameters.
+            ContextError: what it answers cannot be used, and could not the next time.
+            ContextUnavailableError: the system behind it is away or slow.
         """
         ...
 
@@ -63,6 +74,10 @@ class Ledger(Protocol):
         self, run: RunInput, *, workflow_run_id: str, snapshot: bytes, decision: bytes
     ) -> Recorded:
         """Record a decided run."""
+        ...
+
+    async def last_run(self, run: RunInput, *, status: RunEnd | None) -> LastRun | None:
+        """Return the newest other run of the same definition, of those that ended as `status`."""
         ...
 
     async def record_run_failure(self, failure: RunFailure) -> RecordOutcome:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 from datetime import timedelta
+from pathlib import Path
 
 from pydantic import Field, field_validator
 
@@ -56,6 +57,12 @@ class Settings(
     activity_pollers: int = Field(2, ge=1, le=100)
     definition_cache: int = Field(
         500, ge=1, le=100_000, description="How many definition versions are kept compiled."
+    )
+
+    redaction_key_file: Path | None = Field(
+        None,
+        description="Key of the hashes that snapshots hold in place of redacted values; without "
+        "one they hold no hash.",
     )
 
     @field_validator("task_queues")

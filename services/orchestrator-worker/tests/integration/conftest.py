@@ -48,6 +48,8 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.Task
         self.due: list[DueRun] = []
         self.woken_for: list[Timestamp | None] = []
         self.acknowledged: list[str] = []
+        self.asked_last: list[tuple[str, str, int]] = []
+        self.last = ledger_pb2.GetLastRunResponse()
 
     async def RecordRun(self, request: Any, _context: Any) -> Any:
         run = RunInput(
@@ -125,6 +127,10 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.Task
     async def AcknowledgeRuns(self, request: Any, _context: Any) -> Any:
         self.acknowledged.extend(request.run_ids)
         return ledger_pb2.AcknowledgeRunsResponse()
+
+    async def GetLastRun(self, request: Any, _context: Any) -> Any:
+        self.asked_last.append((request.definition_id, request.other_than_run_id, request.status))
+        return self.last
 
 
 class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
@@ -220,11 +226,19 @@ Serving = Callable[..., Awaitable[None]]
 
 
 @pytest.fixture
+def catalogue() -> Catalogue:
+    """What the worker may look at: nothing, unless a test says so."""
+    return Catalogue()
+
+
+@pytest.fixture
 async def serving(
     temporal_address: str,
     ledger_server: Neighbour,
     registry_server: Neighbour,
     task_queue: str,
+    *,
+    catalogue: Catalogue,
 ) -> AsyncIterator[Settings]:
     """The worker, serving `task_queue` and the ticks' queue, composed as in production."""
     settings = Settings(
@@ -235,7 +249,7 @@ async def serving(
         task_queues=(task_queue,),
     )
     async with contextlib.AsyncExitStack() as stack:
-        for component in app.composed(settings, Catalogue()):
+        for component in app.composed(settings, catalogue):
             await component.start()
             stack.push_async_callback(_stopped, component)
         yield settings

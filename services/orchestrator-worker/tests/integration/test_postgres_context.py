@@ -1,11 +1,11 @@
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
 import pytest
 
-from contracts.catalogue import Catalogue
-from contracts.definitions import ContextEntry
+from contracts.catalogue import PostgresConnector
+from contracts.definitions import StatementQuery
 from orchestrator_worker.adapters.postgres_context import PostgresContextSource
 from orchestrator_worker.errors import ConnectorError, ContextUnavailableError, StatementError
 
@@ -53,20 +53,12 @@ STATEMENTS: dict[str, Any] = {
 }
 
 
-def _catalogue(statements: dict[str, Any]) -> Catalogue:
-    return Catalogue.model_validate(
-        {
-            "connectors": {
-                "billing-db": {
-                    "postgres": {
-                        "dsnEnv": "UNUSED",
-                        "statementTimeout": "1s",
-                        "statements": statements,
-                    }
-                }
-            }
-        }
-    )
+def _connectors(statements: dict[str, Any]) -> dict[str, PostgresConnector]:
+    return {
+        "billing-db": PostgresConnector.model_validate(
+            {"dsnEnv": "UNUSED", "statementTimeout": "1s", "statements": statements}
+        )
+    }
 
 
 @pytest.fixture
@@ -81,41 +73,36 @@ async def source(postgres_dsn: str) -> AsyncIterator[PostgresContextSource]:
     )
     await connection.close()
     source = PostgresContextSource(
-        _catalogue(STATEMENTS), dsn=lambda _name, _connector: postgres_dsn
+        _connectors(STATEMENTS), dsn=lambda _name, _connector: postgres_dsn
     )
     yield source
     await source.close()
 
 
-@pytest.fixture
-def entry() -> Callable[..., ContextEntry]:
-    def make(statement: str, *, connector: str = "billing-db") -> ContextEntry:
-        return ContextEntry.model_validate(
-            {"name": "looked_at", "query": {"connector": connector, "statement": statement}}
-        )
+async def _ask(
+    source: PostgresContextSource,
+    statement: str,
+    parameters: dict[str, Any],
+    *,
+    connector: str = "billing-db",
+) -> Any:
+    query = StatementQuery(connector=connector, statement=statement)
+    return await source.query("context looked_at", query, parameters)
 
-    return make
 
-
-async def test_rows_are_objects_of_json_values(
-    source: PostgresContextSource, entry: Callable[..., ContextEntry]
-) -> None:
-    rows = await source.query(entry("overdue"), {"until": "2026-01-04T00:00:00Z"})
+async def test_rows_are_objects_of_json_values(source: PostgresContextSource) -> None:
+    rows = await _ask(source, "overdue", {"until": "2026-01-04T00:00:00Z"})
     assert rows == [
         {"id": 1, "amount": 1.5, "due": "2026-01-02T00:00:00Z", "note": "x"},
         {"id": 2, "amount": 2.5, "due": "2026-01-03T00:00:00Z", "note": "xx"},
     ]
 
 
-async def test_no_rows_are_an_empty_list(
-    source: PostgresContextSource, entry: Callable[..., ContextEntry]
-) -> None:
-    assert await source.query(entry("overdue"), {"until": "2020-01-01T00:00:00Z"}) == []
+async def test_no_rows_are_an_empty_list(source: PostgresContextSource) -> None:
+    assert await _ask(source, "overdue", {"until": "2020-01-01T00:00:00Z"}) == []
 
 
-async def test_parameters_arrive_as_they_are_declared(
-    source: PostgresContextSource, entry: Callable[..., ContextEntry]
-) -> None:
+async def test_parameters_arrive_as_they_are_declared(source: PostgresContextSource) -> None:
     given = {
         "t": "it's; DROP TABLE invoices",
         "i": 2**40,
@@ -125,13 +112,11 @@ async def test_parameters_arrive_as_they_are_declared(
         "d": "2026-01-31",
         "missing": None,
     }
-    assert await source.query(entry("typed"), given) == [{**given, "z": "2026-01-01T00:00:00Z"}]
+    assert await _ask(source, "typed", given) == [{**given, "z": "2026-01-01T00:00:00Z"}]
 
 
-async def test_database_types_become_json(
-    source: PostgresContextSource, entry: Callable[..., ContextEntry]
-) -> None:
-    (row,) = await source.query(entry("kinds"), {})
+async def test_database_types_become_json(source: PostgresContextSource) -> None:
+    (row,) = await _ask(source, "kinds", {})
     assert row.pop("at").endswith("Z")
     assert row == {
         "id": "00000000-0000-0000-0000-000000000001",
@@ -158,19 +143,18 @@ async def test_database_types_become_json(
 )
 async def test_what_a_statement_cannot_answer_is_final(
     source: PostgresContextSource,
-    entry: Callable[..., ContextEntry],
     statement: str,
     parameters: dict[str, Any],
     says: str,
 ) -> None:
     with pytest.raises(StatementError, match=says):
-        await source.query(entry(statement), parameters)
+        await _ask(source, statement, parameters)
 
 
 @pytest.mark.parametrize(
     ("statement", "connector", "parameters", "says"),
     [
-        ("overdue", "crm", {}, "no connector crm"),
+        ("overdue", "crm", {}, "no database connector crm"),
         ("absent", "billing-db", {}, "no such statement"),
         ("overdue", "billing-db", {}, "takes the parameters until"),
         ("kinds", "billing-db", {"until": 1}, "takes the parameters \\(none\\)"),
@@ -179,7 +163,6 @@ async def test_what_a_statement_cannot_answer_is_final(
 )
 async def test_what_the_operator_has_not_configured_is_final(
     source: PostgresContextSource,
-    entry: Callable[..., ContextEntry],
     statement: str,
     connector: str,
     *,
@@ -187,45 +170,33 @@ async def test_what_the_operator_has_not_configured_is_final(
     says: str,
 ) -> None:
     with pytest.raises(ConnectorError, match=says):
-        await source.query(entry(statement, connector=connector), parameters)
-
-
-async def test_an_entry_of_a_kind_that_this_worker_does_not_know_is_final(
-    source: PostgresContextSource,
-) -> None:
-    entry = ContextEntry.model_validate(
-        {"name": "customer", "http": {"connector": "crm", "path": "/customers"}}
-    )
-    with pytest.raises(ConnectorError, match="only knows statements"):
-        await source.query(entry, {})
+        await _ask(source, statement, parameters, connector=connector)
 
 
 async def test_slow_statement_is_ended_and_may_be_tried_again(
-    source: PostgresContextSource, entry: Callable[..., ContextEntry]
+    source: PostgresContextSource,
 ) -> None:
     with pytest.raises(ContextUnavailableError, match="statement timeout"):
-        await source.query(entry("slow"), {})
+        await _ask(source, "slow", {})
 
 
-async def test_database_that_is_away_may_be_tried_again(
-    entry: Callable[..., ContextEntry],
-) -> None:
+async def test_database_that_is_away_may_be_tried_again() -> None:
     source = PostgresContextSource(
-        _catalogue(STATEMENTS), dsn=lambda _name, _connector: "postgresql://127.0.0.1:1/nowhere"
+        _connectors(STATEMENTS), dsn=lambda _name, _connector: "postgresql://127.0.0.1:1/nowhere"
     )
     with pytest.raises(ContextUnavailableError, match="does not answer"):
-        await source.query(entry("kinds"), {})
+        await _ask(source, "kinds", {})
     await source.close()
 
 
 async def test_check_prepares_every_statement(postgres_dsn: str) -> None:
     good = PostgresContextSource(
-        _catalogue({"one": {"sql": "SELECT 1 AS a"}}), dsn=lambda _n, _c: postgres_dsn
+        _connectors({"one": {"sql": "SELECT 1 AS a"}}), dsn=lambda _n, _c: postgres_dsn
     )
     assert await good.check("billing-db") == "1 statements prepared"
     await good.close()
     bad = PostgresContextSource(
-        _catalogue({"one": {"sql": "SELECT $1::int AS a"}}), dsn=lambda _n, _c: postgres_dsn
+        _connectors({"one": {"sql": "SELECT $1::int AS a"}}), dsn=lambda _n, _c: postgres_dsn
     )
     with pytest.raises(ConnectorError, match="1 parameters, 0 are declared"):
         await bad.check("billing-db")

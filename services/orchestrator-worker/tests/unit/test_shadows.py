@@ -13,7 +13,7 @@ from contracts.runs import DecideInput, RecordOutcome, RunInput
 from contracts.shadows import ShadowOutcome
 from orchestrator_worker import service
 from orchestrator_worker.errors import ContextUnavailableError, NeighbourUnavailableError
-from orchestrator_worker.service import Decider, Shadows
+from orchestrator_worker.service import Decider, Lookout, Shadows
 
 MakeRun = Callable[..., RunInput]
 MakeDefinition = Callable[..., ActivityDefinition]
@@ -62,19 +62,24 @@ def records() -> Records:
 
 
 @pytest.fixture
-async def shadows(records: Records, context: Any) -> AsyncIterator[Shadows]:
-    running = Shadows(records=records, context=context)
+def lookout(context: Any, ledger: Any) -> Lookout:
+    return Lookout(context=context, ledger=ledger)
+
+
+@pytest.fixture
+async def shadows(records: Records, lookout: Lookout) -> AsyncIterator[Shadows]:
+    running = Shadows(records=records, lookout=lookout)
     await running.start()
     yield running
     await running.stop()
 
 
 @pytest.fixture
-def decider(definitions: Any, context: Any, ledger: Any, shadows: Shadows) -> Decider:
+def decider(definitions: Any, lookout: Lookout, ledger: Any, shadows: Shadows) -> Decider:
     ledger.shadow_id = SHADOW
     return Decider(
         definitions=definitions,
-        context=context,
+        lookout=lookout,
         ledger=ledger,
         cached_definitions=2,
         shadows=shadows,
@@ -175,14 +180,14 @@ async def test_a_context_that_takes_too_long_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(service, "SHADOW_LOOKUP_TIMEOUT", timedelta(milliseconds=10))
-    query = context.query
+    look = context.look
 
     async def slow(entry: Any, parameters: Any) -> Any:
         if entry.name == "customers":
             await asyncio.Event().wait()
-        return await query(entry, parameters)
+        return await look(entry, parameters)
 
-    context.query = slow
+    context.look = slow
     context.answers["overdue"] = [1]
     records.known[SHADOW] = make_definition(context=[OVERDUE, CUSTOMERS])
     await decide(make_definition(context=[OVERDUE]))
@@ -224,13 +229,13 @@ async def test_what_is_too_much_is_dropped_and_no_run_waits(
     make_run: MakeRun,
 ) -> None:
     gate = asyncio.Event()
-    query = context.query
+    look = context.look
 
     async def held(entry: Any, parameters: Any) -> Any:
         await gate.wait()
-        return await query(entry, parameters)
+        return await look(entry, parameters)
 
-    context.query = held
+    context.look = held
     context.answers["customers"] = []
     definitions.known["dev", "billing.overdue", 1] = make_definition()
     records.known[SHADOW] = make_definition(context=[CUSTOMERS])

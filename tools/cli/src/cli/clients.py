@@ -308,6 +308,19 @@ class Clients:
         call = self._router().EvaluateEvent(request, timeout=_SEARCH_TIMEOUT_S)
         return await self._ask("router", call)
 
+    async def redact_snapshot(
+        self, run_id: str, *, fields: Sequence[str], request_id: str, reason: str
+    ) -> bytes:
+        """Take fields out of a run's snapshot; return what is left (JSON)."""
+        request = ledger_pb2.RedactSnapshotRequest(
+            namespace=self.namespace,
+            run_id=run_id,
+            fields=fields,
+            request_id=request_id,
+            reason=reason,
+        )
+        return (await self._ask("ledger", self._ledger().RedactSnapshot(request))).snapshot
+
     def _router(self) -> "router_pb2_grpc.RouterServiceAsyncStub":
         return router_pb2_grpc.RouterServiceStub(self._channel("router"))
 

@@ -1,6 +1,7 @@
 """`runs`, `run show` and `ticks`: what happened and why."""
 
 import json
+import uuid
 from typing import Annotated, Any
 
 import typer
@@ -60,6 +61,37 @@ def show(
         show_run(session.output, run)
 
 
+def redact(
+    context: typer.Context,
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID")],
+    fields: Annotated[
+        list[str], typer.Argument(metavar="FIELD...", help="In the snapshot: overdue.email.")
+    ],
+    reason: Annotated[str, typer.Option("--reason", help="Why; the audit keeps it.")],
+    *,
+    request_id: Annotated[
+        str | None,
+        typer.Option("--request-id", help="The same again is the same answer; default: a new one."),
+    ] = None,
+    namespace: NamespaceOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Take fields out of what a run found, for good; what its rules passed to tasks stays."""
+    session = Session(context, namespace=namespace, output=output)
+    request = request_id or str(uuid.uuid4())
+    left: dict[str, Any] = json.loads(
+        session.ask(
+            lambda clients: clients.redact_snapshot(
+                run_id, fields=fields, request_id=request, reason=reason
+            )
+        )
+    )
+    if session.output.json:
+        session.output.document(left)
+    else:
+        _show_snapshot(session.output, left)
+
+
 def ticks(
     context: typer.Context,
     definition_id: Annotated[str, typer.Argument(metavar="ID")],
@@ -100,14 +132,18 @@ def show_run(out: Output, run: dict[str, Any]) -> None:
     )
     out.heading("trigger")
     show_trigger(out, run["trigger"] or {})
-    out.heading("snapshot (context)")
-    for name, value in sorted((run["snapshot"] or {}).items()):
-        out.text(f"{name} = {_short(value)}")
-    if not run["snapshot"]:
-        out.text("nothing", style="dim")
+    _show_snapshot(out, run["snapshot"] or {})
     show_decision(out, run["decision"])
     out.heading("tasks")
     show_tasks(out, run["task_list"])
+
+
+def _show_snapshot(out: Output, snapshot: dict[str, Any]) -> None:
+    out.heading("snapshot (context)")
+    for name, value in sorted(snapshot.items()):
+        out.text(f"{name} = {_short(value)}")
+    if not snapshot:
+        out.text("nothing", style="dim")
 
 
 def show_trigger(out: Output, trigger: dict[str, Any]) -> None:

@@ -97,6 +97,7 @@ class FakeLedger(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.TaskServ
 
     def __init__(self) -> None:
         self.listed: list[ledger_pb2.ListRunsRequest] = []
+        self.redactions: list[ledger_pb2.RedactSnapshotRequest] = []
         self.away = False
         # What a test puts here is all there is: runs with their documents, the newest first.
         self.recorded: list[ledger_pb2.GetRunResponse] = []
@@ -144,6 +145,12 @@ class FakeLedger(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.TaskServ
         found = [self._run(number) for number in range(at, min(at + 2, 3))]
         return ledger_pb2.ListRunsResponse(
             runs=found[: request.page_size], next_page_token="2" if at == 0 else ""
+        )
+
+    def RedactSnapshot(self, request: Any, context: Any) -> Any:
+        self.redactions.append(request)
+        return ledger_pb2.RedactSnapshotResponse(
+            snapshot=b'{"overdue":[{"id":{"$redacted":null}}]}'
         )
 
     def GetRun(self, request: Any, context: Any) -> Any:

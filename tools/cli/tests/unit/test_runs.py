@@ -57,6 +57,24 @@ def test_run_show_of_an_unknown_run_says_so(backbone: Any, stack: Path) -> None:
     assert result.stderr == "backbone: there is no run no.such:manual:1\n"
 
 
+def test_run_redact_takes_fields_out_and_shows_what_is_left(
+    backbone: Any, stack: Path, services: Any
+) -> None:
+    words = ("run", "redact", RUN_ID, "overdue.id", "customer", "--reason", "they asked")
+    result = backbone(*words, "--request-id", "r-1")
+    assert 'overdue = [{"id": {"$redacted": null}}]' in result.stdout
+    [request] = services.ledger.redactions
+    assert (request.run_id, list(request.fields)) == (RUN_ID, ["overdue.id", "customer"])
+    assert (request.namespace, request.request_id, request.reason) == ("dev", "r-1", "they asked")
+    left = json.loads(backbone(*words, "-o", "json").stdout)
+    assert left == {"overdue": [{"id": {"$redacted": None}}]}
+
+
+def test_run_redact_needs_a_field_and_a_reason(backbone: Any, stack: Path) -> None:
+    assert backbone("run", "redact", RUN_ID, "--reason", "x").exit_code == 2
+    assert backbone("run", "redact", RUN_ID, "overdue").exit_code == 2
+
+
 def test_ticks_say_what_became_of_a_due_time(backbone: Any, stack: Path) -> None:
     (line,) = backbone("ticks", "billing.overdue-invoices", "-o", "json").stdout.splitlines()
     tick = json.loads(line)

@@ -13,6 +13,7 @@ from ledger.adapters import messages, pages, requests
 from ledger.adapters.grpc_errors import as_statuses
 from ledger.adapters.requests import RequestReader
 from ledger.errors import InvalidRequestError
+from ledger.service.redactions import Redactions
 from ledger.service.runs import RunLedger
 from ledger.service.schedules import ScheduleLedger
 from runtime import authorisation, identity
@@ -31,6 +32,8 @@ POLICY = authorisation.policy(
         "AdvanceSchedule": {Role.SERVICE},
         "AcknowledgeRuns": {Role.SERVICE},
         "GetRun": {Role.VIEWER, Role.OPERATOR, Role.SERVICE},
+        "GetLastRun": {Role.VIEWER, Role.OPERATOR, Role.SERVICE},
+        "RedactSnapshot": {Role.OPERATOR},
         "ListRuns": {Role.VIEWER, Role.OPERATOR, Role.SERVICE},
         "ListDueTimes": {Role.VIEWER, Role.OPERATOR, Role.SERVICE},
     },
@@ -43,9 +46,15 @@ class LedgerServicer(pb_grpc.LedgerServiceServicer):
     """The ledger, as services and viewers call it."""
 
     def __init__(
-        self, *, runs: RunLedger, schedules: ScheduleLedger, reader: RequestReader
+        self,
+        *,
+        runs: RunLedger,
+        redactions: Redactions,
+        schedules: ScheduleLedger,
+        reader: RequestReader,
     ) -> None:
         self._runs = runs
+        self._redactions = redactions
         self._schedules = schedules
         self._reader = reader
 
@@ -158,6 +167,36 @@ class LedgerServicer(pb_grpc.LedgerServiceServicer):
             decision=found.decision,
             tasks=[messages.task(row) for row in found.tasks],
         )
+
+    async def GetLastRun(
+        self, request: pb.GetLastRunRequest, context: Context
+    ) -> pb.GetLastRunResponse:
+        """Tell the newest run of a definition besides one."""
+        with as_statuses():
+            found = await self._runs.last_run(
+                namespace=self._reader.namespace(request.namespace),
+                definition_id=requests.definition(request.definition_id),
+                other_than=requests.optional_text(
+                    "other_than_run_id", request.other_than_run_id, requests.MAX_RUN_ID_LENGTH
+                ),
+                status=requests.one_of("status", request.status, _RUN_STATUS_OF),
+            )
+        return messages.last_run(found)
+
+    async def RedactSnapshot(
+        self, request: pb.RedactSnapshotRequest, context: Context
+    ) -> pb.RedactSnapshotResponse:
+        """Replace fields of a run's snapshot by marks."""
+        with as_statuses():
+            left = await self._redactions.redact_snapshot(
+                namespace=self._reader.namespace(request.namespace),
+                run_id=requests.run_id(request.run_id),
+                fields=requests.fields(request.fields),
+                request_id=requests.request_id(request.request_id),
+                actor=identity.current_identity().subject,
+                reason=requests.text("reason", request.reason),
+            )
+        return pb.RedactSnapshotResponse(snapshot=left)
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
         """List runs, newest first."""

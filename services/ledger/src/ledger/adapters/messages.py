@@ -9,6 +9,7 @@ from contracts.decisions import RunStatus, TaskStatus
 from contracts.runs import RecordOutcome, TaskFailure
 from ledger.domain.runs import TaskType
 from ledger.ports import DueTimeRow, RunRow, TaskChangeRow, TaskRow
+from ledger.service.runs import LastRun
 from rules.policy import DueOutcome
 
 RUN_STATUS = {
@@ -58,6 +59,20 @@ def run(row: RunRow) -> pb.Run:
         tasks=row.tasks,
         workflow_run_id=row.workflow_run_id,
         failure=_failure(row.failure),
+    )
+
+
+def last_run(found: LastRun | None) -> pb.GetLastRunResponse:
+    """Return the answer that tells a definition's newest run."""
+    if found is None:
+        return pb.GetLastRunResponse()
+    trigger = found.trigger
+    window = None if trigger is None else trigger.window
+    return pb.GetLastRunResponse(
+        run=run(found.run),
+        scheduled_for=timestamp(None if trigger is None else trigger.scheduled_for),
+        window_start=timestamp(None if window is None else window.start),
+        window_end=timestamp(None if window is None else window.end),
     )
 
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
-
-import asyncpg
 
 from contracts import canonical
 from contracts.decisions import RunStatus, TaskStatus
@@ -100,12 +99,45 @@ class PostgresRunStore:
     async def get_run(self, transaction: Transaction, run_id: str) -> RunRow | None:
         """Return a run."""
         row = await transaction.fetchrow(self._sql["get_run"], transaction.namespace, run_id)
-        return None if row is None else _run(row)
+        return None if row is None else _run(dict(row))
+
+    async def last_run(
+        self,
+        transaction: Transaction,
+        definition_id: str,
+        *,
+        other_than: str,
+        status: RunStatus | None,
+    ) -> tuple[RunRow, bytes | None] | None:
+        """Return the newest other run among the last 1,000, with the trigger of a schedule."""
+        row = await transaction.fetchrow(
+            self._sql["last_run"], transaction.namespace, definition_id, other_than, status
+        )
+        if row is None:
+            return None
+        fields = dict(row)
+        trigger: bytes | None = fields.pop("trigger_body")
+        return _run(fields), trigger
 
     async def documents(self, transaction: Transaction, sha256: Sequence[str]) -> dict[str, bytes]:
         """Return documents by their hash."""
         rows = await transaction.fetch(self._sql["documents"], transaction.namespace, list(sha256))
         return {row["sha256"]: row["body"] for row in rows}
+
+    async def lock_document(self, transaction: Transaction, sha256: str) -> bytes | None:
+        """Lock a document until the transaction ends; return it as it then is."""
+        body: bytes | None = await transaction.fetchval(
+            self._sql["lock_document"], transaction.namespace, sha256
+        )
+        return body
+
+    async def redact_document(
+        self, transaction: Transaction, sha256: str, body: bytes, *, actor: str, reason: str
+    ) -> None:
+        """Replace the body of a document, whose hash stays."""
+        await transaction.execute(
+            self._sql["redact_document"], transaction.namespace, sha256, body, actor, reason
+        )
 
     async def list_runs(
         self,
@@ -120,7 +152,7 @@ class PostgresRunStore:
         rows = await transaction.fetch(
             self._sql["list_runs"], transaction.namespace, before, definition_id, status, limit
         )
-        return [_run(row) for row in rows]
+        return [_run(dict(row)) for row in rows]
 
     async def tasks_of_run(self, transaction: Transaction, run_id: str) -> list[TaskRow]:
         """Return the tasks of a run in the order of the decision."""
@@ -156,8 +188,7 @@ class PostgresRunStore:
         )
 
 
-def _run(row: asyncpg.Record) -> RunRow:
-    fields = dict(row)
+def _run(fields: dict[str, Any]) -> RunRow:
     failed = failure(fields)
     status = RunStatus(fields.pop("status"))
     return RunRow(**fields, status=status, failure=failed)

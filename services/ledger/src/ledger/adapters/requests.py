@@ -14,7 +14,7 @@ from contracts import canonical, identifiers, strictjson
 from contracts.decisions import Decision, HumanInstance
 from contracts.definitions import MAX_TASKS_PER_RUN, Assignees, Schedule
 from contracts.rejections import EventRejectedError
-from contracts.runs import TaskFailure
+from contracts.runs import MAX_SNAPSHOT_BYTES, TaskFailure
 from contracts.triggers import MAX_BATCH_BYTES, Trigger
 from ledger.domain.due import Epoch
 from ledger.domain.runs import Done, Occasion, Recording
@@ -22,7 +22,6 @@ from ledger.errors import InvalidRequestError
 
 # The events of the largest batch, and what a trigger has besides.
 MAX_TRIGGER_BYTES = MAX_BATCH_BYTES + 64 * 1024
-MAX_SNAPSHOT_BYTES = 1024 * 1024
 MAX_DECISION_BYTES = 1024 * 1024
 MAX_OUTPUT_BYTES = 200 * 1024
 MAX_SCHEDULES_BYTES = 256 * 1024
@@ -31,6 +30,8 @@ MAX_TEXT_LENGTH = 1000
 MAX_ACKNOWLEDGED = 1000
 MAX_COMMENT_LENGTH = 4000
 MAX_ASSIGNEES = 100
+MAX_FIELDS = 50
+MAX_FIELD_LENGTH = 400
 
 _SCHEDULES: TypeAdapter[dict[str, Schedule]] = TypeAdapter(dict[str, Schedule])
 _M = TypeVar("_M", bound=BaseModel)
@@ -121,6 +122,16 @@ def definition(value: str) -> str:
 def run_id(value: str) -> str:
     """Return a run's id; whether there is such a run is not looked at."""
     return text("run_id", value, MAX_RUN_ID_LENGTH)
+
+
+def fields(values: Sequence[str]) -> list[str]:
+    """Return the paths of fields, at least one."""
+    if not values or len(values) > MAX_FIELDS:
+        raise InvalidRequestError(f"fields has 1 to {MAX_FIELDS} paths")
+    for value in values:
+        if not all(text("fields", value, MAX_FIELD_LENGTH).split(".")):
+            raise InvalidRequestError(f"not the path of a field: {value!r}")
+    return list(values)
 
 
 def task_id(value: str) -> UUID:

@@ -9,7 +9,7 @@ from uuid import UUID
 from contracts.decisions import RunStatus, TaskStatus
 from contracts.runs import RecordOutcome, TaskFailure
 from contracts.telemetry import Attribute, Metric
-from contracts.triggers import TriggerKind
+from contracts.triggers import Trigger, TriggerKind
 from eventstore import store
 from eventstore.events import Cause, Fact
 from ledger.domain import runs as domain
@@ -47,6 +47,14 @@ class RunDocuments:
     snapshot: bytes
     decision: bytes
     tasks: list[TaskRow]
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """The newest run of a definition, with its trigger where that was a schedule."""
+
+    run: RunRow
+    trigger: Trigger | None
 
 
 class RunLedger:
@@ -157,6 +165,19 @@ class RunLedger:
             tasks = await self._runs.tasks_of_run(transaction, run_id)
         trigger, snapshot, decision = (documents.get(sha256 or "", b"") for sha256 in wanted)
         return RunDocuments(run, trigger, snapshot, decision, tasks)
+
+    async def last_run(
+        self, *, namespace: str, definition_id: str, other_than: str, status: RunStatus | None
+    ) -> LastRun | None:
+        """Return the newest other run of a definition among its last 1,000; None for none."""
+        async with self._database.transaction(namespace) as transaction:
+            found = await self._runs.last_run(
+                transaction, definition_id, other_than=other_than, status=status
+            )
+        if found is None:
+            return None
+        run, trigger = found
+        return LastRun(run, None if trigger is None else Trigger.model_validate_json(trigger))
 
     async def list_runs(
         self,

@@ -99,8 +99,38 @@ SELECT
 FROM runs
 WHERE namespace = $1 AND run_id = $2;
 
+-- name: last_run
+-- $3: a run that is not meant, $4: status; null for all. What is looked through has an end, however
+-- long no run has had that status. Only the trigger of a schedule tells more than the run does.
+SELECT
+    newest.*, documents.body AS trigger_body
+FROM (
+    SELECT
+        namespace, run_id, position, definition_id, definition_version, trigger_kind, trigger_key,
+        trigger_names, trigger_sha256, snapshot_sha256, decision_sha256, status, tasks,
+        workflow_run_id, recorded_at, closed_at, failure_type, failure_message
+    FROM runs
+    WHERE namespace = $1 AND definition_id = $2
+    ORDER BY position DESC
+    LIMIT 1000
+) AS newest
+LEFT JOIN documents
+    ON newest.trigger_kind = 'schedule'
+    AND documents.namespace = newest.namespace AND documents.sha256 = newest.trigger_sha256
+WHERE newest.run_id <> $3 AND ($4::text IS NULL OR newest.status = $4)
+ORDER BY newest.position DESC
+LIMIT 1;
+
 -- name: documents
 SELECT sha256, body FROM documents WHERE namespace = $1 AND sha256 = ANY($2);
+
+-- name: lock_document
+SELECT body FROM documents WHERE namespace = $1 AND sha256 = $2 FOR UPDATE;
+
+-- name: redact_document
+UPDATE documents
+SET body = $3, redacted_at = clock_timestamp(), redacted_by = $4, redaction_reason = $5
+WHERE namespace = $1 AND sha256 = $2;
 
 -- name: list_runs
 -- $2: before this position, $3: definition, $4: status; null for all.

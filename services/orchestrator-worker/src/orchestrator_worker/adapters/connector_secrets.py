@@ -1,11 +1,13 @@
-"""Reads the secrets that connectors name, and says in one sentence what is missing."""
+"""Reads the secrets of looking at systems, and says in one sentence what is missing."""
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from contracts.catalogue import Catalogue, PostgresConnector
+from contracts.catalogue import Catalogue, HttpConnector, PostgresConnector
 from runtime.errors import ConfigurationError
+
+_SHORTEST_KEY = 32
 
 
 def check(catalogue: Catalogue) -> None:
@@ -15,7 +17,10 @@ def check(catalogue: Catalogue) -> None:
         ConfigurationError: one cannot.
     """
     for name, connector in catalogue.connectors.items():
-        dsn(name, connector.postgres)
+        if connector.postgres is not None:
+            dsn(name, connector.postgres)
+        if connector.http is not None:
+            token(name, connector.http)
 
 
 def dsn(
@@ -26,17 +31,57 @@ def dsn(
     Raises:
         ConfigurationError: the variable is not set, or the file is missing or empty.
     """
-    if connector.dsn_env is not None:
-        found = environment.get(connector.dsn_env, "")
+    return _read(name, connector.dsn_env, connector.dsn_file, environment)
+
+
+def token(
+    name: str, connector: HttpConnector, environment: Mapping[str, str] = os.environ
+) -> str | None:
+    """Return the token of a connector, read now; None for one that has none.
+
+    Raises:
+        ConfigurationError: the variable is not set, the file is missing or empty, or what it holds
+            cannot stand in a header.
+    """
+    if connector.token_env is None and connector.token_file is None:
+        return None
+    found = _read(name, connector.token_env, connector.token_file, environment)
+    if not found.isascii() or not found.isprintable():
+        raise ConfigurationError(f"connector {name}: the token is not one line of printable ASCII")
+    return found
+
+
+def redaction_key(path: Path | None) -> bytes | None:
+    """Return the key in a file; None without a file.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or its key is too short to keep a secret.
+    """
+    if path is None:
+        return None
+    try:
+        found = path.read_bytes().strip()
+    except OSError as exc:
+        raise ConfigurationError(f"the redaction key {path} cannot be read: {exc}") from exc
+    if len(found) < _SHORTEST_KEY:
+        raise ConfigurationError(
+            f"the redaction key {path} has {len(found)} bytes, fewer than {_SHORTEST_KEY}"
+        )
+    return found
+
+
+def _read(name: str, variable: str | None, file: str | None, environment: Mapping[str, str]) -> str:
+    if variable is not None:
+        found = environment.get(variable, "")
         if not found:
             raise ConfigurationError(
-                f"connector {name}: the environment variable {connector.dsn_env} is not set"
+                f"connector {name}: the environment variable {variable} is not set"
             )
         return found
-    path = Path(connector.dsn_file or "")
+    path = Path(file or "")
     try:
         found = path.read_text(encoding="utf-8").strip()
-    except OSError as exc:
+    except (OSError, UnicodeDecodeError) as exc:
         raise ConfigurationError(f"connector {name}: {path} cannot be read: {exc}") from exc
     if not found:
         raise ConfigurationError(f"connector {name}: {path} is empty")

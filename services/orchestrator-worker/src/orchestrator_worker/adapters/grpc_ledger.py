@@ -7,19 +7,22 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from contracts import canonical
+from contracts.decisions import RunStatus
+from contracts.definitions import RunEnd
 from contracts.runs import (
     Acknowledgement,
     Advanced,
     AdvanceInput,
     AdvanceTask,
     DueRun,
+    LastRun,
     RecordOutcome,
     RunFailure,
     RunInput,
     TaskFailure,
     TaskOutcome,
 )
-from contracts.triggers import Trigger
+from contracts.triggers import Trigger, Window
 from orchestrator_worker.adapters import grpc_errors
 from orchestrator_worker.errors import NeighbourUnavailableError
 from orchestrator_worker.ports import Recorded
@@ -32,6 +35,19 @@ _OUTCOMES: dict[int, RecordOutcome] = {
     ledger_pb2.RECORD_OUTCOME_RECORDED: RecordOutcome.RECORDED,
     ledger_pb2.RECORD_OUTCOME_REPEATED: RecordOutcome.REPEATED,
     ledger_pb2.RECORD_OUTCOME_DUPLICATE: RecordOutcome.DUPLICATE,
+}
+
+_ENDS: dict[RunEnd | None, ledger_pb2.RunStatus.ValueType] = {
+    None: ledger_pb2.RUN_STATUS_UNSPECIFIED,
+    RunEnd.COMPLETED: ledger_pb2.RUN_STATUS_COMPLETED,
+    RunEnd.FAILED: ledger_pb2.RUN_STATUS_FAILED,
+}
+
+_STATUSES: dict[int, RunStatus] = {
+    ledger_pb2.RUN_STATUS_RUNNING: RunStatus.RUNNING,
+    ledger_pb2.RUN_STATUS_WAITING: RunStatus.WAITING,
+    ledger_pb2.RUN_STATUS_COMPLETED: RunStatus.COMPLETED,
+    ledger_pb2.RUN_STATUS_FAILED: RunStatus.FAILED,
 }
 
 
@@ -62,6 +78,22 @@ class GrpcLedger:
             raise grpc_errors.translated("ledger", exc) from exc
         faultpoint("worker.after_record_run")
         return Recorded(_outcome(response.outcome), response.decision, response.shadow_id)
+
+    async def last_run(self, run: RunInput, *, status: RunEnd | None) -> LastRun | None:
+        """Return the newest other run of the same definition, of those that ended as `status`."""
+        request = ledger_pb2.GetLastRunRequest(
+            namespace=run.namespace,
+            definition_id=run.definition_id,
+            other_than_run_id=run.run_id,
+            status=_ENDS[status],
+        )
+        faultpoint("worker.before_get_last_run")
+        try:
+            response = await self._stub.GetLastRun(request, timeout=_TIMEOUT_S)
+        except grpc.aio.AioRpcError as exc:
+            raise grpc_errors.translated("ledger", exc) from exc
+        faultpoint("worker.after_get_last_run")
+        return _last_run(response) if response.HasField("run") else None
 
     async def record_run_failure(self, failure: RunFailure) -> RecordOutcome:
         """Record that a run could not decide."""
@@ -162,6 +194,30 @@ def _outcome(value: int) -> RecordOutcome:
     if outcome is None:
         raise NeighbourUnavailableError(f"the ledger answers with an outcome unknown here: {value}")
     return outcome
+
+
+def _last_run(response: ledger_pb2.GetLastRunResponse) -> LastRun:
+    run = response.run
+    status = _STATUSES.get(run.status)
+    if status is None:
+        raise NeighbourUnavailableError(f"the ledger tells a status unknown here: {run.status}")
+    scheduled = response.HasField("scheduled_for")
+    return LastRun(
+        run_id=run.run_id,
+        definition_version=run.definition_version,
+        status=status,
+        trigger_kind=run.trigger_kind,
+        scheduled_for=_moment(response.scheduled_for) if scheduled else None,
+        window=Window(start=_moment(response.window_start), end=_moment(response.window_end))
+        if response.HasField("window_end")
+        else None,
+        recorded_at=_moment(run.recorded_at),
+        closed_at=_moment(run.closed_at) if run.HasField("closed_at") else None,
+    )
+
+
+def _moment(timestamp: Timestamp) -> datetime:
+    return timestamp.ToDatetime(tzinfo=UTC)
 
 
 def _failure(failure: TaskFailure) -> ledger_pb2.Failure:

@@ -9,8 +9,8 @@ from typing import Any
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
-from contracts.catalogue import Catalogue, ParameterType, PostgresConnector, Statement
-from contracts.definitions import ContextEntry
+from contracts.catalogue import ParameterType, PostgresConnector, Statement
+from contracts.definitions import StatementQuery
 from orchestrator_worker.domain import values
 from orchestrator_worker.errors import ConnectorError, ContextUnavailableError, StatementError
 from runtime.errors import ConfigurationError
@@ -44,29 +44,27 @@ _TRANSIENT_CLASSES = frozenset({"08", "28", "40", "53", "55", "57", "58"})
 
 
 class PostgresContextSource:
-    """The context source over the catalogue's connectors; a pool opens with its first query."""
+    """Asks the catalogue's databases; a pool opens with its first query."""
 
     def __init__(
-        self, catalogue: Catalogue, *, dsn: Callable[[str, PostgresConnector], str]
+        self,
+        connectors: Mapping[str, PostgresConnector],
+        *,
+        dsn: Callable[[str, PostgresConnector], str],
     ) -> None:
-        """Answer for `catalogue`; `dsn(name, connector)` gives the secret when a pool opens."""
-        self._connectors = {
-            name: connector.postgres for name, connector in catalogue.connectors.items()
-        }
+        """Ask `connectors`; `dsn(name, connector)` gives the secret when a pool opens."""
+        self._connectors = connectors
         self._dsn = dsn
         self._pools: dict[str, asyncpg.Pool[asyncpg.Record]] = {}
         self._opening = asyncio.Lock()
 
-    async def query(self, entry: ContextEntry, parameters: Mapping[str, Any]) -> Any:
+    async def query(self, where: str, query: StatementQuery, parameters: Mapping[str, Any]) -> Any:
         """Return the rows as a list of objects (see `ports.ContextSource`)."""
-        if entry.query is None:
-            raise ConnectorError(f"context {entry.name}: this worker only knows statements")
-        name = entry.query.connector
+        name = query.connector
         connector = self._connectors.get(name)
         if connector is None:
-            raise ConnectorError(f"context {entry.name}: there is no connector {name}")
-        statement = connector.statements.get(entry.query.statement)
-        where = f"context {entry.name} ({name}.{entry.query.statement})"
+            raise ConnectorError(f"{where}: there is no database connector {name}")
+        statement = connector.statements.get(query.statement)
         if statement is None:
             raise ConnectorError(f"{where}: the connector has no such statement")
         given = _bound(where, statement, parameters)

@@ -71,6 +71,16 @@ class LedgerServiceStub:
                 request_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.GetRunRequest.SerializeToString,
                 response_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.GetRunResponse.FromString,
                 _registered_method=True)
+        self.GetLastRun = channel.unary_unary(
+                '/backbone.ledger.v1.LedgerService/GetLastRun',
+                request_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.GetLastRunRequest.SerializeToString,
+                response_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.GetLastRunResponse.FromString,
+                _registered_method=True)
+        self.RedactSnapshot = channel.unary_unary(
+                '/backbone.ledger.v1.LedgerService/RedactSnapshot',
+                request_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.RedactSnapshotRequest.SerializeToString,
+                response_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.RedactSnapshotResponse.FromString,
+                _registered_method=True)
         self.ListRuns = channel.unary_unary(
                 '/backbone.ledger.v1.LedgerService/ListRuns',
                 request_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.ListRunsRequest.SerializeToString,
@@ -138,6 +148,21 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLastRun(self, request, context):
+        """The newest run of a definition besides one, among its last 1,000; no run where there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedactSnapshot(self, request, context):
+        """Replaces fields of a run's snapshot by marks, for good. The hash in its events stays what it was.
+        FAILED_PRECONDITION when the run has no snapshot, or this has none of the fields.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListRuns(self, request, context):
         """Newest first.
         """
@@ -189,6 +214,16 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.GetRun,
                     request_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.GetRunRequest.FromString,
                     response_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.GetRunResponse.SerializeToString,
+            ),
+            'GetLastRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLastRun,
+                    request_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.GetLastRunRequest.FromString,
+                    response_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.GetLastRunResponse.SerializeToString,
+            ),
+            'RedactSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedactSnapshot,
+                    request_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.RedactSnapshotRequest.FromString,
+                    response_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.RedactSnapshotResponse.SerializeToString,
             ),
             'ListRuns': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRuns,
@@ -392,6 +427,60 @@ class LedgerService:
             '/backbone.ledger.v1.LedgerService/GetRun',
             backbone_dot_ledger_dot_v1_dot_ledger__pb2.GetRunRequest.SerializeToString,
             backbone_dot_ledger_dot_v1_dot_ledger__pb2.GetRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLastRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.ledger.v1.LedgerService/GetLastRun',
+            backbone_dot_ledger_dot_v1_dot_ledger__pb2.GetLastRunRequest.SerializeToString,
+            backbone_dot_ledger_dot_v1_dot_ledger__pb2.GetLastRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedactSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.ledger.v1.LedgerService/RedactSnapshot',
+            backbone_dot_ledger_dot_v1_dot_ledger__pb2.RedactSnapshotRequest.SerializeToString,
+            backbone_dot_ledger_dot_v1_dot_ledger__pb2.RedactSnapshotResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,12 @@ class LedgerServiceStub:
     """Says that due runs were started."""
     GetRun: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetRunRequest, _ledger_pb2.GetRunResponse]
     """NOT_FOUND for an unknown run."""
+    GetLastRun: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetLastRunRequest, _ledger_pb2.GetLastRunResponse]
+    """The newest run of a definition besides one, among its last 1,000; no run where there is none."""
+    RedactSnapshot: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.RedactSnapshotRequest, _ledger_pb2.RedactSnapshotResponse]
+    """Replaces fields of a run's snapshot by marks, for good. The hash in its events stays what it was.
+    FAILED_PRECONDITION when the run has no snapshot, or this has none of the fields.
+    """
     ListRuns: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListRunsRequest, _ledger_pb2.ListRunsResponse]
     """Newest first."""
     ListDueTimes: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListDueTimesRequest, _ledger_pb2.ListDueTimesResponse]
@@ -79,6 +85,12 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """Says that due runs were started."""
     GetRun: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetRunRequest, _ledger_pb2.GetRunResponse]  # type: ignore[assignment]
     """NOT_FOUND for an unknown run."""
+    GetLastRun: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetLastRunRequest, _ledger_pb2.GetLastRunResponse]  # type: ignore[assignment]
+    """The newest run of a definition besides one, among its last 1,000; no run where there is none."""
+    RedactSnapshot: _aio.UnaryUnaryMultiCallable[_ledger_pb2.RedactSnapshotRequest, _ledger_pb2.RedactSnapshotResponse]  # type: ignore[assignment]
+    """Replaces fields of a run's snapshot by marks, for good. The hash in its events stays what it was.
+    FAILED_PRECONDITION when the run has no snapshot, or this has none of the fields.
+    """
     ListRuns: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListRunsRequest, _ledger_pb2.ListRunsResponse]  # type: ignore[assignment]
     """Newest first."""
     ListDueTimes: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListDueTimesRequest, _ledger_pb2.ListDueTimesResponse]  # type: ignore[assignment]
@@ -146,6 +158,24 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.GetRunResponse, _abc.Awaitable[_ledger_pb2.GetRunResponse]]:
         """NOT_FOUND for an unknown run."""
+
+    @_abc_1.abstractmethod
+    def GetLastRun(
+        self,
+        request: _ledger_pb2.GetLastRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.GetLastRunResponse, _abc.Awaitable[_ledger_pb2.GetLastRunResponse]]:
+        """The newest run of a definition besides one, among its last 1,000; no run where there is none."""
+
+    @_abc_1.abstractmethod
+    def RedactSnapshot(
+        self,
+        request: _ledger_pb2.RedactSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.RedactSnapshotResponse, _abc.Awaitable[_ledger_pb2.RedactSnapshotResponse]]:
+        """Replaces fields of a run's snapshot by marks, for good. The hash in its events stays what it was.
+        FAILED_PRECONDITION when the run has no snapshot, or this has none of the fields.
+        """
 
     @_abc_1.abstractmethod
     def ListRuns(
