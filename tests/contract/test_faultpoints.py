@@ -66,7 +66,7 @@ HEALTH = {
     },
     f"{ROUTER}/kafka_topics.py": {"missing"},
     f"{ROUTER}/ledger_routing.py": {"LedgerDecisionLog.ping"},
-    f"{ROUTER}/redis_seen.py": {"RedisSeenEvents.ping"},
+    f"{ROUTER}/redis_seen.py": {"RedisSeenEvents.ready"},
 }
 """Looks whether a neighbour is there."""
 
