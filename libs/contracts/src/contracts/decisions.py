@@ -76,6 +76,7 @@ class RunStatus(StrEnum):
     WAITING = "waiting"
     COMPLETED = "completed"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 class TaskStatus(StrEnum):
@@ -84,3 +85,4 @@ class TaskStatus(StrEnum):
     OPEN = "open"
     COMPLETED = "completed"
     FAILED = "failed"
+    CANCELLED = "cancelled"

@@ -94,6 +94,52 @@ class RunCompleted(_Payload):
     definition_version: int
 
 
+class RunCancelled(_Payload):
+    """A person cancelled a run; its open tasks are cancelled with it."""
+
+    run_id: str
+    definition_id: str
+    definition_version: int
+    actor: str
+    reason: str
+    cancelled_tasks: int = Field(description="How many tasks were open.")
+
+
+class RunReopened(_Payload):
+    """A run that had failed is open again, because tasks of it are carried out again."""
+
+    run_id: str
+    definition_id: str
+    definition_version: int
+    actor: str
+    reason: str
+
+
+class RunRetried(_Payload):
+    """A run that could not decide, or was cancelled, is decided again as a run of its own."""
+
+    run_id: str
+    definition_id: str
+    definition_version: int
+    root_run_id: str = Field(description="The run that the first retry was of.")
+    number: int = Field(description="Counts the retries of the root, from 1.")
+    new_run_id: str
+    request_id: str
+    actor: str
+    reason: str
+
+
+class FailureHandled(_Payload):
+    """The handler of a definition's `onFailure` was called; `failure` says that it failed itself."""
+
+    run_id: str
+    definition_id: str
+    call_id: UUID = Field(description="The idempotency key that the handler was given.")
+    task_id: UUID | None = Field(None, description="The task that failed; null for the run itself.")
+    handler: str
+    failure: TaskFailure | None = None
+
+
 class TaskCreated(_Payload):
     """A decided task exists."""
 
@@ -142,6 +188,33 @@ class TaskFailed(_Payload):
     failure: TaskFailure
 
 
+class TaskCancelled(_Payload):
+    """An open task will not be done any more."""
+
+    task_id: UUID
+    run_id: str
+    definition_id: str
+    rule: str
+    key: str
+    type: str
+    actor: str
+    reason: str
+
+
+class TaskRetried(_Payload):
+    """An automated task that had failed for good is carried out again, under its old id."""
+
+    task_id: UUID
+    run_id: str
+    definition_id: str
+    rule: str
+    key: str
+    type: str
+    generation: int = Field(description="How often it is carried out with this one; 2 at first.")
+    actor: str
+    reason: str
+
+
 PAYLOAD_OF: dict[EventType, type[BaseModel]] = {
     EventType.RESOURCE_APPLIED: ResourceApplied,
     EventType.RESOURCE_ACTIVATED: ResourceActivated,
@@ -151,7 +224,13 @@ PAYLOAD_OF: dict[EventType, type[BaseModel]] = {
     EventType.RUN_DECIDED: RunDecided,
     EventType.RUN_FAILED: RunFailed,
     EventType.RUN_COMPLETED: RunCompleted,
+    EventType.RUN_CANCELLED: RunCancelled,
+    EventType.RUN_REOPENED: RunReopened,
+    EventType.RUN_RETRIED: RunRetried,
+    EventType.FAILURE_HANDLED: FailureHandled,
     EventType.TASK_CREATED: TaskCreated,
     EventType.TASK_COMPLETED: TaskCompleted,
     EventType.TASK_FAILED: TaskFailed,
+    EventType.TASK_CANCELLED: TaskCancelled,
+    EventType.TASK_RETRIED: TaskRetried,
 }

@@ -41,9 +41,15 @@ class EventType(StrEnum):
     RUN_DECIDED = "backbone.RunDecided"
     RUN_FAILED = "backbone.RunFailed"
     RUN_COMPLETED = "backbone.RunCompleted"
+    RUN_CANCELLED = "backbone.RunCancelled"
+    RUN_REOPENED = "backbone.RunReopened"
+    RUN_RETRIED = "backbone.RunRetried"
+    FAILURE_HANDLED = "backbone.FailureHandled"
     TASK_CREATED = "backbone.TaskCreated"
     TASK_COMPLETED = "backbone.TaskCompleted"
     TASK_FAILED = "backbone.TaskFailed"
+    TASK_CANCELLED = "backbone.TaskCancelled"
+    TASK_RETRIED = "backbone.TaskRetried"
 
 
 TOPIC_OF: dict[EventType, Topic] = {
@@ -55,9 +61,15 @@ TOPIC_OF: dict[EventType, Topic] = {
     EventType.RUN_DECIDED: Topic.RUN_EVENTS,
     EventType.RUN_FAILED: Topic.RUN_EVENTS,
     EventType.RUN_COMPLETED: Topic.RUN_EVENTS,
+    EventType.RUN_CANCELLED: Topic.RUN_EVENTS,
+    EventType.RUN_REOPENED: Topic.RUN_EVENTS,
+    EventType.RUN_RETRIED: Topic.RUN_EVENTS,
+    EventType.FAILURE_HANDLED: Topic.RUN_EVENTS,
     EventType.TASK_CREATED: Topic.TASK_EVENTS,
     EventType.TASK_COMPLETED: Topic.TASK_EVENTS,
     EventType.TASK_FAILED: Topic.TASK_EVENTS,
+    EventType.TASK_CANCELLED: Topic.TASK_EVENTS,
+    EventType.TASK_RETRIED: Topic.TASK_EVENTS,
 }
 
 
@@ -138,6 +150,8 @@ class Workflow(StrEnum):
 
     RUN_ACTIVITY = "RunActivity"
     SCHEDULED_TICK = "ScheduledTick"
+    RETRY_TASK = "RetryTask"
+    SWEEP = "Sweep"
 
 
 class TemporalActivity(StrEnum):
@@ -148,7 +162,13 @@ class TemporalActivity(StrEnum):
     RECORD_RUN_FAILURE = "backbone.record_run_failure"
     ADVANCE_SCHEDULE = "backbone.advance_schedule"
     ACKNOWLEDGE_RUNS = "backbone.acknowledge_runs"
+    FIND_FAILURE_HANDLER = "backbone.find_failure_handler"
+    RECORD_FAILURE_HANDLED = "backbone.record_failure_handled"
+    SWEEP_PAGE = "backbone.sweep_page"
 
 
 TICK_TASK_QUEUE = "backbone-tick-tq"
 """The task queue of `ScheduledTick`: of its own, so that a wake-up never waits behind runs."""
+
+SYSTEM_TASK_QUEUE = "backbone-system-tq"
+"""The task queue of `Sweep`: looking after runs never waits behind them."""

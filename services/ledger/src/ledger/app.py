@@ -5,19 +5,21 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from importlib import resources
 
-from backbone.ledger.v1 import ledger_pb2_grpc, routing_pb2_grpc
+from backbone.ledger.v1 import control_pb2_grpc, ledger_pb2_grpc, routing_pb2_grpc
 from eventstore import grpc_outbox
 from eventstore import store as eventstore
 from eventstore.partitions import PartitionKeeper
 from eventstore.store import EventStore
 from eventstore.wakeup import RelayWakeup
-from ledger.adapters import grpc_ledger, grpc_routing, grpc_tasks
+from ledger.adapters import grpc_control, grpc_ledger, grpc_routing, grpc_tasks
 from ledger.adapters.dead_letter_calls import DeadLetterCalls
 from ledger.adapters.decision_calls import DecisionCalls
+from ledger.adapters.grpc_control import ControlServicer
 from ledger.adapters.grpc_ledger import LedgerServicer
 from ledger.adapters.grpc_routing import RoutingServicer
 from ledger.adapters.grpc_tasks import TaskServicer
 from ledger.adapters.pending_calls import PendingCalls
+from ledger.adapters.postgres_control import PostgresControlStore, PostgresOperationStore
 from ledger.adapters.postgres_dead_letters import PostgresDeadLetterStore
 from ledger.adapters.postgres_pending import PostgresPendingStore
 from ledger.adapters.postgres_routing import PostgresRoutingStore, RoutingMonths
@@ -25,7 +27,9 @@ from ledger.adapters.postgres_runs import PostgresRunStore
 from ledger.adapters.postgres_schedules import PostgresScheduleStore
 from ledger.adapters.projections import RunProjection
 from ledger.adapters.requests import RequestReader
+from ledger.service.control import ControlLedger
 from ledger.service.dead_letters import DeadLetterLedger
+from ledger.service.operations import OperationLedger
 from ledger.service.pending import PendingLedger
 from ledger.service.routing import RoutingLedger
 from ledger.service.runs import RunLedger
@@ -119,11 +123,15 @@ def grpc_services(
         max_age=pending_max_age,
     )
     schedules = PostgresScheduleStore()
+    run_store = PostgresRunStore()
     runs = RunLedger(
         database=postgres,
         events=events,
-        runs=PostgresRunStore(),
+        runs=run_store,
         schedules=schedules,
+    )
+    control = ControlLedger(
+        database=postgres, ledger=runs, runs=run_store, control=PostgresControlStore()
     )
     reader = RequestReader(namespaces)
     return [
@@ -132,10 +140,21 @@ def grpc_services(
             add=ledger_pb2_grpc.add_LedgerServiceServicer_to_server,
             servicer=LedgerServicer(
                 runs=runs,
+                control=control,
                 schedules=ScheduleLedger(database=postgres, schedules=schedules),
                 reader=reader,
             ),
             policy=grpc_ledger.POLICY,
+        ),
+        Service(
+            name=grpc_control.NAME,
+            add=control_pb2_grpc.add_ControlServiceServicer_to_server,
+            servicer=ControlServicer(
+                control=control,
+                operations=OperationLedger(database=postgres, store=PostgresOperationStore()),
+                reader=reader,
+            ),
+            policy=grpc_control.POLICY,
         ),
         Service(
             name=grpc_tasks.NAME,

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from contracts import canonical
 from contracts.decisions import Decision, HumanInstance, RunStatus, TaskStatus
 from contracts.events import (
+    RunCancelled,
     RunCompleted,
     RunDecided,
     RunFailed,
@@ -110,6 +111,7 @@ class TaskState:
     status: TaskStatus
     form: bytes | None
     closed_by: str | None
+    generation: int = 1
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,8 @@ def closing(run: RunState, tasks: Sequence[TaskState], done: Done, *, actor: str
 
 def closes_run(facts: Sequence[Fact]) -> bool:
     """Say whether a run is closed by `facts`."""
-    return any(isinstance(fact.payload, RunCompleted | RunFailed) for fact in facts)
+    ends = RunCompleted | RunFailed | RunCancelled
+    return any(isinstance(fact.payload, ends) for fact in facts)
 
 
 def _created(recording: Recording, *, at: datetime) -> list[Fact]:

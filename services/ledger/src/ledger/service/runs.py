@@ -126,9 +126,18 @@ class RunLedger:
         return outcome
 
     async def record_task_outcome(
-        self, *, namespace: str, run_id: str, task_id: UUID, done: Done, actor: str
+        self,
+        *,
+        namespace: str,
+        run_id: str,
+        task_id: UUID,
+        done: Done,
+        actor: str,
+        generation: int | None = None,
     ) -> tuple[bool, TaskStatus]:
         """Close an automated task, and its run with the last one; say whether it was open.
+
+        An outcome of another generation than the task's is late, and says nothing of this one.
 
         Raises:
             TaskNotFoundError: the run has no such task.
@@ -140,9 +149,10 @@ class RunLedger:
             run, task, now = await self._lock(transaction, run_id, task_id)
             if task.type != "automated":
                 raise PreconditionError(f"the task {task_id} is for a person, not for a handler")
-            if task.status is not TaskStatus.OPEN:
+            late = generation is not None and generation != task.generation
+            if late or task.status is not TaskStatus.OPEN:
                 return False, task.status
-            await self._close(transaction, run, [task], done, actor=actor, at=now)
+            await self.close_tasks(transaction, run, [task], done, actor=actor, at=now)
             return True, TaskStatus.COMPLETED if done.failure is None else TaskStatus.FAILED
 
         recorded, status = await self._write("record_task_outcome", namespace, work)
@@ -194,7 +204,7 @@ class RunLedger:
                 run, task, now = await self._lock(transaction, run_id, task_id)
                 self._refuse_completion(task, answer_body)
                 done = Done(output=answer, reason=reason or None)
-                await self._close(transaction, run, [task], done, actor=actor, at=now)
+                await self.close_tasks(transaction, run, [task], done, actor=actor, at=now)
             row = await self._runs.get_task(transaction, task_id)
             if row is None:
                 raise TaskNotFoundError(str(task_id))
@@ -318,9 +328,11 @@ class RunLedger:
         tasks = await self._runs.open_automated(transaction, run_id)
         if locked is not None and tasks:
             run, now = locked
-            await self._close(transaction, run, tasks, Done(failure=failure), actor=actor, at=now)
+            await self.close_tasks(
+                transaction, run, tasks, Done(failure=failure), actor=actor, at=now
+            )
 
-    async def _close(
+    async def close_tasks(
         self,
         transaction: Transaction,
         run: RunState,
@@ -330,7 +342,22 @@ class RunLedger:
         actor: str,
         at: datetime,
     ) -> None:
+        """Close open tasks of a locked run, and the run with its last one.
+
+        Raises:
+            InvalidRequestError: an event would be too large.
+        """
         facts = domain.closing(run, tasks, done, actor=actor)
+        await self.append(transaction, run, facts, at=at)
+
+    async def append(
+        self, transaction: Transaction, run: RunState, facts: Sequence[Fact], *, at: datetime
+    ) -> None:
+        """Append events to the stream of a locked run.
+
+        Raises:
+            InvalidRequestError: one would be too large.
+        """
         await self._append(
             transaction, run.run_id, facts, expected=store.ANY, at=at, cause=run.cause
         )

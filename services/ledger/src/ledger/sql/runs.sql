@@ -42,7 +42,7 @@ SELECT run_id FROM tasks WHERE namespace = $1 AND task_id = $2;
 
 -- name: task_states
 -- Read under the run's lock; a null id means all open automated tasks.
-SELECT task_id, run_id, definition_id, rule, key, type, status, form, closed_by
+SELECT task_id, run_id, definition_id, rule, key, type, status, form, closed_by, generation
 FROM tasks
 WHERE namespace = $1 AND run_id = $2
     AND CASE WHEN $3::uuid IS NULL THEN type = 'automated' AND status = 'open'
@@ -74,8 +74,14 @@ SET status = $3, closed_at = $4, closed_by = $5, output = $6, failure_type = $7,
     failure_message = $8
 WHERE namespace = $1 AND task_id = $2;
 
+-- name: reopen_task
+UPDATE tasks
+SET status = 'open', generation = $3, begun_at = $4, closed_at = NULL, closed_by = NULL,
+    output = NULL, failure_type = NULL, failure_message = NULL
+WHERE namespace = $1 AND task_id = $2;
+
 -- name: count_closed
--- $6 is the status of a run that closes, null for one that goes on.
+-- $6 is the status of a run that closes, null for one that goes on; a negative count opens again.
 UPDATE runs
 SET open_automated = open_automated - $3,
     open_human = open_human - $4,
@@ -85,14 +91,16 @@ SET open_automated = open_automated - $3,
     ),
     closed_at = $7,
     failure_type = $8,
-    failure_message = $9
+    failure_message = $9,
+    closed_by = $10,
+    close_reason = $11
 WHERE namespace = $1 AND run_id = $2;
 
 -- name: get_run
 SELECT
     namespace, run_id, position, definition_id, definition_version, trigger_kind, trigger_key,
     trigger_names, trigger_sha256, snapshot_sha256, decision_sha256, status, tasks,
-    workflow_run_id, recorded_at, closed_at, failure_type, failure_message
+    workflow_run_id, recorded_at, closed_at, failure_type, failure_message, closed_by, close_reason
 FROM runs
 WHERE namespace = $1 AND run_id = $2;
 
@@ -104,7 +112,7 @@ SELECT sha256, body FROM documents WHERE namespace = $1 AND sha256 = ANY($2);
 SELECT
     namespace, run_id, position, definition_id, definition_version, trigger_kind, trigger_key,
     trigger_names, trigger_sha256, snapshot_sha256, decision_sha256, status, tasks,
-    workflow_run_id, recorded_at, closed_at, failure_type, failure_message
+    workflow_run_id, recorded_at, closed_at, failure_type, failure_message, closed_by, close_reason
 FROM runs
 WHERE namespace = $1
     AND position < COALESCE($2::bigint, 9223372036854775807)
@@ -117,7 +125,7 @@ LIMIT $5;
 SELECT
     namespace, task_id, position, run_id, definition_id, rule, key, type, status, handler, title,
     assigned_users, assigned_groups, created_at, due_at, closed_at, closed_by, input, form,
-    output, failure_type, failure_message
+    output, failure_type, failure_message, generation
 FROM tasks
 WHERE namespace = $1 AND run_id = $2
 ORDER BY position;
@@ -126,7 +134,7 @@ ORDER BY position;
 SELECT
     namespace, task_id, position, run_id, definition_id, rule, key, type, status, handler, title,
     assigned_users, assigned_groups, created_at, due_at, closed_at, closed_by, input, form,
-    output, failure_type, failure_message
+    output, failure_type, failure_message, generation
 FROM tasks
 WHERE namespace = $1 AND task_id = $2;
 
@@ -135,7 +143,7 @@ WHERE namespace = $1 AND task_id = $2;
 SELECT
     namespace, task_id, position, run_id, definition_id, rule, key, type, status, handler, title,
     assigned_users, assigned_groups, created_at, due_at, closed_at, closed_by, input, form,
-    output, failure_type, failure_message
+    output, failure_type, failure_message, generation
 FROM tasks
 WHERE namespace = $1
     AND position < COALESCE($2::bigint, 9223372036854775807)
