@@ -130,7 +130,7 @@ class RunRetried(_Payload):
 
 
 class FailureHandled(_Payload):
-    """The handler of a definition's `onFailure` was called; `failure` says that it failed itself."""
+    """The handler of a definition's `onFailure` was called; `failure` is its own, if it failed."""
 
     run_id: str
     definition_id: str

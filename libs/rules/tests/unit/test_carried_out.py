@@ -36,7 +36,6 @@ def event(**fields: Any) -> dict[str, Any]:
     ("fields", "path", "what"),
     [
         ({"mode": "stateful"}, "spec.mode", "mode: stateful"),
-        ({"onFailure": {"handler": "tell"}}, "spec.onFailure", "onFailure"),
         ({"context": [{"name": "c", "http": {"connector": "crm", "path": "/c"}}]},
          "spec.context[0].http", "an http context entry"),
         (scheduled(every=None, calendars=[{"hour": "9"}]),
@@ -71,6 +70,7 @@ def test_the_rest_is_carried_out() -> None:
                 {"name": "m", "manual": {"input": {"type": "object"}}},
             ],
             whileDisabled="hold",
+            onFailure={"handler": "tell"},
             limits={
                 "maxTasksPerRun": 5,
                 "maxRuns": {"count": 1, "window": "1h"},

@@ -13,7 +13,8 @@ from cli.session import LimitOption, NamespaceOption, OutputOption, Session, jso
 from contracts.decisions import TaskStatus
 
 app = typer.Typer(
-    help="List tasks (the default), show one, complete a human one.", rich_markup_mode=None
+    help="List tasks (the default), show one, complete a human one, retry a failed one.",
+    rich_markup_mode=None,
 )
 
 
@@ -33,7 +34,7 @@ def default(
     namespace: NamespaceOption = None,
     output: OutputOption = None,
 ) -> None:
-    """List tasks (the default), show one, complete a human one."""
+    """List tasks (the default), show one, complete a human one, retry a failed one."""
     if context.invoked_subcommand is not None:
         if run or status or kind:
             raise UsageError(
@@ -103,6 +104,28 @@ def complete(
     _show(session, done)
 
 
+@app.command()
+def retry(
+    context: typer.Context,
+    task_id: Annotated[str, typer.Argument(metavar="ID")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; the audit keeps it.")],
+    *,
+    request_id: Annotated[
+        str | None,
+        typer.Option("--request-id", help="The same again is the same answer; default: a new one."),
+    ] = None,
+    namespace: NamespaceOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Have an automated task that failed for good carried out again, under its old id."""
+    session = Session(context, namespace=namespace, output=output)
+    request = request_id or str(uuid.uuid4())
+    again = session.ask(
+        lambda clients: clients.retry_task(task_id, request_id=request, reason=reason)
+    )
+    _show(session, again)
+
+
 def _list(
     session: Session, run: str, status: TaskStatus | None, kind: TaskKind | None, limit: int
 ) -> None:
@@ -150,6 +173,7 @@ def _show(session: Session, message: ledger_pb2.Task) -> None:
             ("by", "closed_by"),
             ("output", "output"),
             ("failure", "failure"),
+            ("generation", "generation"),
         ],
     )
 

@@ -26,7 +26,8 @@ class Sweep:
     @workflow.run
     async def run(self, sweep: SweepInput) -> SweptPage:
         """Return how many executions were looked at and how many were closed."""
-        for _ in range(_PAGES_PER_EXECUTION):
+        pages = 0
+        while True:
             page = await workflow.execute_activity(
                 TemporalActivity.SWEEP_PAGE.value,
                 sweep,
@@ -42,4 +43,6 @@ class Sweep:
             )
             if not sweep.page_token:
                 return SweptPage(looked_at=sweep.looked_at, closed=sweep.closed)
-        workflow.continue_as_new(sweep)
+            pages += 1
+            if pages == _PAGES_PER_EXECUTION:
+                workflow.continue_as_new(sweep)

@@ -14,7 +14,7 @@ from orchestrator_worker.errors import (
     DefinitionNotFoundError,
     UndecidableError,
 )
-from orchestrator_worker.service import Decider
+from orchestrator_worker.service.runs import Decider
 
 MakeRun = Callable[..., RunInput]
 MakeDefinition = Callable[..., ActivityDefinition]
