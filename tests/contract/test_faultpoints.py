@@ -14,6 +14,10 @@ READS = {
     "services/ledger/src/ledger/service/runs.py": {
         *("RunLedger.get_run", "RunLedger.list_runs", "RunLedger.get_task", "RunLedger.list_tasks"),
     },
+    "services/ledger/src/ledger/service/control.py": {
+        *("ControlLedger.open_executions", "ControlLedger.history_of"),
+    },
+    "services/ledger/src/ledger/service/operations.py": {"OperationLedger.page"},
     "services/ledger/src/ledger/service/dead_letters.py": {"DeadLetterLedger.resolutions"},
     "services/ledger/src/ledger/service/schedules.py": {"ScheduleLedger.list_due_times"},
     "services/ledger/src/ledger/service/pending.py": {

@@ -1,6 +1,6 @@
 """The payloads of the events Backbone emits. Fields are added, never renamed or removed."""
 
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
@@ -53,6 +53,10 @@ class ResourceRetired(_ResourceChange):
     """A resource is no longer in use; its history stays, and applying it brings it back."""
 
 
+DecidedStatus = Literal[RunStatus.RUNNING, RunStatus.WAITING, RunStatus.COMPLETED, RunStatus.FAILED]
+"""Where a run can stand when it is decided."""
+
+
 class RunDecided(_Payload):
     """A run was recorded with its decision, which may hold no task."""
 
@@ -67,7 +71,7 @@ class RunDecided(_Payload):
     decision_sha256: str
     tasks: int
     human_tasks: int = 0
-    status: RunStatus
+    status: DecidedStatus
     workflow_run_id: str
     scheduled_for: AwareDatetime | None = None
 

@@ -83,6 +83,7 @@ async def test_process_migrates_checks_serves_and_ends(database: PostgresEndpoin
             *("applied 0001_pre_event_store", "applied 0002_pre_outbox", "applied 0003_pre_months"),
             *("applied 0001_pre_ledger", "applied 0002_pre_routing"),
             *("applied 0003_pre_dead_letters", "applied 0004_pre_pending_starts"),
+            "applied 0009_pre_control",
         ],
     )
     assert (await said(await run(database, "migrate")))[1] == "nothing to apply\n"

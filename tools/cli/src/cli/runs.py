@@ -102,7 +102,7 @@ def retry(
     namespace: NamespaceOption = None,
     output: OutputOption = None,
 ) -> None:
-    """Carry out a run's failed tasks again; or decide one without a decision, or cancelled, again."""
+    """Carry out a run's failed tasks again; decide one that was cancelled or undecided again."""
     session = Session(context, namespace=namespace, output=output)
     request = request_id or str(uuid.uuid4())
     done = session.ask(lambda clients: clients.retry_run(run_id, request_id=request, reason=reason))

@@ -67,15 +67,24 @@ class RunProjection:
         namespace = transaction.namespace
         changes = _Changes()
         for event in events:
+            if isinstance(event.payload, RunReopened | TaskRetried) and changes.closed_tasks:
+                # What opens a task again comes after what closed it, also when both are of one
+                # batch: otherwise what was changed is written at once.
+                await self._write(transaction, changes)
+                changes = _Changes()
             _collect(changes, namespace, event)
+        await self._write(transaction, changes)
+
+    async def _write(self, transaction: Transaction, changes: _Changes) -> None:
+        namespace = transaction.namespace
         if changes.runs:
             await transaction.executemany(self._sql["insert_run"], changes.runs)
         if changes.tasks:
             await transaction.executemany(self._sql["insert_task"], changes.tasks)
-        if changes.closed_tasks:
-            await transaction.executemany(self._sql["close_task"], changes.closed_tasks)
         if changes.reopened_tasks:
             await transaction.executemany(self._sql["reopen_task"], changes.reopened_tasks)
+        if changes.closed_tasks:
+            await transaction.executemany(self._sql["close_task"], changes.closed_tasks)
         if changes.retries:
             await transaction.executemany(self._control["insert_retry"], changes.retries)
         if changes.failure_calls:

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from contracts import canonical
 from contracts.decisions import Decision, HumanInstance, RunStatus, TaskStatus
 from contracts.events import (
+    DecidedStatus,
     RunCancelled,
     RunCompleted,
     RunDecided,
@@ -127,6 +128,7 @@ def decided(recording: Recording, *, at: datetime) -> list[Fact]:
     """Return the events of a recorded decision; a run without tasks is completed at once."""
     occasion, decision = recording.occasion, recording.decision
     human = sum(isinstance(task, HumanInstance) for task in decision.tasks)
+    status: DecidedStatus
     if not decision.tasks:
         status = RunStatus.COMPLETED
     elif human == len(decision.tasks):

@@ -7,13 +7,13 @@ import pytest
 
 from contracts.definitions import ActivityDefinition
 from contracts.runs import DecideInput, RecordOutcome, RunInput
-from orchestrator_worker import service
 from orchestrator_worker.errors import (
     ContextUnavailableError,
     DecisionTooLargeError,
     DefinitionNotFoundError,
     UndecidableError,
 )
+from orchestrator_worker.service import runs as service
 from orchestrator_worker.service.runs import Decider
 
 MakeRun = Callable[..., RunInput]
