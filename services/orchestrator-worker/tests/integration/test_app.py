@@ -54,7 +54,7 @@ async def test_check_says_what_answers_and_what_does_not(
     ("settings", "says", "code"),
     [
         ({"task_queues": '["billing"]'}, "setting BACKBONE_TASK_QUEUES", 2),
-        ({"serve_ticks": "false"}, "nothing to serve", 1),
+        ({"serve_ticks": "false", "serve_system": "false"}, "nothing to serve", 1),
         ({"catalogue": "/nowhere.yaml"}, "catalogue /nowhere.yaml cannot be read", 1),
     ],
 )
@@ -89,6 +89,7 @@ async def test_runs_are_pinned_to_their_build_where_temporal_routes_by_build(
         update={
             "task_queues": (queue,),
             "serve_ticks": False,
+            "serve_system": False,
             "worker_versioning": True,
             "deployment_name": unique_name,
             "build_id": "build-7",
