@@ -24,6 +24,7 @@ from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
+from contracts import identifiers
 from contracts.decisions import AutomatedInstance
 from contracts.definitions import Retry
 from contracts.names import TemporalActivity, Workflow
@@ -34,9 +35,15 @@ from contracts.runs import (
     Decided,
     DecideInput,
     DueRun,
+    FailureHandler,
+    FailureHandling,
+    FailureQuestion,
     RecordOutcome,
+    RetryTaskInput,
     RunFailure,
     RunInput,
+    SweepInput,
+    SweptPage,
     TaskCall,
     TaskOutcome,
     TaskReport,
@@ -44,8 +51,10 @@ from contracts.runs import (
 )
 from contracts.triggers import Trigger, TriggerKind, Window
 from orchestrator_worker.adapters.temporal_worker import sandbox
+from orchestrator_worker.workflows.retry_task import RetryTask
 from orchestrator_worker.workflows.run_activity import RunActivity
 from orchestrator_worker.workflows.scheduled_tick import ScheduledTick
+from orchestrator_worker.workflows.sweep import Sweep
 from runtime import temporal
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -62,6 +71,8 @@ class Standin:
     undecidable: bool = False
     away_locally: bool = False
     due: list[DueRun] = field(default_factory=list)
+    told: AutomatedInstance | None = None
+    pages: int = 1
     handling: asyncio.Event = field(default_factory=asyncio.Event)
 
     @activity.defn(name=TemporalActivity.DECIDE.value)
@@ -94,6 +105,23 @@ class Standin:
         """Take it."""
         return True
 
+    @activity.defn(name=TemporalActivity.FIND_FAILURE_HANDLER.value)
+    async def find_failure_handler(self, _question: FailureQuestion) -> FailureHandler:
+        """Return who is told in the scenario."""
+        return FailureHandler(task=self.told)
+
+    @activity.defn(name=TemporalActivity.RECORD_FAILURE_HANDLED.value)
+    async def record_failure_handled(self, _handling: FailureHandling) -> bool:
+        """Take it."""
+        return True
+
+    @activity.defn(name=TemporalActivity.SWEEP_PAGE.value)
+    async def sweep_page(self, sweep: SweepInput) -> SweptPage:
+        """Have as many pages as the scenario says."""
+        page = int(sweep.page_token or 1)
+        more = str(page + 1) if page < self.pages else ""
+        return SweptPage(next_page_token=more, looked_at=1)
+
     @activity.defn(name="records_itself")
     async def records_itself(self, _call: TaskCall) -> TaskReport:
         """Be a handler of ours."""
@@ -125,6 +153,9 @@ class Standin:
             self.record_task_outcome,
             self.advance_schedule,
             self.acknowledge_runs,
+            self.find_failure_handler,
+            self.record_failure_handled,
+            self.sweep_page,
             self.records_itself,
             self.foreign,
             self.fails,
@@ -191,6 +222,23 @@ class Recording:
             Workflow.SCHEDULED_TICK.value,
             TickInput(namespace=NAMESPACE, definition_id="replay.example"),
             id=f"tick:replay.example-{uuid.uuid4().hex}",
+            task_queue=self.task_queue,
+        )
+
+    async def start_retry(self, handler: str) -> WorkflowHandle[Any, Any]:
+        """Start a retry of a task as the operator does."""
+        run, task = self.run_input(), self.task(handler)
+        return await self.client.start_workflow(
+            Workflow.RETRY_TASK.value,
+            RetryTaskInput(
+                namespace=NAMESPACE,
+                run_id=run.run_id,
+                definition_id=run.definition_id,
+                definition_version=1,
+                task=task,
+                generation=2,
+            ),
+            id=identifiers.retry_workflow_id(task.task_id, 2),
             task_queue=self.task_queue,
         )
 
@@ -262,6 +310,49 @@ async def _tick_ledger_away(recording: Recording) -> WorkflowHandle[Any, Any]:
     return await recording.start_tick()
 
 
+async def _failure_told(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.told = recording.task("foreign", "told")
+    recording.standin.tasks = [recording.task("fails"), recording.task("records_itself", "two")]
+    return await recording.start_run()
+
+
+async def _failure_handler_fails(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.told = recording.task("fails", "told")
+    recording.standin.undecidable = True
+    return await recording.start_run()
+
+
+async def _failure_told_to_nobody(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.tasks = [recording.task("fails")]
+    return await recording.start_run()
+
+
+async def _retry(recording: Recording) -> WorkflowHandle[Any, Any]:
+    return await recording.start_retry("records_itself")
+
+
+async def _retry_fails(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.told = recording.task("foreign", "told")
+    return await recording.start_retry("fails")
+
+
+async def _retry_cancelled(recording: Recording) -> WorkflowHandle[Any, Any]:
+    handle = await recording.start_retry("waits")
+    await recording.standin.handling.wait()
+    await handle.cancel()
+    return handle
+
+
+async def _sweep(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.pages = 3
+    return await recording.client.start_workflow(
+        Workflow.SWEEP.value,
+        SweepInput(namespace=NAMESPACE),
+        id=f"sweep-{uuid.uuid4().hex}",
+        task_queue=recording.task_queue,
+    )
+
+
 SCENARIOS: dict[str, Scenario] = {
     "run-zero-tasks": _zero_tasks,
     "run-one-task": _one_task,
@@ -274,6 +365,13 @@ SCENARIOS: dict[str, Scenario] = {
     "tick-nothing-due": _tick_nothing_due,
     "tick-children": _tick_children,
     "tick-ledger-away": _tick_ledger_away,
+    "run-failure-told": _failure_told,
+    "run-failure-handler-fails": _failure_handler_fails,
+    "run-failure-told-to-nobody": _failure_told_to_nobody,
+    "retry": _retry,
+    "retry-fails": _retry_fails,
+    "retry-cancelled": _retry_cancelled,
+    "sweep-pages": _sweep,
 }
 
 
@@ -285,7 +383,7 @@ async def record(address: str, name: str) -> str:
     async with Worker(
         client,
         task_queue=task_queue,
-        workflows=[RunActivity, ScheduledTick],
+        workflows=[RunActivity, ScheduledTick, RetryTask, Sweep],
         activities=standin.activities(),
         workflow_runner=sandbox(),
         default_heartbeat_throttle_interval=timedelta(milliseconds=100),
@@ -297,7 +395,7 @@ async def record(address: str, name: str) -> str:
         try:
             await handle.result()
         except WorkflowFailureError:
-            if name != "run-cancelled":
+            if name not in {"run-cancelled", "retry-cancelled"}:
                 raise
         return _portable((await handle.fetch_history()).to_json())
 

@@ -387,7 +387,7 @@ async def test_sweep_closes_what_was_terminated_with_who_did_it_and_why(
     control.open = [execution(terminated), execution(running)]
     assert await sweep(client) == SweptPage(looked_at=2, closed=0)
 
-    await handle.terminate("stuck since yesterday")
+    await handle.terminate(reason="stuck since yesterday")
 
     assert await sweep(client) == SweptPage(looked_at=2, closed=1)
     [(workflow_id, failure)] = control.closed.items()
@@ -423,7 +423,7 @@ async def test_sweep_records_a_due_run_that_was_terminated_before_it_decided(
     await sweep(client)
     assert ledger.failures == {}
 
-    await handle.terminate("no worker")
+    await handle.terminate(reason="no worker")
 
     await sweep(client)
     failure = ledger.failures[run.run_id]

@@ -26,7 +26,6 @@ from contracts import identifiers, names
 from contracts.runs import SweepInput
 from orchestrator_worker.adapters.temporal_executions import Connect
 from runtime import logs
-from runtime.faultpoints import faultpoint
 from runtime.lifecycle import Background
 from runtime.temporal import TemporalUnavailableError
 
@@ -75,18 +74,14 @@ async def put(client: Client, namespace: str, *, interval: timedelta) -> None:
 
     handle = client.get_schedule_handle(identifiers.SWEEP_ID)
     try:
-        faultpoint("worker.before_update_sweep")
         await handle.update(replace, rpc_timeout=_TIMEOUT)
-        faultpoint("worker.after_update_sweep")
     except RPCError as exc:
         if exc.status is not RPCStatusCode.NOT_FOUND:
             raise
     else:
         return
     try:
-        faultpoint("worker.before_create_sweep")
         await client.create_schedule(identifiers.SWEEP_ID, wanted, rpc_timeout=_TIMEOUT)
-        faultpoint("worker.after_create_sweep")
     except ScheduleAlreadyRunningError:
         # Another worker was faster.
         return
