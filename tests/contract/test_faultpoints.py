@@ -78,7 +78,9 @@ OTHERS = {
     # The thread that has delivery reports come in.
     f"{RELAY}/kafka_publisher.py": {"_Life._serve"},
     # Done again by every worker that starts, and from time to time: both are idempotent.
-    "services/orchestrator-worker/src/orchestrator_worker/adapters/temporal_sweep_clock.py": {"put"},
+    "services/orchestrator-worker/src/orchestrator_worker/adapters/temporal_sweep_clock.py": {
+        "put"
+    },
     # Runs a handler in a user's test.
     f"{SDK}/testing.py": {"invoke"},
 }
