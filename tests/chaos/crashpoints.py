@@ -49,7 +49,7 @@ REACHED_BY = (
 )
 """The stimulus by which a point is reached: the first one whose pattern is all of its name."""
 
-SAMPLE = 8
+SAMPLE = 9
 
 
 @dataclass(frozen=True)
