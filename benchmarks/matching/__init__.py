@@ -6,6 +6,7 @@ Both are processes with the same rules and events, parse the events themselves a
 import argparse
 import contextlib
 import json
+import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ class _Benchmark:
         self._options = options
         self._ours = contenders.ours()
         self._peer = None if options.no_peer else contenders.event_ruler()
+        self._added: list[tuple[list[float], list[float]]] = []
 
     def run(self, folder: Path) -> None:
         """Measure the sets, small to large."""
@@ -37,6 +39,8 @@ class _Benchmark:
                 if not self._measure(kind, rules, files, peer):
                     # Who cannot build for so many is not asked to build for more.
                     peer = None
+        # That of the set in which it takes longer.
+        _line("add_one_ms", "ms", *max(self._added, key=lambda one: statistics.median(one[0])))
 
     def _measure(self, kind: str, rules: int, files: Files, peer: list[str] | None) -> bool:
         with contextlib.ExitStack() as stack:
@@ -76,6 +80,7 @@ class _Benchmark:
             times = [mine.add_one_ms() for _ in range(self._options.rounds)]
             peers = [other.add_one_ms() for _ in range(self._options.rounds)] if other else []
             _line(f"add_one_ms_{kind}", "ms", times, peers)
+            self._added.append((times, peers))
 
 
 def _line(metric: str, unit: str, ours: Sequence[float], theirs: Sequence[float]) -> None:

@@ -139,7 +139,7 @@ def _expected_runs(intents: Intents, seen: Observation) -> dict[str, tuple[str, 
         if due.outcome == "run" and intents.scheduled is not None:
             run_id = identity.scheduled_run(intents.scheduled.definition_id, due.due_at)
             expected[run_id] = intents.scheduled.expect_tasks
-    return expected
+    return expected | intents.replayed
 
 
 def _possible_runs(intents: Intents, seen: Observation) -> dict[str, tuple[str, ...]]:

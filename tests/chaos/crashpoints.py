@@ -25,13 +25,14 @@ PROCESSES = (
 
 REACHED_BY = (
     # Processes that end, or that a user writes: the test runs them itself.
-    (r"registry\.\w+_rebuild", "rebuild"),
+    (r"(registry|ledger)\.\w+_rebuild", "rebuild"),
     (r"sdk\.\w+_publish", "producer"),
     (r"sdk\.\w+_skip", "skip"),
     (r"sdk\.\w+_(poll|inbox_commit|offset_commit|forget)", "consumer"),
     # What the supervised processes do not do for orders alone.
     (r"relay\.\w+_park|eventstore\.\w+_settle_parked", "too_large"),
     (r"eventstore\.\w+_republish", "republish"),
+    (r"eventstore\.\w+_seal", "sealed"),
     (r"(ledger|worker)\.\w+(_schedule|acknowledge_runs)", "pulse"),
     (r"ledger\.\w+_(cancel_run|retry_run|retry_task)", "control"),
     (r"(ledger|worker)\.\w+_(operations|close_execution|failure_handled)", "control"),
@@ -42,6 +43,7 @@ REACHED_BY = (
     (r"(router|ledger)\.\w+_resolve_dead_letters", "discard"),
     (r"router\.\w+_publish_events", "posted"),
     (r"router\.\w+_(recall|remember)", "orders_slowly"),
+    (r"\w+\.\w+_replay", "replayed"),
     (r"\w+\.\w+_(claim_pending|confirm_pending|release_held)", "held"),
     (r"router\.\w+(get_definition|find_start)", "by_hand"),
     (r"registry\..*", "pulse"),

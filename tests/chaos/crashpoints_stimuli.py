@@ -20,6 +20,7 @@ import asyncpg
 import grpc
 import identity
 import observing
+import replays
 import yaml
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from history import Answered, Applied, Intents, Scheduled, Sent, Triggered, digest
@@ -27,11 +28,13 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError
 from waiting import until
 
+from backbone.audit.v1 import audit_pb2, audit_pb2_grpc
 from backbone.ledger.v1 import (
     control_pb2,
     control_pb2_grpc,
     ledger_pb2,
     ledger_pb2_grpc,
+    replay_pb2_grpc,
 )
 from backbone.outbox.v1 import outbox_pb2, outbox_pb2_grpc
 from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
@@ -46,6 +49,7 @@ ORDERS = "e2e.orders"
 SHARES = "e2e.shares"
 STRANDED = "e2e.stranded"
 LARGEST = 10_000  # bytes
+ORDERS_AT_LEAST = 5
 PATIENCE = 60.0  # seconds that anything here may take, a crash included
 AWAY = {
     grpc.StatusCode.UNAVAILABLE,
@@ -69,6 +73,8 @@ class People:
         self.router = router_pb2_grpc.RouterServiceStub(self._channels["router"])
         self.outbox = outbox_pb2_grpc.OutboxServiceStub(self._channels["registry"])
         self.runs_outbox = outbox_pb2_grpc.OutboxServiceStub(self._channels["ledger"])
+        self.audit = audit_pb2_grpc.AuditServiceStub(self._channels["ledger"])
+        self.replays = replay_pb2_grpc.ReplayServiceStub(self._channels["ledger"])
         self.tasks = ledger_pb2_grpc.TaskServiceStub(self._channels["ledger"])
         self.ledger = ledger_pb2_grpc.LedgerServiceStub(self._channels["ledger"])
         self.control = control_pb2_grpc.ControlServiceStub(self._channels["ledger"])
@@ -221,6 +227,28 @@ async def held(people: People, _: Intents) -> None:
         assert await until(nothing_waits, seconds=PATIENCE), "what was held still waits"
     finally:
         await connection.close()
+
+
+async def replayed(people: People, intents: Intents) -> None:
+    """Have the orders started once more that have come by now."""
+    since = datetime.now(UTC) - timedelta(seconds=5)
+
+    async def some_came() -> bool:
+        return sum(sent.starts for sent in intents.sent) >= ORDERS_AT_LEAST
+
+    assert await until(some_came, seconds=PATIENCE), "no orders come"
+    await replays.replay(
+        answered,
+        router=people.router,
+        replays=people.replays,
+        intents=intents,
+        definition_id=ORDERS,
+        source=people.source,
+        since=since,
+        until_=datetime.now(UTC),
+        seconds=PATIENCE,
+    )
+    assert intents.replayed
 
 
 async def by_hand(people: People, intents: Intents) -> None:
@@ -388,6 +416,32 @@ async def republish(people: People, _: Intents) -> None:
     assert await until(complete, seconds=PATIENCE), "the republication has no end"
 
 
+async def sealed(people: People, _: Intents) -> None:
+    """Wait until what is recorded by now is sealed, and find nothing wrong with any of it."""
+    connection = await asyncpg.connect(people.suite.endpoints.postgres.dsn())
+    try:
+
+        async def recorded() -> int:
+            return await connection.fetchval("SELECT max(position) FROM ledger.events") or 0
+
+        assert await until(recorded, seconds=PATIENCE), "nothing is recorded"
+        last = await recorded()
+
+        async def all_sealed() -> bool:
+            return await connection.fetchval("SELECT ledger.events_sealed_to()") >= last
+
+        assert await until(all_sealed, seconds=PATIENCE), "it is not sealed"
+    finally:
+        await connection.close()
+    request = audit_pb2.VerifyEventsRequest(namespace="dev")
+    while True:
+        page = await answered(lambda: people.audit.VerifyEvents(request))
+        assert not page.findings, page.findings
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
 async def discard(people: People, _: Intents) -> None:
     """Give up the dead letters that there are by now, and once more by the same request."""
     since = datetime.now(UTC) - timedelta(seconds=5)
@@ -480,9 +534,11 @@ STIMULI: dict[str, Callable[[People, Intents], Awaitable[None]]] = {
     "orders_slowly": orders_slowly,
     "by_hand": by_hand,
     "held": held,
+    "replayed": replayed,
     "pulse": pulse,
     "control": control,
     "republish": republish,
+    "sealed": sealed,
     "too_large": too_large,
     "discard": discard,
     "posted": posted,

@@ -90,6 +90,8 @@ class Intents:
     applied: list[Applied] = field(default_factory=list)
     scheduled: Scheduled | None = None
     bundling: str | None = None  # the definition that gathers what starts a run
+    # The runs of events that were replayed, with their tasks.
+    replayed: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class HistoryFile:

@@ -12,23 +12,26 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import asyncpg
 import grpc
 import identity
 import observing
+import replays
 import yaml
 from checker import ORDERS
 from history import Answered, Applied, DueTime, HistoryFile, Intents, Scheduled, Triggered
 from waiting import until
 from workload import Planned
 
-from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc, replay_pb2_grpc
 from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
 from backbone.router.v1 import router_pb2, router_pb2_grpc
 from devstack.suite import Suite
 from runtime import grpcclient
+
+T = TypeVar("T")
 
 HERE = Path(__file__).parent
 BY_HAND = "chaos.by-hand"
@@ -59,6 +62,7 @@ class People:
             for service in ("router", "ledger", "registry")
         }
         self._router = router_pb2_grpc.RouterServiceStub(self._channels["router"])
+        self._replays = replay_pb2_grpc.ReplayServiceStub(self._channels["ledger"])
         self._tasks = ledger_pb2_grpc.TaskServiceStub(self._channels["ledger"])
         self._registry = registry_pb2_grpc.RegistryServiceStub(self._channels["registry"])
         self._source = source
@@ -180,6 +184,35 @@ class People:
                 "ledger", self._tasks.CompleteTask, request, wait_s=self._patience(give_up_at)
             )
             self._intents.answered.append(Answered(run_id, APPROVE, acknowledged=done))
+
+    async def replay_orders(self, *, after: int, seconds: float, give_up_at: float) -> None:
+        """Have the orders started once more that have come by the time so many were sent."""
+
+        async def so_many() -> bool:
+            return sum(sent.starts for sent in self._intents.sent) >= after
+
+        async def ask(call: Callable[[], Awaitable[T]]) -> T:
+            while True:
+                try:
+                    return await call()
+                except grpc.aio.AioRpcError as exc:
+                    if exc.code() in DEFINITIVE or time.monotonic() > give_up_at:
+                        raise
+                await asyncio.sleep(PAUSE)
+
+        since = datetime.now(UTC)
+        assert await until(so_many, seconds=seconds + ONE_TRY), "too few orders come"
+        await replays.replay(
+            ask,
+            router=self._router,
+            replays=self._replays,
+            intents=self._intents,
+            definition_id=ORDERS,
+            source=self._source,
+            since=since,
+            until_=datetime.now(UTC),
+            seconds=max(0.0, give_up_at - time.monotonic()),
+        )
 
     async def publish_versions(self, *, count: int, seconds: float, give_up_at: float) -> None:
         """Apply a definition again and again, each time with another content."""

@@ -34,6 +34,7 @@ DEFINITIONS = "dev.backbone.definition-events"
 ORDER, ABROAD, NOTHING = b'{"order": 1}', b'{"order": 3}', b'{"order": 4}'
 BY_HAND, BEAT = "chaos.by-hand", "chaos.beat"
 R1 = identity.event_run("e2e.orders", "s", "1")
+AGAIN = f"{R1}:replay:r-1"
 BUNDLES, BUNDLE = "chaos.bundles", "chaos.bundles:batch:a"
 BEATS = [identity.scheduled_run(BEAT, NOON + timedelta(seconds=2 * n)) for n in range(3)]
 
@@ -140,6 +141,7 @@ def intents() -> Intents:
             Applied("definition:chaos.churn", acknowledged=False),
         ],
         bundling=BUNDLES,
+        replayed={AGAIN: ("pack/a", "approve/")},
         scheduled=Scheduled(BEAT, 2.0, NOON, NOON + timedelta(seconds=5), ("note/",)),
     )
 
@@ -150,6 +152,7 @@ def seen() -> Observation:
     found = [
         carried_out(R1, ["pack/a", "approve/"], kind="event"),
         carried_out(identity.manual_run(BY_HAND, "s-0"), ["pack/b"], kind="manual"),
+        carried_out(AGAIN, ["pack/a", "approve/"], kind="replay"),
         *(carried_out(beat, ["note/"], kind="schedule") for beat in BEATS),
         (replace(bundle, members=(("s", "1"),)), bundle_rows),
     ]
@@ -333,6 +336,14 @@ def created_without_a_task(intents: Intents, seen: Observation) -> None:
 
 def state_without_its_event(intents: Intents, seen: Observation) -> None:
     seen.runs[0] = replace(seen.runs[0], status="completed")
+
+
+def replayed_run_lost(intents: Intents, seen: Observation) -> None:
+    seen.runs = [run for run in seen.runs if run.run_id != AGAIN]
+
+
+def replayed_though_not_planned(intents: Intents, seen: Observation) -> None:
+    intents.replayed.clear()
 
 
 def row_never_published(intents: Intents, seen: Observation) -> None:
@@ -536,6 +547,8 @@ PLANTS: list[tuple[Plant, str]] = [
     (dead_letter_of_nothing, "I1"),
     (dead_letter_altered, "I1"),
     (run_lost, "I2"),
+    (replayed_run_lost, "I2"),
+    (replayed_though_not_planned, "I1"),
     (run_doubled, "I2"),
     (run_by_hand_lost, "I2"),
     (execution_doubled, "I2"),

@@ -25,6 +25,13 @@ PROCESS = Path(__file__).with_name("crashpoints_process.py")
 TALLY = Path(__file__).parents[2] / "examples" / "consumer"
 GROUP = "examples.tally"
 PATIENCE = 60.0  # seconds
+REBUILT = {
+    "ledger": ("runs", "tasks"),
+    "registry": (
+        *("revisions", "resources", "resource_versions", "resource_changes", "event_schemas"),
+    ),
+}
+"""The tables that each service can make again from its events."""
 
 
 @pytest.fixture(scope="module")
@@ -128,28 +135,34 @@ def published(bootstrap, source):
 
 @of("rebuild")
 @pytest.mark.timeout(180)
-async def test_a_rebuild_that_dies_leaves_the_tables_as_they_were(crashing, tmp_path, point):
+async def test_a_rebuild_that_dies_leaves_the_tables_as_they_were(
+    *, crashing, tmp_path, history, source, point
+):
+    service = point.process
+    if service == "ledger":
+        outcome = await scenario.run(
+            crashing,
+            source=source,
+            records=orders(source),
+            seconds=1,
+            history=history,
+            settle_s=PATIENCE,
+        )
+        assert outcome.violations == []
     connection = await asyncpg.connect(crashing.endpoints.postgres.dsn())
     try:
 
         async def tables():
-            names = (
-                "revisions",
-                "resources",
-                "resource_versions",
-                "resource_changes",
-                "event_schemas",
-            )
             return {
-                name: sorted(map(repr, await connection.fetch(f"TABLE registry.{name}")))
-                for name in names
+                name: sorted(map(repr, await connection.fetch(f"TABLE {service}.{name}")))
+                for name in REBUILT[service]
             }
 
         before = await tables()
-        assert before["resources"]
+        assert all(before[name] for name in REBUILT[service][:2])
         rebuild = Mortal(
-            ["-m", "registry", "rebuild"],
-            env=crashing.environment("registry"),
+            ["-m", service, "rebuild"],
+            env=crashing.environment(service),
             point=point,
             marker=tmp_path / "died",
         )

@@ -125,6 +125,11 @@ async def run(stack: Stack, *, seed: int, events: int, fault_count: int, folder:
                 _told(found, "I2", people.start_by_hand(**shared)),
                 _told(found, "I3", people.answer_tasks(records, **shared)),
                 _told(found, "I2", people.publish_versions(**shared)),
+                _told(
+                    found,
+                    "I2",
+                    people.replay_orders(after=events // 3, seconds=seconds, give_up_at=end),
+                ),
                 # What did not come back by itself is a finding too.
                 _told(found, "I10", nemesis.run(planned)),
             )

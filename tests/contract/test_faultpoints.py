@@ -26,6 +26,11 @@ READS = {
     "services/ledger/src/ledger/service/routing.py": {
         *("RoutingLedger.page", "RoutingLedger.range_at"),
     },
+    "services/ledger/src/ledger/service/replays.py": {
+        *("ReplayLedger.get", "ReplayLedger.page", "ReplayLedger.starts"),
+        # Looks whether there is something to begin, before it begins it.
+        "ReplayLedger.begin",
+    },
     f"{REGISTRY}/postgres_materialisations.py": {"PostgresMaterialisations.all"},
     f"{REGISTRY}/postgres_resources.py": {
         f"PostgresResourceStore.{name}"
@@ -35,6 +40,7 @@ READS = {
         )
     },
     f"{ROUTER}/grpc_resolutions.py": {"GrpcResolutions.of"},
+    f"{ROUTER}/ledger_replays.py": {"LedgerReplays.get"},
     f"{ROUTER}/kafka_reading.py": {"Reading.poll"},
     f"{ROUTER}/registry_history.py": {"RegistryHistory.at", "RegistryHistory.changed_since"},
     f"{SDK}/inbox/postgres.py": {
@@ -43,6 +49,9 @@ READS = {
     "libs/eventstore/src/eventstore/grpc_outbox.py": {
         f"OutboxServicer.{name}" for name in ("ListParkedEvents", "GetOutbox", "_plan")
     },
+    "libs/eventstore/src/eventstore/grpc_audit.py": {"AuditServicer.GetCheckpoint"},
+    "libs/eventstore/src/eventstore/sealing.py": {"Sealer._settle"},
+    "libs/eventstore/src/eventstore/verification.py": {"Verifier.step"},
     f"{RELAY}/postgres_outbox.py": {
         f"PostgresOutboxSession.{name}" for name in ("lead", "waiting_streams", "lag")
     },

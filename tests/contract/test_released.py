@@ -36,12 +36,11 @@ NAMES = sorted(
 
 # No older worker or ledger reads the trigger of a batch, and none is given one: only a definition
 # that gathers or holds events has such runs, and the registry before refuses these.
-BATCH = {"batch_id", "events", "kind"}
-# Nor that of a run that is decided again, which an operator asks for once all are of this release.
-RETRY = {"retry_of"}
+# Nor that of a replay of events, or of a run that is decided again: only who asks for one gets it.
+ASKED_FOR = {"batch_id", "events", "kind", "replay_id", "retry_of"}
 NEW_BY_REQUEST = {
-    "trigger": {f"properties.{field}" for field in BATCH | RETRY},
-    "run-input": {f"properties.trigger.properties.{field}" for field in BATCH | RETRY},
+    "trigger": {f"properties.{field}" for field in ASKED_FOR},
+    "run-input": {f"properties.trigger.properties.{field}" for field in ASKED_FOR},
 }
 """What older readers would not take, and do not get unless somebody asks for what is new."""
 

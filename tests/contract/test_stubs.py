@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from backbone.audit.v1 import audit_pb2
 from backbone.ledger.v1 import ledger_pb2, routing_pb2
 from backbone.outbox.v1 import outbox_pb2
 from backbone.registry.v1 import registry_pb2
@@ -21,6 +22,7 @@ FILES = (
     routing_pb2.DESCRIPTOR,
     router_pb2.DESCRIPTOR,
     outbox_pb2.DESCRIPTOR,
+    audit_pb2.DESCRIPTOR,
 )
 DECLARED = {
     service.full_name: service for file in FILES for service in file.services_by_name.values()

@@ -8,6 +8,7 @@ from typing import Any
 from contracts import identifiers
 from contracts.routing import PendingOutcome
 from ledger.adapters.postgres_pending import PostgresPendingStore
+from ledger.adapters.postgres_replays import PostgresReplayStore
 from ledger.domain.pending import Arrival, Limits, Origin, Reason
 from ledger.ports import PendingRow, Settlement
 from ledger.service.pending import Confirmed, PendingLedger
@@ -60,7 +61,11 @@ class Queue:
         self.log = Log()
         self._postgres = postgres
         self.ledger = PendingLedger(
-            database=postgres, store=self.store, decisions=self.log, max_age=max_age
+            database=postgres,
+            store=self.store,
+            decisions=self.log,
+            replays=PostgresReplayStore(),
+            max_age=max_age,
         )
 
     def passes(self, duration: timedelta) -> None:

@@ -27,6 +27,8 @@ REQUEST_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 BATCH_ID_PATTERN = r"^[a-z2-7]{26}$"
 ROUTING_CAUSE_PATTERN = r"^(redrive|replay):[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z"
 
+_REPLAY = "replay:"
+
 # The root of every UUIDv5 below. Changing it would change every id that was ever derived.
 _ROOT = uuid.UUID("6b7f5f9c-1f0e-5d0a-9d52-0c5b8f1b6a01")
 
@@ -91,6 +93,27 @@ def redrive_cause(request_id: str) -> str:
     if not re.match(REQUEST_ID_PATTERN, request_id):
         raise ValueError(f"not a request id: {request_id!r}")
     return f"redrive:{request_id}"
+
+
+def replay_cause(replay_id: str) -> str:
+    """Return the cause of an event that a replay of events routes again.
+
+    Raises:
+        ValueError: the replay id does not match `REQUEST_ID_PATTERN`.
+    """
+    if not re.match(REQUEST_ID_PATTERN, replay_id):
+        raise ValueError(f"not a replay id: {replay_id!r}")
+    return f"{_REPLAY}{replay_id}"
+
+
+def replay_of(cause: str) -> str | None:
+    """Return the id of the replay that a routing cause names, None for any other cause."""
+    return cause.removeprefix(_REPLAY) if cause.startswith(_REPLAY) else None
+
+
+def replayed(key: TriggerKey, replay_id: str) -> TriggerKey:
+    """Return the key of what has `key` when a replay of events routes it again."""
+    return TriggerKey(f"{key}:{replay_cause(replay_id)}")
 
 
 def pending_id(

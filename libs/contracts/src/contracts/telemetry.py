@@ -34,6 +34,7 @@ class Metric(StrEnum):
     RELAY_PARKED = "backbone.relay.parked"
     RELAY_RENEWALS = "backbone.relay.renewals"
     RELAY_SHARDS = "backbone.relay.shards"
+    AUDIT_SEALED = "backbone.audit.sealed"
     OUTBOX_PENDING = "backbone.outbox.pending"
     OUTBOX_LAG = "backbone.outbox.lag"
     OUTBOX_PARKED = "backbone.outbox.parked"

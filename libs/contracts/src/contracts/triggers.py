@@ -17,7 +17,10 @@ class TriggerKind(StrEnum):
     SCHEDULE = "schedule"
     MANUAL = "manual"
     BATCH = "batch"
+    REPLAY = "replay"
 
+
+_OF_EVENTS = frozenset({TriggerKind.EVENT, TriggerKind.BATCH, TriggerKind.REPLAY})
 
 MAX_BATCH_EVENTS = 1000
 """Events of one run at most, whatever gathered them."""
@@ -68,6 +71,11 @@ class Trigger(BaseModel):
         exclude_if=lambda value: value is None,
         description="Of a batch: names what was gathered.",
     )
+    replay_id: Annotated[str, Field(pattern=identifiers.REQUEST_ID_PATTERN)] | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="Of a replay of events: which one has routed the events again.",
+    )
     scheduled_for: AwareDatetime | None = None
     window: Window | None = None
     coalesced: list[AwareDatetime] = Field(
@@ -88,6 +96,9 @@ class Trigger(BaseModel):
         missing = {
             TriggerKind.EVENT: len(self.events) != 1,
             TriggerKind.BATCH: not self.events or self.batch_id is None,
+            TriggerKind.REPLAY: self.replay_id is None
+            or not self.events
+            or (self.batch_id is None and len(self.events) != 1),
             TriggerKind.SCHEDULE: self.scheduled_for is None or self.window is None,
             TriggerKind.MANUAL: self.request_id is None,
         }
@@ -105,13 +116,22 @@ class Trigger(BaseModel):
     @property
     def root_key(self) -> TriggerKey:
         """The key of the cause itself, whichever retry of it this is."""
-        if self.kind is TriggerKind.EVENT:
-            return identifiers.event_trigger_key(self.events[0].source, self.events[0].event_id)
-        if self.kind is TriggerKind.BATCH:
-            return identifiers.batch_trigger_key(self.batch_id or "")
+        if self.kind in _OF_EVENTS:
+            event = self.event
+            key = (
+                identifiers.batch_trigger_key(self.batch_id or "")
+                if event is None
+                else identifiers.event_trigger_key(event.source, event.event_id)
+            )
+            return key if self.replay_id is None else identifiers.replayed(key, self.replay_id)
         if self.scheduled_for is not None:
             return identifiers.schedule_trigger_key(self.scheduled_for)
         return identifiers.manual_trigger_key(self.request_id or "")
+
+    @property
+    def event(self) -> Envelope | None:
+        """The event of a run that is there for one; None for a batch and for all other causes."""
+        return self.events[0] if self.events and self.batch_id is None else None
 
     @property
     def traceparent(self) -> str | None:

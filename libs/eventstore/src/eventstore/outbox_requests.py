@@ -1,8 +1,5 @@
 """The reading of requests about an outbox: what is malformed is refused here, in a sentence."""
 
-import base64
-import binascii
-import json
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from backbone.outbox.v1 import outbox_pb2 as pb
 from contracts import identifiers
+from eventstore import tokens
 from eventstore.outbox import Asked, Progress, Selection
 from runtime.rpcerrors import InvalidArgumentError
 
@@ -63,7 +61,7 @@ def page_size(request: pb.ListParkedEventsRequest) -> int:
 
 def position_token(namespace: str, position: int) -> str:
     """Return the token of the page that begins after `position`."""
-    return _token([namespace], [position])
+    return tokens.write([namespace], [position])
 
 
 def position_after(request: pb.ListParkedEventsRequest) -> int:
@@ -75,7 +73,7 @@ def position_after(request: pb.ListParkedEventsRequest) -> int:
 
 def plan_token(request: pb.RepublishEventsRequest, chosen: Selection, progress: Progress) -> str:
     """Return the token by which a dry run counts on."""
-    return _token(
+    return tokens.write(
         [request.namespace, chosen.document()],
         [progress.covered, progress.last, identifiers.instant(progress.recorded_to)],
     )
@@ -86,11 +84,11 @@ def plan_after(request: pb.RepublishEventsRequest, chosen: Selection) -> Progres
     if not request.page_token:
         return None
     filters = [request.namespace, chosen.document()]
-    covered, last, recorded_to = _read(request.page_token, filters, count=3)
+    covered, last, recorded_to = tokens.read(request.page_token, filters, count=3)
     try:
         return Progress(datetime.fromisoformat(recorded_to), int(covered), int(last))
     except (TypeError, ValueError) as exc:
-        raise _not_a_token() from exc
+        raise tokens.malformed() from exc
 
 
 def _moment(request: pb.RepublishEventsRequest, field: str) -> datetime:
@@ -105,29 +103,8 @@ def _moment(request: pb.RepublishEventsRequest, field: str) -> datetime:
         ) from exc
 
 
-def _token(filters: list[Any], values: list[Any]) -> str:
-    content = json.dumps([identifiers.short_hash(json.dumps(filters)), *values])
-    return base64.urlsafe_b64encode(content.encode()).decode()
-
-
-def _read(token: str, filters: list[Any], *, count: int) -> list[Any]:
-    try:
-        mark, *values = list(json.loads(base64.urlsafe_b64decode(token.encode())))
-    except (binascii.Error, ValueError, TypeError) as exc:
-        raise _not_a_token() from exc
-    if mark != identifiers.short_hash(json.dumps(filters)):
-        raise InvalidArgumentError("page_token: it belongs to another list")
-    if len(values) != count:
-        raise _not_a_token()
-    return values
-
-
 def _positions(token: str, filters: list[Any], *, count: int) -> list[int]:
-    values = _read(token, filters, count=count)
+    values = tokens.read(token, filters, count=count)
     if not all(isinstance(value, int) and 0 <= value <= _MAX_POSITION for value in values):
-        raise _not_a_token()
+        raise tokens.malformed()
     return values
-
-
-def _not_a_token() -> InvalidArgumentError:
-    return InvalidArgumentError("page_token: it is not one of this service")

@@ -15,6 +15,7 @@ from contracts import envelope as envelopes
 from contracts import names
 from contracts.resources import ResourceKind
 from eventstore import events as rendering
+from eventstore import sealing
 from eventstore.errors import ConcurrencyError
 from eventstore.events import GENESIS, Cause, Event, Fact, Rendered
 from eventstore.projections import Projection
@@ -156,18 +157,28 @@ class EventStore:
         return [row["name"] for row in rows]
 
     async def drop_month(self, transaction: Transaction, *, older_than: timedelta) -> str | None:
-        """Drop the oldest month that has been over for so long and is published as a whole.
+        """Drop the oldest month that has been over for so long and is sealed and published.
 
-        Returns its name, None when there is none. Appends wait until the transaction ends.
+        A checkpoint says so. Returns its name, None when there is none. Appends wait until the
+        transaction ends.
         """
-        name: str | None = await transaction.fetchval(self._sql["drop_month"], older_than)
-        return name
+        await sealing.hold_chain(transaction)
+        row = await transaction.fetchrow(self._sql["drop_month"], older_than)
+        if row is None:
+            return None
+        await sealing.record_dropped(transaction, row["month"])
+        return str(row["dropped"])
 
     async def clear_default(
         self, transaction: Transaction, *, older_than: timedelta, most: int = 10_000
     ) -> int:
-        """Delete at most `most` published events of such months from the default partition."""
-        return int(await transaction.fetchval(self._sql["clear_default"], older_than, most))
+        """Delete at most `most` such events of one such month from the default partition."""
+        await sealing.hold_chain(transaction)
+        row = await transaction.fetchrow(self._sql["clear_default"], older_than, most)
+        if row is None:
+            return 0
+        await sealing.record_dropped(transaction, row["month"])
+        return int(row["deleted"])
 
     def _render(
         self,

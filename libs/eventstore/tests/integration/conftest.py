@@ -7,7 +7,7 @@ import pytest
 
 from contracts.events import RunCompleted
 from devstack.infrastructure.endpoints import PostgresEndpoint
-from eventstore import store
+from eventstore import sealing, store
 from eventstore.events import Cause, Event, Fact
 from eventstore.store import ANY, EventStore
 from runtime import migrations
@@ -16,6 +16,7 @@ from runtime.postgres import Postgres
 AT = datetime(2026, 11, 1, 12, 0, 0, 5, tzinfo=UTC)
 
 Appended = Callable[..., Awaitable[list[Event]]]
+Sealed = Callable[..., Awaitable[int]]
 
 
 @pytest.fixture
@@ -57,3 +58,18 @@ def appended(postgres: Postgres) -> Appended:
             )
 
     return append
+
+
+@pytest.fixture
+def sealed(postgres: Postgres) -> Sealed:
+    """Seals everything that is settled, `most` events a checkpoint; returns how many events."""
+
+    async def seal_all(most: int = sealing.MOST_EVENTS) -> int:
+        total = 0
+        async with postgres.transaction("dev") as transaction:
+            settled = await sealing.Horizon().advance(transaction)
+            while count := await sealing.seal(transaction, up_to=settled, most=most):
+                total += count
+        return total
+
+    return seal_all

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from eventstore import outbox, store
+from eventstore import outbox, sealing, store
 from eventstore.events import Event
 from eventstore.outbox import Asked, Selection
 from eventstore.partitions import PartitionKeeper
@@ -43,7 +43,7 @@ async def months(postgres: Postgres) -> list[str]:
 
 
 async def age(postgres: Postgres, events: list[Event], to: datetime) -> None:
-    """Give events the time `to`, as if they had been recorded then."""
+    """Give events the time `to`, as if they had been recorded then, and seal them."""
     positions = [event.position for event in events]
     async with postgres.transaction("dev") as transaction:
         for table in ("events", "outbox_pending"):
@@ -52,6 +52,7 @@ async def age(postgres: Postgres, events: list[Event], to: datetime) -> None:
                 to,
                 positions,
             )
+    await seal_all(postgres)
 
 
 @pytest.fixture
@@ -64,6 +65,13 @@ async def old_months(postgres: Postgres) -> list[str]:
             f" FOR VALUES FROM ('2025-0{month}-01 00:00+00') TO ('2025-0{month + 1}-01 00:00+00')",
         )
     return ["events_2025_01", "events_2025_02", "events_2025_03"]
+
+
+async def seal_all(postgres: Postgres) -> None:
+    async with postgres.transaction("dev") as transaction:
+        settled = await sealing.Horizon().advance(transaction)
+        while await sealing.seal(transaction, up_to=settled):
+            pass
 
 
 async def drop_all(postgres: Postgres, *, older_than: timedelta = KEPT) -> list[str]:

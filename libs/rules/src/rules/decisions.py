@@ -25,7 +25,7 @@ from contracts.definitions import (
     Rule,
 )
 from contracts.identifiers import RunId, TaskId
-from contracts.triggers import Trigger, TriggerKind
+from contracts.triggers import Trigger
 from rules import expressions, kinds
 from rules.errors import DecisionError, ExpressionError
 from rules.expressions import Expression, Inputs
@@ -50,7 +50,7 @@ def trigger_inputs(trigger: Trigger) -> dict[str, Any]:
     window = trigger.window
     events = [event.document() for event in trigger.events]
     return {
-        "event": events[0] if trigger.kind is TriggerKind.EVENT else None,
+        "event": None if trigger.event is None else events[0],
         "events": events,
         "window": None
         if window is None

@@ -5,36 +5,53 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from importlib import resources
 
-from backbone.ledger.v1 import control_pb2_grpc, ledger_pb2_grpc, routing_pb2_grpc
-from eventstore import grpc_outbox
+from backbone.ledger.v1 import (
+    control_pb2_grpc,
+    ledger_pb2_grpc,
+    replay_pb2_grpc,
+    routing_pb2_grpc,
+)
+from eventstore import grpc_audit, grpc_outbox
 from eventstore import store as eventstore
 from eventstore.partitions import PartitionKeeper
+from eventstore.sealing import Sealer
 from eventstore.store import EventStore
 from eventstore.wakeup import RelayWakeup
-from ledger.adapters import grpc_control, grpc_ledger, grpc_routing, grpc_tasks
+from ledger.adapters import (
+    grpc_control,
+    grpc_ledger,
+    grpc_replays,
+    grpc_routing,
+    grpc_tasks,
+    projections,
+)
 from ledger.adapters.dead_letter_calls import DeadLetterCalls
 from ledger.adapters.decision_calls import DecisionCalls
 from ledger.adapters.grpc_control import ControlServicer
 from ledger.adapters.grpc_ledger import LedgerServicer
+from ledger.adapters.grpc_replays import ReplayServicer
 from ledger.adapters.grpc_routing import RoutingServicer
 from ledger.adapters.grpc_tasks import TaskServicer
 from ledger.adapters.pending_calls import PendingCalls
 from ledger.adapters.postgres_control import PostgresControlStore, PostgresOperationStore
 from ledger.adapters.postgres_dead_letters import PostgresDeadLetterStore
 from ledger.adapters.postgres_pending import PostgresPendingStore
+from ledger.adapters.postgres_replays import PostgresReplayStore
 from ledger.adapters.postgres_routing import PostgresRoutingStore, RoutingMonths
 from ledger.adapters.postgres_runs import PostgresRunStore
 from ledger.adapters.postgres_schedules import PostgresScheduleStore
 from ledger.adapters.projections import RunProjection
+from ledger.adapters.replay_calls import ReplayCalls
 from ledger.adapters.requests import RequestReader
 from ledger.service.control import ControlLedger
 from ledger.service.dead_letters import DeadLetterLedger
 from ledger.service.operations import OperationLedger
 from ledger.service.pending import PendingLedger
+from ledger.service.replays import ReplayLedger
 from ledger.service.routing import RoutingLedger
 from ledger.service.runs import RunLedger
 from ledger.service.schedules import ScheduleLedger
-from ledger.settings import PENDING_MAX_AGE, Settings
+from ledger.settings import DECISION_RETENTION, PENDING_MAX_AGE, Settings
 from runtime import commands, identity, logs, migrations, telemetry
 from runtime.commands import Check
 from runtime.errors import ConfigurationError
@@ -72,6 +89,7 @@ async def serve() -> None:
             HttpServer(listen=settings.http_listen, health=health),
             Closing("postgres", postgres.close),
             wakeup,
+            Sealer(postgres, namespace=settings.namespaces[0]),
             PartitionKeeper(
                 postgres,
                 events,
@@ -91,6 +109,7 @@ async def serve() -> None:
                     events,
                     namespaces=settings.namespaces,
                     pending_max_age=settings.pending_max_age,
+                    decision_retention=settings.decision_retention,
                 ),
                 authenticator=authenticator,
                 tls=tls,
@@ -113,17 +132,30 @@ def grpc_services(
     *,
     namespaces: Collection[str],
     pending_max_age: timedelta = PENDING_MAX_AGE,
+    decision_retention: timedelta = DECISION_RETENTION,
 ) -> list[Service]:
     """Return the gRPC services on top of a database; an event waits so long at most."""
-    routing = PostgresRoutingStore()
+    routing_store, replay_store, run_store = (
+        PostgresRoutingStore(),
+        PostgresReplayStore(),
+        PostgresRunStore(),
+    )
     pending = PendingLedger(
         database=postgres,
         store=PostgresPendingStore(),
-        decisions=routing,
+        decisions=routing_store,
+        replays=replay_store,
         max_age=pending_max_age,
     )
+    routing = RoutingLedger(database=postgres, routing=routing_store, pending=pending)
+    replays = ReplayLedger(
+        database=postgres,
+        store=replay_store,
+        routing=routing,
+        requests=run_store,
+        keep=decision_retention,
+    )
     schedules = PostgresScheduleStore()
-    run_store = PostgresRunStore()
     runs = RunLedger(
         database=postgres,
         events=events,
@@ -170,15 +202,19 @@ def grpc_services(
                     DeadLetterLedger(database=postgres, dead_letters=PostgresDeadLetterStore()),
                     reader=reader,
                 ),
-                decisions=DecisionCalls(
-                    RoutingLedger(database=postgres, routing=routing, pending=pending),
-                    reader=reader,
-                ),
-                pending=PendingCalls(pending, reader=reader),
+                decisions=DecisionCalls(routing, reader=reader),
+                pending=PendingCalls(pending, replays=replays, reader=reader),
             ),
             policy=grpc_routing.POLICY,
         ),
+        Service(
+            name=grpc_replays.NAME,
+            add=replay_pb2_grpc.add_ReplayServiceServicer_to_server,
+            servicer=ReplayServicer(ReplayCalls(replays, reader=reader)),
+            policy=grpc_replays.POLICY,
+        ),
         grpc_outbox.grpc_service(postgres, namespaces=namespaces),
+        grpc_audit.grpc_service(postgres, namespaces=namespaces),
     ]
 
 
@@ -189,6 +225,25 @@ def migrate() -> Sequence[str]:
     )
 
 
+async def rebuild() -> Sequence[str]:
+    """Make the tables of runs and tasks again from their events; return a line for each namespace.
+
+    Raises:
+        ConfigurationError: migrations are missing.
+        RebuildError: months of events were dropped, or the events do not fit together.
+    """
+    settings = Settings()
+    logs.setup(service=SERVICE, level=settings.log_level)
+    dsn = settings.postgres_dsn.get_secret_value()
+    await asyncio.to_thread(_require_migrated, dsn)
+    postgres = await Postgres.connect(dsn, application=SERVICE, schema=SCHEMA, size=1)
+    try:
+        counts = await projections.rebuild(postgres, event_store(), settings.namespaces)
+    finally:
+        await postgres.close()
+    return [f"{namespace}: rebuilt from {count} events" for namespace, count in counts.items()]
+
+
 async def check() -> Sequence[Check]:
     """Look at the database and its schema."""
     settings = Settings()
@@ -196,16 +251,14 @@ async def check() -> Sequence[Check]:
     identity.authenticator(environment=settings.environment, tls=TlsFiles.of(settings) is not None)
 
     async def database() -> str:
-        missing = await asyncio.to_thread(
-            migrations.pending,
-            settings.postgres_dsn.get_secret_value(),
-            schema=SCHEMA,
-            sources=MIGRATIONS,
-        )
-        if missing:
-            raise ConfigurationError(
-                f"migrations are missing: {', '.join(missing)}; run `python -m ledger migrate`"
-            )
+        await asyncio.to_thread(_require_migrated, settings.postgres_dsn.get_secret_value())
         return "reachable, migrated"
 
     return [await commands.probe("postgres", database)]
+
+
+def _require_migrated(dsn: str) -> None:
+    if missing := migrations.pending(dsn, schema=SCHEMA, sources=MIGRATIONS):
+        raise ConfigurationError(
+            f"migrations are missing: {', '.join(missing)}; run `python -m ledger migrate`"
+        )

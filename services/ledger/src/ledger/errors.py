@@ -42,6 +42,33 @@ class UnroutedRangeNotFoundError(LedgerError):
         )
 
 
+class ReplayNotFoundError(LedgerError):
+    """There is no such replay of events."""
+
+    def __init__(self, replay_id: str) -> None:
+        super().__init__(f"there is no replay {replay_id}")
+        self.replay_id = replay_id
+
+
+class ReplayExistsError(LedgerError):
+    """The replay's id stands for another question."""
+
+    def __init__(self, replay_id: str) -> None:
+        super().__init__(
+            f"the replay {replay_id} was planned with another topic, time, definitions, mode or "
+            "rate: choose another id"
+        )
+        self.replay_id = replay_id
+
+
+class ReplayOvertakenError(LedgerError):
+    """Somebody else has read on for the plan of a replay."""
+
+    def __init__(self, replay_id: str) -> None:
+        super().__init__(f"somebody else has read on for the replay {replay_id}: look where it is")
+        self.replay_id = replay_id
+
+
 class PreconditionError(LedgerError):
     """The state does not allow it."""
 

@@ -8,6 +8,7 @@ from eventstore.partitions import MIN_RETENTION
 from runtime.settings import GrpcServerSettings, PostgresSettings, ServiceSettings
 
 PENDING_MAX_AGE = timedelta(days=7)
+DECISION_RETENTION = timedelta(days=400)
 
 
 class Settings(GrpcServerSettings, PostgresSettings, ServiceSettings):
@@ -24,7 +25,7 @@ class Settings(GrpcServerSettings, PostgresSettings, ServiceSettings):
         description="How long an event waits to be started at most; older ones are given up.",
     )
     decision_retention: timedelta = Field(
-        timedelta(days=400),
+        DECISION_RETENTION,
         ge=MIN_RETENTION,
         description="How long routing decisions are kept after their month is over.",
     )

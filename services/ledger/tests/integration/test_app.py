@@ -81,8 +81,10 @@ async def test_process_migrates_checks_serves_and_ends(database: PostgresEndpoin
         0,
         [
             *("applied 0001_pre_event_store", "applied 0002_pre_outbox", "applied 0003_pre_months"),
+            "applied 0004_pre_audit",
             *("applied 0001_pre_ledger", "applied 0002_pre_routing"),
             *("applied 0003_pre_dead_letters", "applied 0004_pre_pending_starts"),
+            "applied 0005_pre_replays",
             "applied 0009_pre_control",
         ],
     )

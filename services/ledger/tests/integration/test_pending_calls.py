@@ -237,3 +237,20 @@ async def test_people_may_look_at_what_waits_and_do_nothing_to_it(calls: Channel
     with pytest.raises(grpc.aio.AioRpcError) as denied:
         await claim(viewer)
     assert denied.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_run_that_nobody_told_of_is_told_as_started(routing: RoutingStub) -> None:
+    """Its first delivery started it, and died before it could tell; the second had to wait."""
+    await record(routing, waits(1))
+    [start] = await claim(routing)
+    await confirm(routing, start, outcome=pb.ROUTING_OUTCOME_DUPLICATE, run_id="d:event:x")
+    assert await told(routing) == [(1, "STARTED", "d:event:x", True)]
+    redriven = waits(1)
+    redriven.cause = "redrive:again"
+    await record(routing, redriven)
+    [again] = await claim(routing)
+    await confirm(routing, again, outcome=pb.ROUTING_OUTCOME_DUPLICATE, run_id="d:event:x")
+    assert await told(routing) == [
+        (1, "DUPLICATE", "d:event:x", True),
+        (1, "STARTED", "d:event:x", True),
+    ]

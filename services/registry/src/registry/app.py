@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from importlib import resources
 
 from contracts.catalogue import Catalogue
-from eventstore import grpc_outbox
+from eventstore import grpc_audit, grpc_outbox
 from eventstore import store as eventstore
 from eventstore.partitions import PartitionKeeper
+from eventstore.sealing import Sealer
 from eventstore.store import EventStore
 from eventstore.wakeup import RelayWakeup
 from registry.adapters import grpc_registry, postgres_projections
@@ -90,6 +91,7 @@ async def serve() -> None:
             Closing("postgres", postgres.close),
             Closing("ledger", channel.close),
             wakeup,
+            Sealer(postgres, namespace=settings.namespaces[0]),
             # Events are what the tables of resources are made from: they are kept for ever.
             PartitionKeeper(
                 postgres, EventStore(service=SERVICE), namespace=settings.namespaces[0]
@@ -99,6 +101,7 @@ async def serve() -> None:
                 services=[
                     grpc_registry.grpc_service(service, drift),
                     grpc_outbox.grpc_service(postgres, namespaces=settings.namespaces),
+                    grpc_audit.grpc_service(postgres, namespaces=settings.namespaces),
                 ],
                 authenticator=authenticator,
                 tls=tls,

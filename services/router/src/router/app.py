@@ -24,11 +24,13 @@ from router.adapters.kafka_event_publisher import KafkaEventPublisher
 from router.adapters.kafka_records import KafkaRecords
 from router.adapters.kafka_topics import KafkaTopics
 from router.adapters.ledger_pending import LedgerPendingStarts
+from router.adapters.ledger_replays import LedgerReplays
 from router.adapters.ledger_routing import LedgerDecisionLog
 from router.adapters.otel_observer import OtelObserver
 from router.adapters.redis_seen import RedisSeenEvents
 from router.adapters.registry_history import RegistryHistory
 from router.adapters.registry_resources import RegistryResources
+from router.adapters.replay_calls import ReplayCalls
 from router.adapters.temporal_starter import TemporalWorkflowStarter
 from router.domain.ingress import Ingress
 from router.ports import DeadLetters, DecisionLog, Observer
@@ -37,6 +39,7 @@ from router.service.dispatching import Dispatcher
 from router.service.explaining import EventExplainer
 from router.service.manual import ManualTrigger
 from router.service.receiving import EventDoor, Inlet
+from router.service.replaying import ReplayPlanner
 from router.service.rerouting import Rerouting, UncountedObserver
 from router.service.routing import Router
 from router.settings import Settings
@@ -153,11 +156,18 @@ async def _components(settings: Settings, health: Health) -> list[Component]:
         for namespace in settings.namespaces
     }
     records = KafkaRecords(settings.kafka_bootstrap_servers)
+    topics_read = {namespace: settings.topics_of(namespace) for namespace in settings.namespaces}
+    planner = ReplayPlanner(
+        topics=topics_read,
+        definitions=definitions,
+        records=records,
+        replays=LedgerReplays(ledger, timeout=settings.record_timeout),
+    )
     explainer = EventExplainer(
         definitions=definitions,
         history=RegistryHistory(channel),
         records=records,
-        topics={namespace: settings.topics_of(namespace) for namespace in settings.namespaces},
+        topics=topics_read,
         clock=functools.partial(datetime.now, UTC),
     )
     review = DeadLetterReview(
@@ -183,6 +193,7 @@ async def _components(settings: Settings, health: Health) -> list[Component]:
                 manual=ManualTrigger(definitions=definitions, starter=starter),
                 explanations=ExplanationCalls(explainer),
                 dead_letters=DeadLetterCalls(review),
+                replays=ReplayCalls(planner),
             )
         ],
         authenticator=identity.authenticator(environment=settings.environment, tls=tls is not None),

@@ -49,6 +49,14 @@ class DeadLetterUnknownError(RouterError):
     """The topic of dead letters does not have it (any more)."""
 
 
+class ReplayExistsError(RouterError):
+    """The replay's id stands for another question."""
+
+
+class ReplayRefusedError(RouterError):
+    """The plan of a replay cannot go on as it is."""
+
+
 class NotPublishedError(RouterError):
     """The brokers did not take all of some events; `published` of `total` they have for certain.
 

@@ -13,6 +13,7 @@ from router.domain.decisions import RoutedEvent, UnroutedRange
 from router.domain.pending import Confirmation, DueStart
 from router.domain.policy import Policy
 from router.domain.records import RawHeaders, Record
+from router.domain.replaying import Order, Plan
 from router.domain.routing import Active, Index
 from router.domain.searching import Found
 
@@ -98,6 +99,27 @@ class Records(Protocol):
         look: Callable[[Record], Found | None],
     ) -> Search:
         """Have `look` see the records between two times, as many as there is time and room for.
+
+        Raises:
+            TransientError: they cannot be read now.
+        """
+        ...
+
+    async def stretches(self, topic: str, *, since: datetime, until: datetime) -> Stretches:
+        """Return what there is of a topic between two times, by the timestamps of its records.
+
+        Raises:
+            RequestInvalidError: there is no such topic.
+            TransientError: it cannot be read now.
+        """
+        ...
+
+    async def read(
+        self, topic: str, left: Stretches, *, most: int
+    ) -> tuple[Sequence[Record], Stretches]:
+        """Return about so many records of stretches, and what is left of these then.
+
+        Those of one partition come in their order; what retention has taken is passed over.
 
         Raises:
             TransientError: they cannot be read now.
@@ -352,6 +374,48 @@ class Observer(Protocol):
 
     def dispatched(self, namespace: str, outcomes: Iterable[tuple[str, str]]) -> None:
         """What waited came to something: (reason, outcome) each."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlanPage:
+    """What records mean that were read for a plan, and what was left of it before and behind them.
+
+    `refused` counts records by reason code.
+    """
+
+    before: Stretches
+    after: Stretches
+    records: int
+    unrouted: int
+    refused: Mapping[str, int]
+    events: Sequence[RoutedEvent]
+
+
+class Replays(Protocol):
+    """Plans of replays of events."""
+
+    async def get(self, namespace: str, replay_id: str) -> Plan | None:
+        """Return how far a plan is, None for one that was not begun. Raises TransientError."""
+        ...
+
+    async def create(self, order: Order, stretches: Stretches) -> Plan:
+        """Begin a plan; return how far it is, if it was begun before.
+
+        Raises:
+            ReplayExistsError: the id stands for another question.
+            RequestInvalidError: the question is malformed.
+            TransientError: nobody answers now.
+        """
+        ...
+
+    async def add(self, namespace: str, replay_id: str, page: PlanPage) -> Plan:
+        """Add a page to a plan; return how far it is then.
+
+        Raises:
+            ReplayRefusedError: it is not taken: a definition has changed, or the plan is too large.
+            TransientError: it is not known whether it was taken, or somebody else has read on.
+        """
         ...
 
 

@@ -334,6 +334,11 @@ class Kafka:
     def flush(self) -> None:
         assert self._producer.flush(30) == 0
 
+    def delete_before(self, topic: str, partition: int, offset: int) -> None:
+        """Take the records before an offset away, as retention does."""
+        [done] = self._admin.delete_records([TopicPartition(topic, partition, offset)]).values()
+        done.result(30)
+
     async def committed(self) -> dict[tuple[str, int], int]:
         group = names.router_group(self.namespace)
         futures = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])

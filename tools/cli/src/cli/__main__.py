@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from cli import (
     applying,
+    audit,
     contract,
     decisions,
     differences,
@@ -21,6 +22,7 @@ from cli import (
     lifecycle,
     outbox,
     pending,
+    replay,
     resources,
     runs,
     starts,
@@ -103,6 +105,8 @@ app.add_typer(explaining.app, name="explain")
 app.add_typer(events.app, name="events")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(replay.app, name="replay")
+app.add_typer(audit.app, name="audit")
 app.add_typer(contract.app, name="contract")
 
 

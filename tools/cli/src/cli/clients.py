@@ -19,10 +19,12 @@ from backbone.ledger.v1 import (
 )
 from backbone.router.v1 import router_pb2, router_pb2_grpc
 from cli import stamps, statuses
+from cli.audits import Audit
 from cli.dead_letters import DeadLetters
 from cli.errors import CliError, NotFoundError, UsageError
 from cli.outboxes import Outbox, Owner
 from cli.registry import Registry
+from cli.replays import Replays
 from cli.settings import Settings
 from contracts.decisions import RunStatus, TaskStatus
 from contracts.routing import RoutingOutcome
@@ -100,6 +102,14 @@ class Clients:
             explain=lambda exc: self._explained(owner.value, exc),
         )
 
+    def audit(self, owner: Owner) -> Audit:
+        """Return the evidence of a service; UsageError when its address is not known."""
+        return Audit(
+            self._channel(owner.value),
+            namespace=self.namespace,
+            explain=lambda exc: self._explained(owner.value, exc),
+        )
+
     @property
     def dead_letters(self) -> DeadLetters:
         """The dead letters; UsageError when the address of the router is not known."""
@@ -107,6 +117,16 @@ class Clients:
             self._channel("router"),
             namespace=self.namespace,
             explain=lambda exc: self._explained("router", exc),
+        )
+
+    @property
+    def replays(self) -> Replays:
+        """Replays of events; UsageError when the address of the ledger is not known."""
+        return Replays(
+            router=lambda: self._channel("router"),
+            ledger=self._channel("ledger"),
+            namespace=self.namespace,
+            explain=self._explained,
         )
 
     async def trigger(

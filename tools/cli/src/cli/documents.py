@@ -7,6 +7,7 @@ from typing import Any
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from backbone.audit.v1 import audit_pb2
 from backbone.ledger.v1 import control_pb2, ledger_pb2, routing_pb2
 from backbone.outbox.v1 import outbox_pb2
 from backbone.registry.v1 import registry_pb2
@@ -289,6 +290,33 @@ def parked_event(service: str, message: outbox_pb2.ParkedEvent) -> dict[str, Any
         "reason": message.reason,
         "waits": message.waits,
         "republish_id": message.republish_id or None,
+    }
+
+
+def finding(service: str, message: audit_pb2.Finding) -> dict[str, Any]:
+    """Return what a verification has found."""
+    return {
+        "service": str(service),
+        "finding": _known(audit_pb2.FindingKind, message.kind, "FINDING_KIND_"),
+        "detail": message.detail,
+        "checkpoint": message.checkpoint or None,
+        "position": message.position or None,
+        "namespace": message.namespace or None,
+        "stream": message.stream or None,
+        "stream_version": message.stream_version or None,
+    }
+
+
+def checkpoint(service: str, message: audit_pb2.GetCheckpointResponse) -> dict[str, Any]:
+    """Return a checkpoint, with the anchor that is kept elsewhere."""
+    return {
+        "service": str(service),
+        "number": message.number,
+        "sealed_at": moment(message, "sealed_at"),
+        "first_position": message.first_position,
+        "last_position": message.last_position,
+        "events": message.events,
+        "anchor": f"{service}:{message.number}:{message.hash.hex()}",
     }
 
 

@@ -15,6 +15,7 @@ class Reason(StrEnum):
     HELD = "held"
     BATCH = "batch"
     LIMITED = "limited"
+    REPLAY = "replay"
 
 
 def pending(

@@ -16,6 +16,8 @@ from backbone.ledger.v1 import (
     control_pb2_grpc,
     ledger_pb2,
     ledger_pb2_grpc,
+    replay_pb2,
+    replay_pb2_grpc,
     routing_pb2,
     routing_pb2_grpc,
 )
@@ -48,6 +50,14 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         self.refusal: rpcerrors.RpcError | None = None
         self.letters: list[router_pb2.DeadLetter] = []
         self.letters_asked: list[router_pb2.ListDeadLettersRequest] = []
+        self.plans: list[router_pb2.PlanReplayRequest] = []
+
+    def PlanReplay(self, request: Any, context: Any) -> Any:
+        self.plans.append(request)
+        complete = len(self.plans) > 1
+        return router_pb2.PlanReplayResponse(
+            complete=complete, records=100 if complete else 40, records_total=100
+        )
 
     def ListDeadLetters(self, request: Any, context: Any) -> Any:
         self.letters_asked.append(request)
@@ -314,6 +324,84 @@ class FakeDecisions(routing_pb2_grpc.RoutingServiceServicer):
         return decision
 
 
+class FakeReplays(replay_pb2_grpc.ReplayServiceServicer):
+    """Holds two replays, a page each, of which one can be changed."""
+
+    # What no command calls.
+    CreateReplay: Any = None
+    AddToReplay: Any = None
+
+    def __init__(self) -> None:
+        self.changes: list[Any] = []
+        self.replay = replay_pb2.Replay(
+            namespace="dev",
+            replay_id="r-1",
+            state=replay_pb2.REPLAY_STATE_PLANNED,
+            topic="dev.payments",
+            mode=replay_pb2.REPLAY_MODE_MISSING,
+            plan_hash="abc123",
+            starts=2,
+            refused=[replay_pb2.ReplayTally(outcome="expression_error", events=1)],
+            definitions=[
+                replay_pb2.ReplayedDefinition(
+                    definition_id="d.one",
+                    definition_version=3,
+                    starts=2,
+                    planned=[
+                        replay_pb2.ReplayTally(outcome="start", events=2),
+                        replay_pb2.ReplayTally(outcome="has_run", events=5),
+                    ],
+                )
+            ],
+        )
+
+    def GetReplay(self, request: Any, context: Any) -> Any:
+        if request.replay_id != "r-1":
+            fail(context, rpcerrors.NotFoundError(f"there is no replay {request.replay_id}"))
+        return replay_pb2.GetReplayResponse(replay=self.replay)
+
+    def ListReplays(self, request: Any, context: Any) -> Any:
+        if not request.page_token:
+            newer = replay_pb2.Replay(replay_id="r-2")
+            return replay_pb2.ListReplaysResponse(replays=[newer], next_page_token="2")
+        return replay_pb2.ListReplaysResponse(replays=[self.replay])
+
+    def ListReplayStarts(self, request: Any, context: Any) -> Any:
+        number = int(request.page_token or 0)
+        event = replay_pb2.ReplayedEvent(
+            place=routing_pb2.RecordPlace(partition=1, offset=40 + number), event_id=f"e-{number}"
+        )
+        start = replay_pb2.ReplayStart(ordinal=number, definition_id="d.one", events=[event])
+        return replay_pb2.ListReplayStartsResponse(
+            starts=[start], next_page_token="" if number else "1"
+        )
+
+    def ApplyReplay(self, request: Any, context: Any) -> Any:
+        return replay_pb2.ApplyReplayResponse(
+            replay=self._changed(request, replay_pb2.REPLAY_STATE_RUNNING)
+        )
+
+    def PauseReplay(self, request: Any, context: Any) -> Any:
+        return replay_pb2.PauseReplayResponse(
+            replay=self._changed(request, replay_pb2.REPLAY_STATE_PAUSED)
+        )
+
+    def ResumeReplay(self, request: Any, context: Any) -> Any:
+        return replay_pb2.ResumeReplayResponse(
+            replay=self._changed(request, replay_pb2.REPLAY_STATE_RUNNING)
+        )
+
+    def CancelReplay(self, request: Any, context: Any) -> Any:
+        return replay_pb2.CancelReplayResponse(
+            replay=self._changed(request, replay_pb2.REPLAY_STATE_CANCELLED)
+        )
+
+    def _changed(self, request: Any, state: "replay_pb2.ReplayState.ValueType") -> Any:
+        self.changes.append(request)
+        self.replay.state = state
+        return self.replay
+
+
 class Services:
     """The fakes, served on one port."""
 
@@ -323,6 +411,7 @@ class Services:
         self.ledger = FakeLedger()
         self.decisions = FakeDecisions()
         self.control = FakeControl()
+        self.replays = FakeReplays()
         self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(self.registry, self._server)
         router_pb2_grpc.add_RouterServiceServicer_to_server(self.router, self._server)
@@ -330,6 +419,7 @@ class Services:
         ledger_pb2_grpc.add_TaskServiceServicer_to_server(self.ledger, self._server)
         routing_pb2_grpc.add_RoutingServiceServicer_to_server(self.decisions, self._server)
         control_pb2_grpc.add_ControlServiceServicer_to_server(self.control, self._server)
+        replay_pb2_grpc.add_ReplayServiceServicer_to_server(self.replays, self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
         self._empty = grpc.server(futures.ThreadPoolExecutor(max_workers=1))

@@ -65,7 +65,7 @@ LOCK TABLE stream_heads IN EXCLUSIVE MODE;
 SELECT name FROM events_ensure_partitions($1) AS name;
 
 -- name: drop_month
-SELECT events_drop_month(clock_timestamp() - $1::interval);
+SELECT dropped, month FROM events_drop_sealed_month(clock_timestamp() - $1::interval);
 
 -- name: clear_default
-SELECT events_clear_default(clock_timestamp() - $1::interval, $2);
+SELECT deleted, month FROM events_clear_sealed_default(clock_timestamp() - $1::interval, $2);

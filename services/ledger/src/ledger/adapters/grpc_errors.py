@@ -7,6 +7,9 @@ from ledger.errors import (
     InvalidRequestError,
     LedgerError,
     PreconditionError,
+    ReplayExistsError,
+    ReplayNotFoundError,
+    ReplayOvertakenError,
     RunNotFoundError,
     ScheduleNotFoundError,
     TaskNotFoundError,
@@ -15,6 +18,7 @@ from ledger.errors import (
 from runtime import rpcerrors
 
 _NOT_FOUND = (
+    ReplayNotFoundError,
     RunNotFoundError,
     TaskNotFoundError,
     ScheduleNotFoundError,
@@ -31,5 +35,9 @@ def as_statuses() -> Iterator[None]:
         raise rpcerrors.InvalidArgumentError(str(exc)) from exc
     except _NOT_FOUND as exc:
         raise rpcerrors.NotFoundError(str(exc)) from exc
+    except ReplayExistsError as exc:
+        raise rpcerrors.AlreadyExistsError(str(exc)) from exc
+    except ReplayOvertakenError as exc:
+        raise rpcerrors.AbortedError(str(exc)) from exc
     except (PreconditionError, LedgerError) as exc:
         raise rpcerrors.FailedPreconditionError(str(exc)) from exc

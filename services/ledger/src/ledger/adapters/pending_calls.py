@@ -15,6 +15,7 @@ from ledger.domain.pending import Arrival, Choice, Limits, Origin, Reason
 from ledger.errors import InvalidRequestError
 from ledger.ports import PendingRow
 from ledger.service.pending import Confirmed, Member, PendingLedger
+from ledger.service.replays import ReplayLedger
 from runtime import identity
 
 MAX_KEYS = 5000
@@ -48,8 +49,11 @@ _CHOICES: Mapping[int, Choice] = {
 class PendingCalls:
     """Reads requests, calls the use cases, tells the answers."""
 
-    def __init__(self, pending: PendingLedger, *, reader: RequestReader) -> None:
+    def __init__(
+        self, pending: PendingLedger, *, replays: ReplayLedger, reader: RequestReader
+    ) -> None:
         self._pending = pending
+        self._replays = replays
         self._reader = reader
 
     async def find_waiting(self, request: pb.FindWaitingRequest) -> pb.FindWaitingResponse:
@@ -66,15 +70,20 @@ class PendingCalls:
         """Hand out what is to be started now."""
         if not 1 <= request.limit <= MAX_CLAIM:
             raise InvalidRequestError(f"limit has to be from 1 to {MAX_CLAIM}")
+        namespace = self._reader.namespace(request.namespace)
+        # What a replay has next is to be started like all that waits.
+        next_replay_at = await self._replays.begin(namespace=namespace)
         claimed, next_due_at = await self._pending.claim(
-            namespace=self._reader.namespace(request.namespace),
+            namespace=namespace,
             holder=requests.text("holder", request.holder),
             limit=request.limit,
             lease=_duration("lease", request.lease, at_most=LONGEST_LEASE),
         )
         return pb.ClaimPendingStartsResponse(
             starts=[_start(request.namespace, row) for row in claimed],
-            next_due_at=messages.timestamp(next_due_at),
+            next_due_at=messages.timestamp(
+                min((at for at in (next_due_at, next_replay_at) if at is not None), default=None)
+            ),
         )
 
     async def confirm(
@@ -254,4 +263,11 @@ def _start(namespace: str, row: PendingRow) -> pb.PendingStart:
         lease=row.lease or "",
         as_one_run=row.as_one_run,
         events=row.event_count,
+        replay_id=_replay_id(row),
     )
+
+
+def _replay_id(row: PendingRow) -> str:
+    """Return which replay a start is part of; what joined others, when it was held, is of none."""
+    of = {identifiers.replay_of(event.origin.cause) for event in row.events}
+    return next(iter(of)) or "" if len(of) == 1 else ""

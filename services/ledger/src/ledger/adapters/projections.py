@@ -1,9 +1,14 @@
-"""The read models of run streams: the tables `runs` and `tasks` follow from events alone."""
+"""The read models of run streams: the tables `runs` and `tasks` follow from events alone.
+
+Emptied and projected again, they are the same: `rebuild`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+import asyncpg
 
 from contracts import canonical
 from contracts.decisions import RunStatus, TaskStatus
@@ -21,10 +26,21 @@ from contracts.events import (
     TaskFailed,
     TaskRetried,
 )
+from contracts.rejections import EventRejectedError
 from contracts.runs import TaskFailure
+from eventstore import sealing
 from eventstore.events import Event
+from eventstore.store import EventStore
 from runtime import sqlfiles
-from runtime.postgres import Transaction
+from runtime.errors import RuntimeLibraryError
+from runtime.faultpoints import faultpoint
+from runtime.postgres import Postgres, Transaction
+
+_NOTHING = "DELETE 0"
+
+
+class RebuildError(RuntimeLibraryError):
+    """The tables cannot be made again from the events there are."""
 
 
 @dataclass
@@ -111,6 +127,48 @@ class RunProjection:
                     for run_id, change in changes.closings.items()
                 ],
             )
+
+
+async def rebuild(
+    postgres: Postgres, events: EventStore, namespaces: Sequence[str]
+) -> dict[str, int]:
+    """Empty the tables of each namespace and project its events again; return how many there were.
+
+    Namespace by namespace, each in one transaction: runs and tasks are not written meanwhile, and
+    readers see the tables as they were.
+
+    Raises:
+        RebuildError: months of events were dropped, and what they told would be lost; or the
+            events do not fit together.
+        DatabaseUnavailableError: somebody writes for so long that it cannot begin: try again.
+    """
+    sql = sqlfiles.load("ledger", "runs")
+
+    async def again(transaction: Transaction) -> int:
+        if dropped := await sealing.dropped(transaction):
+            raise RebuildError(
+                f"{len(dropped)} months of events were dropped (BACKBONE_EVENT_RETENTION), the "
+                f"last is {max(dropped):%Y-%m}: made again from what is left, runs would be lost"
+            )
+        await transaction.execute(sql["hold_runs"])
+        for name in ("empty_tasks", "empty_run_retries", "empty_failure_calls", "empty_runs"):
+            while await transaction.execute(sql[name], transaction.namespace) != _NOTHING:
+                pass
+        count = await events.rebuild(transaction)
+        faultpoint("ledger.before_rebuild")
+        return count
+
+    counts: dict[str, int] = {}
+    for namespace in namespaces:
+        try:
+            counts[namespace] = await postgres.retrying(namespace, again)
+            faultpoint("ledger.after_rebuild")
+        except (asyncpg.IntegrityConstraintViolationError, EventRejectedError) as exc:
+            raise RebuildError(
+                f"the events of {namespace} do not fit together ({exc}): nothing was changed; "
+                "`backbone audit verify` says what is wrong with them"
+            ) from exc
+    return counts
 
 
 def _collect(changes: _Changes, namespace: str, event: Event) -> None:

@@ -21,6 +21,7 @@ class Reason(StrEnum):
     HELD = "held"
     BATCH = "batch"
     LIMITED = "limited"
+    REPLAY = "replay"
 
 
 class Choice(StrEnum):
@@ -135,6 +136,9 @@ def plan(
         if arrival.reason is Reason.BATCH:
             _gather(arrival, batches, planned, at)
             continue
+        if arrival.reason is Reason.REPLAY:
+            _replay(arrival, planned, at)
+            continue
         batch = batches.pop(arrival.key, None) if arrival.key else None
         if batch is not None:
             # What comes after this event must not be gathered before it.
@@ -179,6 +183,19 @@ def _gather(arrival: Arrival, batches: dict[str, Start], planned: Plan, at: date
     if batch.events >= most:
         batch.gathering, batch.due_at = False, at
         del batches[arrival.key]
+
+
+def _replay(arrival: Arrival, planned: Plan, at: datetime) -> None:
+    """Put an event into the start that the plan of its replay has it in."""
+    start = planned.starts.get(arrival.pending_id)
+    if start is None:
+        start = planned.starts[arrival.pending_id] = Start(
+            arrival.pending_id, latest=arrival, reason=Reason.REPLAY, events=0, bytes=0,
+            due_at=at, as_one_run=arrival.batch_max_events > 0,
+        )  # fmt: skip
+    start.events += 1
+    start.bytes += arrival.weight
+    planned.events.append((arrival.pending_id, arrival))
 
 
 @dataclass(frozen=True, slots=True)

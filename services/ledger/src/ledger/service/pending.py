@@ -32,6 +32,7 @@ from ledger.ports import (
     PendingStore,
     Settlement,
 )
+from ledger.replay_ports import ReplayTallies
 from runtime import logs, telemetry
 from runtime.faultpoints import faultpoint
 from runtime.postgres import Postgres, Transaction
@@ -83,12 +84,14 @@ class PendingLedger:
         database: Postgres,
         store: PendingStore,
         decisions: DecisionLog,
+        replays: ReplayTallies,
         max_age: timedelta,
     ) -> None:
         """`max_age` is how long an event waits at most."""
         self._database = database
         self._store = store
         self._decisions = decisions
+        self._replays = replays
         self._max_age = max_age
         self._counter = telemetry.meter(__name__).create_counter(
             Metric.LEDGER_PENDING, description="Events that waited, by what became of them."
@@ -427,6 +430,7 @@ class PendingLedger:
         if not settlements:
             return
         await self._decisions.settle(transaction, settlements, now)
+        await self._replays.settled(transaction, settlements)
         counts: dict[PendingOutcome, int] = {}
         for settlement in settlements:
             counts[settlement.outcome] = counts.get(settlement.outcome, 0) + 1

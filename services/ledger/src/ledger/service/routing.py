@@ -46,13 +46,7 @@ class RoutingLedger:
             return []
 
         async def work(transaction: Transaction) -> Decided:
-            decided = Decided((), ())
-            if events:
-                digests, known = await self._routing.known(transaction, events)
-                decided = routing.decide(events, digests=digests, known=known)
-            if decided.decisions:
-                await self._routing.add(transaction, decided.decisions)
-                await self._pending.queue(transaction, decided.waiting)
+            decided = await self.record_in(transaction, events)
             if unrouted:
                 await self._routing.add_ranges(transaction, unrouted)
             faultpoint("ledger.before_record_routing")
@@ -60,8 +54,19 @@ class RoutingLedger:
 
         decided = await self._database.retrying(namespace, work)
         faultpoint("ledger.after_record_routing")
-        self._tell(namespace, decided)
         return decided.conflicts
+
+    async def record_in(self, transaction: Transaction, events: Sequence[RoutedEvent]) -> Decided:
+        """Record what became of events, in a transaction that does more than that."""
+        if not events:
+            return Decided((), ())
+        digests, known = await self._routing.known(transaction, events)
+        decided = routing.decide(events, digests=digests, known=known)
+        if decided.decisions:
+            await self._routing.add(transaction, decided.decisions)
+            await self._pending.queue(transaction, decided.waiting)
+        transaction.after_commit(lambda: self._tell(transaction.namespace, decided))
+        return decided
 
     async def page(
         self,

@@ -68,8 +68,9 @@ ORDER BY ordinal;
 
 -- name: settle
 -- What became of what waited. One that is held again goes on waiting: it has no end yet ($12). Copies
--- that came while it waited are told its run. Rows are found by looks into an index, as in
--- `known_decisions`, and changed by their whole key.
+-- that came while it waited are told its run. A run that was there, and that nobody told of, was
+-- started by somebody who died of it: it is told as started. Rows are found by looks into an index,
+-- as in `known_decisions`, and changed by their whole key.
 WITH told AS (
     SELECT *
     FROM unnest(
@@ -80,10 +81,15 @@ WITH told AS (
         seen, detail, settled
     )
 ), waits AS MATERIALIZED (
-    SELECT told.*, place.decision_id, place.decided_at
+    SELECT told.*, place.decision_id, place.decided_at, EXISTS (
+            SELECT FROM routing_decisions AS other
+            WHERE other.namespace = $1 AND other.event_id = place.event_id
+                AND other.source = place.source AND other.definition_id = told.definition_id
+                AND other.run_id = told.run_id AND other.outcome = 'started'
+        ) AS was_told
     FROM told
     CROSS JOIN LATERAL (
-        SELECT decision_id, decided_at, outcome
+        SELECT decision_id, decided_at, outcome, source, event_id
         FROM routing_decisions AS decision
         WHERE decision.namespace = $1 AND decision.topic = told.topic
             AND decision.partition = told.partition
@@ -94,7 +100,11 @@ WITH told AS (
     WHERE place.outcome IN ('held', 'batched', 'limited')
 ), settled AS (
     UPDATE routing_decisions AS decision
-    SET outcome = waits.outcome,
+    SET outcome = CASE
+            WHEN waits.outcome = 'duplicate' AND waits.run_id <> '' AND NOT waits.was_told
+                THEN 'started'
+            ELSE waits.outcome
+        END,
         definition_version = COALESCE(nullif(waits.version, 0), decision.definition_version),
         run_id = COALESCE(nullif(waits.run_id, ''), decision.run_id),
         clause = COALESCE(nullif(waits.clause, ''), decision.clause),

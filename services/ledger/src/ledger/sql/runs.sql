@@ -161,3 +161,28 @@ RETURNING request_id;
 
 -- name: request_fingerprint
 SELECT fingerprint FROM requests WHERE namespace = $1 AND method = $2 AND request_id = $3;
+
+-- name: hold_runs
+-- Whoever writes runs, tasks or events waits, and none is under way, until the transaction ends.
+LOCK TABLE stream_heads, runs, tasks, run_retries, failure_calls IN EXCLUSIVE MODE;
+
+-- name: empty_tasks
+-- A batch at a time: no statement takes long.
+DELETE FROM tasks WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM tasks WHERE namespace = $1 LIMIT 10000
+));
+
+-- name: empty_run_retries
+DELETE FROM run_retries WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM run_retries WHERE namespace = $1 LIMIT 10000
+));
+
+-- name: empty_failure_calls
+DELETE FROM failure_calls WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM failure_calls WHERE namespace = $1 LIMIT 10000
+));
+
+-- name: empty_runs
+DELETE FROM runs WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM runs WHERE namespace = $1 LIMIT 10000
+));

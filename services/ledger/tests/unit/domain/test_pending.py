@@ -43,7 +43,7 @@ def test_each_event_is_in_one_start_and_batches_keep_their_bounds(
         assert len({event.key for event in members}) <= 1
         assert start.events <= most
         assert start.events == 1 or start.bytes <= MAX_BATCH_BYTES
-        assert start.as_one_run == (start.reason is Reason.BATCH)
+        assert start.as_one_run == (start.reason in {Reason.BATCH, Reason.REPLAY})
         if start.gathering:
             open_keys.append(members[0].key)
             assert start.events < most

@@ -1,5 +1,5 @@
 # ruff: noqa: ARG002, N802 - the names and arguments that gRPC gives
-"""`RouterService`: starts by hand, dead letters, and what an event means to definitions."""
+"""`RouterService`: starts by hand, dead letters, replays, what events mean to definitions."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from backbone.router.v1 import router_pb2, router_pb2_grpc
 from contracts.roles import Role
 from router.adapters.dead_letter_calls import DeadLetterCalls
 from router.adapters.explanation_calls import ExplanationCalls
+from router.adapters.replay_calls import ReplayCalls
 from router.errors import (
     DefinitionDisabledError,
     DefinitionUnknownError,
@@ -32,8 +33,10 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         manual: ManualTrigger,
         dead_letters: DeadLetterCalls,
         explanations: ExplanationCalls,
+        replays: ReplayCalls,
     ) -> None:
         self._manual = manual
+        self._replays = replays
         self._dead_letters = dead_letters
         self._explanations = explanations
 
@@ -73,6 +76,12 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         """Give dead letters up, on behalf of the caller."""
         return await self._dead_letters.discard(request)
 
+    async def PlanReplay(
+        self, request: router_pb2.PlanReplayRequest, context: Any
+    ) -> router_pb2.PlanReplayResponse:
+        """Go on with the plan of a replay of events."""
+        return await self._replays.plan(request)
+
     async def TriggerDefinition(
         self, request: router_pb2.TriggerDefinitionRequest, context: Any
     ) -> router_pb2.TriggerDefinitionResponse:
@@ -106,14 +115,18 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
 
 
 def service(
-    *, manual: ManualTrigger, dead_letters: DeadLetterCalls, explanations: ExplanationCalls
+    *,
+    manual: ManualTrigger,
+    dead_letters: DeadLetterCalls,
+    explanations: ExplanationCalls,
+    replays: ReplayCalls,
 ) -> Service:
     """Return the service with who may call it."""
     return Service(
         name=SERVICE_NAME,
         add=router_pb2_grpc.add_RouterServiceServicer_to_server,
         servicer=RouterServicer(
-            manual=manual, dead_letters=dead_letters, explanations=explanations
+            manual=manual, dead_letters=dead_letters, explanations=explanations, replays=replays
         ),
         policy=authorisation.policy(
             SERVICE_NAME,
@@ -126,6 +139,7 @@ def service(
                 "GetDeadLetter": {Role.OPERATOR, Role.SERVICE},
                 "RedriveDeadLetters": {Role.OPERATOR},
                 "DiscardDeadLetters": {Role.OPERATOR},
+                "PlanReplay": {Role.OPERATOR},
             },
         ),
     )

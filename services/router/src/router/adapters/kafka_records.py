@@ -15,9 +15,10 @@ from confluent_kafka import KafkaException
 
 from router.adapters import kafka_reading
 from router.adapters.kafka_reading import Place, Reading
+from router.domain.dead_letter_pages import Stretches
 from router.domain.records import Record
 from router.domain.searching import Found
-from router.errors import RecordGoneError, TransientError
+from router.errors import RecordGoneError, RequestInvalidError, TransientError
 from router.ports import Search
 
 T = TypeVar("T")
@@ -32,7 +33,7 @@ AT_A_TIME = 2
 
 _CLIENT_ID = "router-record-reader"
 
-Stretches = dict[Place, tuple[int, int]]
+_Stretches = dict[Place, tuple[int, int]]
 """From which offset to before which one."""
 
 
@@ -87,7 +88,7 @@ class KafkaRecords:
         told = ", ".join(topics)
 
         def search(reading: Reading) -> Search:
-            stretches: Stretches = {}
+            stretches: _Stretches = {}
             for topic in topics:
                 stretches |= _stretches(reading, topic, since=since, until=until)
             return _search(reading, stretches, look, most=self._max_searched)
@@ -96,6 +97,34 @@ class KafkaRecords:
             return await self._in_thread(search, told)
         except KafkaException as exc:
             raise TransientError(f"{told} cannot be read: {exc.args[0].str()}") from exc
+
+    async def stretches(self, topic: str, *, since: datetime, until: datetime) -> Stretches:
+        """Return what there is of a topic between two times, by partition.
+
+        Raises:
+            RequestInvalidError: there is no such topic.
+            TransientError: the brokers do not answer.
+        """
+        try:
+            found = await self._in_thread(
+                lambda one: _stretches(one, topic, since=since, until=until), topic
+            )
+        except KafkaException as exc:
+            raise RequestInvalidError(f"there is no topic {topic}: {exc.args[0].str()}") from exc
+        return {partition: bounds for (_, partition), bounds in found.items()}
+
+    async def read(
+        self, topic: str, left: Stretches, *, most: int
+    ) -> tuple[Sequence[Record], Stretches]:
+        """Return about so many records of stretches, and what is left of these then.
+
+        Raises:
+            TransientError: the brokers do not answer, or the topic is gone.
+        """
+        try:
+            return await self._in_thread(lambda one: _read(one, topic, left, most=most), topic)
+        except KafkaException as exc:
+            raise TransientError(f"{topic} cannot be read: {exc.args[0].str()}") from exc
 
     async def _in_thread(self, work: Callable[[Reading], T], told: str) -> T:
         """Do `work`. Raises KafkaException for what is nowhere, TransientError for all else."""
@@ -117,7 +146,7 @@ class KafkaRecords:
 
 def _stretches(
     reading: Reading, topic: str, *, since: datetime, until: datetime | None
-) -> Stretches:
+) -> _Stretches:
     """Return what there is of a topic between two times."""
     partitions = reading.partitions(topic)
     begin = reading.from_time(topic, partitions, _milliseconds(since))
@@ -131,7 +160,7 @@ def _stretches(
 
 
 def _search(
-    reading: Reading, stretches: Stretches, look: Callable[[Record], Found | None], *, most: int
+    reading: Reading, stretches: _Stretches, look: Callable[[Record], Found | None], *, most: int
 ) -> Search:
     """Show records to `look`, until they end, or the time or the number does."""
     left = {place: end for place, (first, end) in stretches.items() if first < end}
@@ -152,6 +181,30 @@ def _search(
                 del left[place]
                 reading.pause(place)
     return Search(found[:MAX_FOUND], looked_at, complete=not left)
+
+
+def _read(
+    reading: Reading, topic: str, left: Stretches, *, most: int
+) -> tuple[list[Record], Stretches]:
+    """Return records of stretches until there are so many, and what is left then."""
+    rest = {partition: bounds for partition, bounds in left.items() if bounds[0] < bounds[1]}
+    reading.begin({(topic, partition): first for partition, (first, _) in rest.items()})
+    records: list[Record] = []
+    while rest and len(records) < most:
+        # What is late raises: half of an answer would be one that never grows.
+        reading.left_s()
+        for place, record in reading.poll():
+            partition = place[1]
+            if partition not in rest:
+                continue
+            _, end = rest[partition]
+            if record is not None and record.offset < end:
+                records.append(record)
+                rest[partition] = (record.offset + 1, end)
+            if record is None or record.offset >= end - 1:
+                del rest[partition]
+                reading.pause(place)
+    return records, rest
 
 
 def _milliseconds(moment: datetime) -> int:

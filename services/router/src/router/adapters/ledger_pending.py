@@ -121,6 +121,7 @@ def _due(start: pb.PendingStart) -> DueStart:
         events=[Envelope.model_validate(json.loads(event)) for event in start.envelopes],
         attempts=start.attempts,
         as_one_run=start.as_one_run,
+        replay_id=start.replay_id or None,
     )
 
 

@@ -110,7 +110,7 @@ class LedgerDecisionLog:
         if not events and not unrouted:
             return {}
         request = routing_pb2.RecordRoutingRequest(
-            namespace=namespace, events=map(_event, events), unrouted=map(_range, unrouted)
+            namespace=namespace, events=map(message, events), unrouted=map(_range, unrouted)
         )
         try:
             faultpoint("router.before_record_routing")
@@ -148,7 +148,8 @@ def _weight(decision: Decision) -> int:
     return _WEIGHT_OF_ONE + len(decision.clause) + len(decision.seen) + len(decision.detail)
 
 
-def _event(event: RoutedEvent) -> routing_pb2.RoutedEvent:
+def message(event: RoutedEvent) -> routing_pb2.RoutedEvent:
+    """Return an event with its decisions as the ledger is told of it."""
     record = event.record
     return routing_pb2.RoutedEvent(
         place=routing_pb2.RecordPlace(

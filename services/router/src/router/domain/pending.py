@@ -30,6 +30,7 @@ class DueStart:
     events: Sequence[Envelope]
     attempts: int
     as_one_run: bool
+    replay_id: str | None = None
 
     def run_id(self) -> str:
         """Return the id of its run."""
@@ -38,6 +39,8 @@ class DueStart:
         else:
             [event] = self.events
             trigger_key = identifiers.event_trigger_key(event.source, event.event_id)
+        if self.replay_id is not None:
+            trigger_key = identifiers.replayed(trigger_key, self.replay_id)
         return identifiers.run_id(self.definition_id, trigger_key)
 
 
@@ -153,11 +156,12 @@ def _planned(
     left: Mapping[int, Left],
 ) -> Planned:
     trigger = Trigger(
-        kind=TriggerKind.BATCH if start.as_one_run else TriggerKind.EVENT,
+        kind=_kind(start),
         names=list(names),
         definition_version=version,
         events=[start.events[index] for index in taken],
         batch_id=start.pending_id if start.as_one_run else None,
+        replay_id=start.replay_id,
     )
     run = RunInput(
         namespace=namespace,
@@ -166,3 +170,9 @@ def _planned(
         trigger=trigger,
     )
     return Planned(run, task_queue, left)
+
+
+def _kind(start: DueStart) -> TriggerKind:
+    if start.replay_id is not None:
+        return TriggerKind.REPLAY
+    return TriggerKind.BATCH if start.as_one_run else TriggerKind.EVENT

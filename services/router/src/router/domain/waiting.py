@@ -126,6 +126,33 @@ def held_key(
         return _bounded((record_key or b"").decode("utf-8", errors="backslashreplace"))
 
 
+def replayed(
+    flow: FlowControl | None,
+    names: Collection[str],
+    document: Mapping[str, Any],
+    record_key: bytes | None,
+    *,
+    task_queue: str,
+    revision: int,
+) -> Wait:
+    """Return how an event waits that a replay starts again: by the same key, batch and limits.
+
+    Raises:
+        ExpressionError: as `key`.
+    """
+    flow = flow or FlowControl()
+    return Wait(
+        reason=Reason.LIMITED,
+        key=key(flow, names, document, record_key),
+        task_queue=task_queue,
+        definition_revision=revision,
+        batch=_batch(flow, names),
+        max_open_runs=flow.max_open_runs,
+        max_runs=flow.max_runs,
+        max_runs_window=flow.max_runs_window,
+    )
+
+
 class Places:
     """Says of the events of one poll, in their order, which of them wait.
 

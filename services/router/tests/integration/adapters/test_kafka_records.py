@@ -7,7 +7,7 @@ import pytest
 
 from router.adapters.kafka_records import KafkaRecords
 from router.domain import searching
-from router.errors import RecordGoneError, TransientError
+from router.errors import RecordGoneError, RequestInvalidError, TransientError
 
 HOUR_MS = 3_600_000
 
@@ -116,3 +116,40 @@ async def test_brokers_that_do_not_answer_are_a_passing_failure(opened, topic):
         await records.at(topic, 0, 0)
     with pytest.raises(TransientError):
         await records.search([topic], since=ago(1), until=None, look=lambda _: None)
+
+
+async def test_stretches_are_read_to_their_end_and_no_further(records, kafka, topic, make):
+    kafka.produce(make.event("e-old"), partition=0, timestamp=1_000)
+    kafka.flush()
+    begin = ago(1)
+    for number in range(700):
+        kafka.produce(make.event(f"e-{number}"), partition=number % 2)
+    kafka.flush()
+    stretches = await records.stretches(topic, since=begin, until=datetime.now(UTC))
+    kafka.produce(make.event("e-late"), partition=0)
+    kafka.flush()
+    assert stretches == {0: (1, 351), 1: (0, 350)}
+    found, left = [], stretches
+    while left:
+        read, left = await records.read(topic, left, most=100)
+        assert read
+        found += read
+    assert len(found) == 700
+    for partition in (0, 1):
+        offsets = [one.offset for one in found if one.partition == partition]
+        assert offsets == list(range(*stretches[partition]))
+
+
+async def test_what_retention_has_taken_is_passed_over(records, kafka, topic, make):
+    for number in range(10):
+        kafka.produce(make.event(f"e-{number}"), partition=0)
+    kafka.flush()
+    kafka.delete_before(topic, 0, 6)
+    read, left = await records.read(topic, {0: (0, 8)}, most=100)
+    assert ([one.offset for one in read], left) == ([6, 7], {})
+    assert await records.read(topic, {0: (2, 5)}, most=100) == ([], {})
+
+
+async def test_a_topic_that_is_not_there_has_no_stretches(records, topic):
+    with pytest.raises(RequestInvalidError, match="there is no topic"):
+        await records.stretches(f"{topic}.none", since=ago(1), until=datetime.now(UTC))

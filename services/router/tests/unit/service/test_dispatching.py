@@ -272,3 +272,27 @@ async def test_the_ledger_being_away_is_told(dispatcher: Dispatcher, pending: An
     pending.away = True
     with pytest.raises(TransientError):
         await dispatcher.dispatch()
+
+
+async def test_a_replayed_event_is_a_run_of_its_own_that_says_so(
+    dispatcher: Dispatcher, definitions: Any, starter: Any, pending: Any, due: Any
+) -> None:
+    definitions.put("billing", BIG)
+    plain, replayed = due("a"), due("a", replay_id="r-1", reason="replay")
+    pending.due = [plain, replayed]
+    await dispatcher.dispatch()
+    [first, second] = starter.runs.values()
+    assert second.run_id == f"{first.run_id}:replay:r-1"
+    assert (second.trigger.kind, second.trigger.replay_id) == ("replay", "r-1")
+    assert second.trigger.event == first.trigger.event
+
+
+async def test_a_replayed_batch_is_one_run_of_its_own(
+    dispatcher: Dispatcher, definitions: Any, starter: Any, pending: Any, due: Any
+) -> None:
+    definitions.put("billing", BIG)
+    pending.due = [due("b", 10, 11, as_one_run=True, replay_id="r-1", reason="replay")]
+    await dispatcher.dispatch()
+    [run] = starter.runs.values()
+    assert run.run_id == f"billing:batch:{'b' * 26}:replay:r-1"
+    assert (run.trigger.kind, len(run.trigger.events), run.trigger.event) == ("replay", 2, None)

@@ -704,6 +704,7 @@ class PendingStart(_message.Message):
     LEASE_FIELD_NUMBER: _builtins.int
     AS_ONE_RUN_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    REPLAY_ID_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     pending_id: _builtins.str
     """Names it."""
@@ -711,7 +712,7 @@ class PendingStart(_message.Message):
     definition_version: _builtins.int
     task_queue: _builtins.str
     reason: _builtins.str
-    """held, batch, limited."""
+    """held, batch, limited, replay."""
     key: _builtins.str
     attempts: _builtins.int
     lease: _builtins.str
@@ -720,6 +721,8 @@ class PendingStart(_message.Message):
     """The released events are one run: of a batch, or by choice when a definition is enabled."""
     events: _builtins.int
     """How many events; `envelopes` may be left out."""
+    replay_id: _builtins.str
+    """Of the replay of events that it is part of."""
     @_builtins.property
     def trigger_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -748,10 +751,11 @@ class PendingStart(_message.Message):
         lease: _builtins.str = ...,
         as_one_run: _builtins.bool = ...,
         events: _builtins.int = ...,
+        replay_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["not_before", b"not_before", "queued_at", b"queued_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_one_run", b"as_one_run", "attempts", b"attempts", "definition_id", b"definition_id", "definition_version", b"definition_version", "envelopes", b"envelopes", "events", b"events", "key", b"key", "lease", b"lease", "namespace", b"namespace", "not_before", b"not_before", "pending_id", b"pending_id", "queued_at", b"queued_at", "reason", b"reason", "task_queue", b"task_queue", "trigger_names", b"trigger_names"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_one_run", b"as_one_run", "attempts", b"attempts", "definition_id", b"definition_id", "definition_version", b"definition_version", "envelopes", b"envelopes", "events", b"events", "key", b"key", "lease", b"lease", "namespace", b"namespace", "not_before", b"not_before", "pending_id", b"pending_id", "queued_at", b"queued_at", "reason", b"reason", "replay_id", b"replay_id", "task_queue", b"task_queue", "trigger_names", b"trigger_names"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -777,3 +777,82 @@ class FindEventResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FindEventResponse: _TypeAlias = FindEventResponse  # noqa: Y015
+
+@_typing.final
+class PlanReplayRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    REPLAY_ID_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
+    RECORDS_FROM_FIELD_NUMBER: _builtins.int
+    RECORDS_TO_FIELD_NUMBER: _builtins.int
+    DEFINITION_IDS_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    MAX_STARTS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    replay_id: _builtins.str
+    """Names the replay, and is part of the ids of its runs (AIP-155)."""
+    topic: _builtins.str
+    """One that the router reads."""
+    mode: _builtins.str
+    """missing, failed, all."""
+    max_starts_per_second: _builtins.int
+    """From 1 to 1000; 0 means 20."""
+    reason: _builtins.str
+    @_builtins.property
+    def records_from(self) -> _timestamp_pb2.Timestamp:
+        """By the timestamps of records: from the first one, before the second one."""
+
+    @_builtins.property
+    def records_to(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def definition_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Empty: every definition that wants an event."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        replay_id: _builtins.str = ...,
+        topic: _builtins.str = ...,
+        records_from: _timestamp_pb2.Timestamp | None = ...,
+        records_to: _timestamp_pb2.Timestamp | None = ...,
+        definition_ids: _abc.Iterable[_builtins.str] | None = ...,
+        mode: _builtins.str = ...,
+        max_starts_per_second: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["records_from", b"records_from", "records_to", b"records_to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_ids", b"definition_ids", "max_starts_per_second", b"max_starts_per_second", "mode", b"mode", "namespace", b"namespace", "reason", b"reason", "records_from", b"records_from", "records_to", b"records_to", "replay_id", b"replay_id", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanReplayRequest: _TypeAlias = PlanReplayRequest  # noqa: Y015
+
+@_typing.final
+class PlanReplayResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    RECORDS_TOTAL_FIELD_NUMBER: _builtins.int
+    complete: _builtins.bool
+    records: _builtins.int
+    records_total: _builtins.int
+    def __init__(
+        self,
+        *,
+        complete: _builtins.bool = ...,
+        records: _builtins.int = ...,
+        records_total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "records", b"records", "records_total", b"records_total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanReplayResponse: _TypeAlias = PlanReplayResponse  # noqa: Y015

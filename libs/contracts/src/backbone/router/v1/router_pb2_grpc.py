@@ -70,6 +70,11 @@ class RouterServiceStub:
                 request_serializer=backbone_dot_router_dot_v1_dot_router__pb2.FindEventRequest.SerializeToString,
                 response_deserializer=backbone_dot_router_dot_v1_dot_router__pb2.FindEventResponse.FromString,
                 _registered_method=True)
+        self.PlanReplay = channel.unary_unary(
+                '/backbone.router.v1.RouterService/PlanReplay',
+                request_serializer=backbone_dot_router_dot_v1_dot_router__pb2.PlanReplayRequest.SerializeToString,
+                response_deserializer=backbone_dot_router_dot_v1_dot_router__pb2.PlanReplayResponse.FromString,
+                _registered_method=True)
 
 
 class RouterServiceServicer:
@@ -132,6 +137,16 @@ class RouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PlanReplay(self, request, context):
+        """Plans a replay of events, for some seconds: the same request again goes on where it ended, until
+        the plan is complete. It changes nothing else; the ledger's ReplayService shows it, and carries
+        it out. ALREADY_EXISTS when the replay id stands for another question; FAILED_PRECONDITION when
+        a definition changed since the plan began.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RouterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -169,6 +184,11 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.FindEvent,
                     request_deserializer=backbone_dot_router_dot_v1_dot_router__pb2.FindEventRequest.FromString,
                     response_serializer=backbone_dot_router_dot_v1_dot_router__pb2.FindEventResponse.SerializeToString,
+            ),
+            'PlanReplay': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanReplay,
+                    request_deserializer=backbone_dot_router_dot_v1_dot_router__pb2.PlanReplayRequest.FromString,
+                    response_serializer=backbone_dot_router_dot_v1_dot_router__pb2.PlanReplayResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -361,6 +381,33 @@ class RouterService:
             '/backbone.router.v1.RouterService/FindEvent',
             backbone_dot_router_dot_v1_dot_router__pb2.FindEventRequest.SerializeToString,
             backbone_dot_router_dot_v1_dot_router__pb2.FindEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanReplay(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.router.v1.RouterService/PlanReplay',
+            backbone_dot_router_dot_v1_dot_router__pb2.PlanReplayRequest.SerializeToString,
+            backbone_dot_router_dot_v1_dot_router__pb2.PlanReplayResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,6 +59,12 @@ class RouterServiceStub:
     """Looks for an event on the topics that the router reads; it looks at 200,000 records at most, and
     for 8 seconds.
     """
+    PlanReplay: _grpc.UnaryUnaryMultiCallable[_router_pb2.PlanReplayRequest, _router_pb2.PlanReplayResponse]
+    """Plans a replay of events, for some seconds: the same request again goes on where it ended, until
+    the plan is complete. It changes nothing else; the ledger's ReplayService shows it, and carries
+    it out. ALREADY_EXISTS when the replay id stands for another question; FAILED_PRECONDITION when
+    a definition changed since the plan began.
+    """
 
 @_typing.type_check_only
 class RouterServiceAsyncStub(RouterServiceStub):
@@ -90,6 +96,12 @@ class RouterServiceAsyncStub(RouterServiceStub):
     FindEvent: _aio.UnaryUnaryMultiCallable[_router_pb2.FindEventRequest, _router_pb2.FindEventResponse]  # type: ignore[assignment]
     """Looks for an event on the topics that the router reads; it looks at 200,000 records at most, and
     for 8 seconds.
+    """
+    PlanReplay: _aio.UnaryUnaryMultiCallable[_router_pb2.PlanReplayRequest, _router_pb2.PlanReplayResponse]  # type: ignore[assignment]
+    """Plans a replay of events, for some seconds: the same request again goes on where it ended, until
+    the plan is complete. It changes nothing else; the ledger's ReplayService shows it, and carries
+    it out. ALREADY_EXISTS when the replay id stands for another question; FAILED_PRECONDITION when
+    a definition changed since the plan began.
     """
 
 class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -161,6 +173,18 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_router_pb2.FindEventResponse, _abc.Awaitable[_router_pb2.FindEventResponse]]:
         """Looks for an event on the topics that the router reads; it looks at 200,000 records at most, and
         for 8 seconds.
+        """
+
+    @_abc_1.abstractmethod
+    def PlanReplay(
+        self,
+        request: _router_pb2.PlanReplayRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.PlanReplayResponse, _abc.Awaitable[_router_pb2.PlanReplayResponse]]:
+        """Plans a replay of events, for some seconds: the same request again goes on where it ended, until
+        the plan is complete. It changes nothing else; the ledger's ReplayService shows it, and carries
+        it out. ALREADY_EXISTS when the replay id stands for another question; FAILED_PRECONDITION when
+        a definition changed since the plan began.
         """
 
 def add_RouterServiceServicer_to_server(servicer: RouterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
