@@ -55,7 +55,7 @@ def crashing(
     chosen = ", ".join(point.name for point in crashpoints.to_crash_at())
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         print(f"\ncrash points: {chosen}")  # noqa: T201 - which of them it is today
-    names = ("order-placed", "orders", "shares")
+    names = ("order-placed", "orders", "shares", "stranded")
     words = [word for name in names for word in ("-f", str(DEFINITIONS / f"{name}.yaml"))]
     backbone("apply", *words, "--reason", "crash points")
     file = tmp_path_factory.mktemp("catalogue") / "catalogue.yaml"
@@ -64,6 +64,8 @@ def crashing(
     catalogue = {
         "BACKBONE_CATALOGUE": str(file),
         "SUMS_DSN": suite.endpoints.postgres.dsn(),
+        "BACKBONE_SWEEP_INTERVAL": "PT1S",
+        "BACKBONE_SWEEP_MIN_AGE": "PT0S",
     }
     suite.restart("orchestrator-worker", env=catalogue)
     suite.restart("ledger", env={"BACKBONE_EVENT_RETENTION": "P365D"})

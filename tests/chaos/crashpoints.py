@@ -36,6 +36,10 @@ REACHED_BY = (
     (r"(ledger|worker)\.\w+_shadow(_decision)?", "shadowed"),
     (r"(ledger|worker)\.\w+(_schedule|acknowledge_runs)", "pulse"),
     (r"(ledger|worker)\.\w+_advance_task", "timed"),
+    (r"ledger\.\w+_(cancel_run|retry_run|retry_task)", "control"),
+    (r"(ledger|worker)\.\w+_(operations|close_execution|failure_handled)", "control"),
+    (r"worker\.\w+_(list_executions|start_workflow|cancel_workflow)", "control"),
+    (r"worker\.\w+_(describe_workflow|read_end)", "control"),
     (r"(ledger|worker)\.\w+(_failure|_query|_change_task)", "by_hand"),
     (r"worker\.\w+_(http_get|get_last_run)", "by_hand"),
     (r"ledger\.\w+_redact_snapshot", "redacted"),
@@ -51,7 +55,7 @@ REACHED_BY = (
 )
 """The stimulus by which a point is reached: the first one whose pattern is all of its name."""
 
-SAMPLE = 8
+SAMPLE = 9
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,14 @@ import replays
 import yaml
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from history import Answered, Applied, Intents, Scheduled, Sent, Triggered, digest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError
 from waiting import until
 
 from backbone.audit.v1 import audit_pb2, audit_pb2_grpc
 from backbone.ledger.v1 import (
+    control_pb2,
+    control_pb2_grpc,
     ledger_pb2,
     ledger_pb2_grpc,
     replay_pb2_grpc,
@@ -46,6 +49,7 @@ T = TypeVar("T")
 DEFINITIONS = Path(__file__).parent / "definitions"
 ORDERS = "e2e.orders"
 SHARES = "e2e.shares"
+STRANDED = "e2e.stranded"
 TIMED = "e2e.timed"
 LARGEST = 10_000  # bytes
 ORDERS_AT_LEAST = 5
@@ -77,6 +81,7 @@ class People:
         self.shadows = shadows_pb2_grpc.ShadowServiceStub(self._channels["ledger"])
         self.ledger = ledger_pb2_grpc.LedgerServiceStub(self._channels["ledger"])
         self.tasks = ledger_pb2_grpc.TaskServiceStub(self._channels["ledger"])
+        self.control = control_pb2_grpc.ControlServiceStub(self._channels["ledger"])
 
     async def close(self) -> None:
         for channel in self._channels.values():
@@ -356,6 +361,78 @@ async def redacted(people: People, intents: Intents) -> None:
     }
 
 
+async def control(people: People, _: Intents) -> None:
+    """Retry what failed, terminate a run's workflow, retry the run, and cancel it."""
+    request_id = f"{people.source}-stranded"
+    trigger = router_pb2.TriggerDefinitionRequest(
+        namespace="dev", definition_id=STRANDED, request_id=request_id, reason="a crash point"
+    )
+    run_id = (await answered(lambda: people.router.TriggerDefinition(trigger))).run_id
+    asked = {"namespace": "dev", "request_id": request_id, "reason": "a crash point"}
+    cut, wait, look = (identity.task(run_id, f"{rule}/") for rule in ("cut", "wait", "look"))
+
+    async def found() -> ledger_pb2.GetRunResponse | None:
+        request = ledger_pb2.GetRunRequest(namespace="dev", run_id=run_id)
+        try:
+            return await answered(lambda: people.ledger.GetRun(request))
+        except grpc.aio.AioRpcError as exc:
+            if exc.code() is grpc.StatusCode.NOT_FOUND:
+                return None
+            raise
+
+    async def told(times: int) -> bool:
+        run = await found()
+        return run is not None and len(run.failure_calls) == times
+
+    async def stands(task_id: str, status: str, generation: int) -> bool:
+        run = await found()
+        tasks = {task.task_id: task for task in run.tasks} if run else {}
+        return task_id in tasks and (
+            ledger_pb2.TaskStatus.Name(tasks[task_id].status),
+            tasks[task_id].generation,
+        ) == (f"TASK_STATUS_{status}", generation)
+
+    assert await until(lambda: told(1), seconds=PATIENCE), "nobody is told of the failure"
+    retry_task = control_pb2.RetryTaskRequest(task_id=cut, **asked)
+    for _ in "12":
+        await answered(lambda: people.control.RetryTask(retry_task))
+    assert await until(lambda: stands(cut, "FAILED", 2), seconds=PATIENCE), "it is not retried"
+    assert await until(lambda: told(2), seconds=PATIENCE), "nobody is told of the second failure"
+    temporal = await Client.connect(people.suite.endpoints.temporal_address, namespace="dev")
+    await temporal.get_workflow_handle(run_id).terminate(reason="a crash point")
+    assert await until(lambda: stands(wait, "FAILED", 1), seconds=PATIENCE), "nobody sweeps"
+    complete = ledger_pb2.CompleteTaskRequest(task_id=look, answer=b"{}", **asked)
+    await answered(lambda: people.tasks.CompleteTask(complete))
+    retry_run = control_pb2.RetryRunRequest(run_id=run_id, **asked)
+    for _ in "12":
+        assert (await answered(lambda: people.control.RetryRun(retry_run))).run_id == run_id
+    assert await until(lambda: stands(cut, "FAILED", 3), seconds=PATIENCE), "it is not retried"
+    assert await until(lambda: told(3), seconds=PATIENCE), "nobody is told of the third failure"
+    again = temporal.get_workflow_handle(f"task:{wait}:2")
+
+    async def under_way() -> bool:
+        try:
+            return (await again.describe()).status is WorkflowExecutionStatus.RUNNING
+        except RPCError:
+            return False
+
+    assert await until(under_way, seconds=PATIENCE), "the other task is not retried"
+    cancel = control_pb2.CancelRunRequest(run_id=run_id, **asked)
+    for _ in "12":
+        run = (await answered(lambda: people.control.CancelRun(cancel))).run
+        assert run.status == ledger_pb2.RUN_STATUS_CANCELLED
+
+    async def ended() -> bool:
+        return (await again.describe()).status is WorkflowExecutionStatus.CANCELED
+
+    assert await until(ended, seconds=PATIENCE), "the workflow is not cancelled"
+    for task_id, status, generation in (
+        *((cut, "FAILED", 3), (wait, "CANCELLED", 2), (look, "COMPLETED", 1)),
+    ):
+        assert await stands(task_id, status, generation)
+    assert await told(3)
+
+
 async def pulse(people: People, intents: Intents) -> None:
     """Apply a definition that is due every second, disable and enable it, and end it."""
     document = yaml.safe_load((DEFINITIONS / "pulse.yaml").read_text())
@@ -565,6 +642,7 @@ STIMULI: dict[str, Callable[[People, Intents], Awaitable[None]]] = {
     "shadowed": shadowed,
     "redacted": redacted,
     "pulse": pulse,
+    "control": control,
     "republish": republish,
     "sealed": sealed,
     "too_large": too_large,

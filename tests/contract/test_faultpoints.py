@@ -17,6 +17,10 @@ READS = {
     "services/ledger/src/ledger/service/tasks.py": {
         *("TaskLedger.get", "TaskLedger.page", "TaskLedger.changes"),
     },
+    "services/ledger/src/ledger/service/control.py": {
+        *("ControlLedger.open_executions", "ControlLedger.history_of"),
+    },
+    "services/ledger/src/ledger/service/operations.py": {"OperationLedger.page"},
     "services/ledger/src/ledger/service/dead_letters.py": {"DeadLetterLedger.resolutions"},
     "services/ledger/src/ledger/service/schedules.py": {"ScheduleLedger.list_due_times"},
     "services/ledger/src/ledger/service/shadows.py": {
@@ -88,6 +92,10 @@ OTHERS = {
     "libs/eventstore/src/eventstore/wakeup.py": {"RelayWakeup._run"},
     # The thread that has delivery reports come in.
     f"{RELAY}/kafka_publisher.py": {"_Life._serve"},
+    # Done again by every worker that starts, and from time to time: both are idempotent.
+    "services/orchestrator-worker/src/orchestrator_worker/adapters/temporal_sweep_clock.py": {
+        "put"
+    },
     # Runs a handler in a user's test.
     f"{SDK}/testing.py": {"invoke"},
 }

@@ -58,7 +58,9 @@ def test_metrics_are_dotted_lower_case(metric):
     assert re.fullmatch(r"[a-z]+(\.[a-z_]+)+", metric)
 
 
-@pytest.mark.parametrize("queue", [names.TICK_TASK_QUEUE, names.TASK_TIMERS_TASK_QUEUE])
+@pytest.mark.parametrize(
+    "queue", [names.TICK_TASK_QUEUE, names.TASK_TIMERS_TASK_QUEUE, names.SYSTEM_TASK_QUEUE]
+)
 def test_our_own_queues_are_task_queues(queue):
     assert re.fullmatch(identifiers.TASK_QUEUE_PATTERN, queue)
 

@@ -44,12 +44,12 @@ NAMES = sorted(
 TIMERS = {"properties.tasks.items"}
 # No older worker or ledger reads the trigger of a batch, and none is given one: only a definition
 # that gathers or holds events has such runs, and the registry before refuses these.
-# Nor that of a replay of events, which only somebody who asks for one gets.
-GATHERED = {"batch_id", "events", "kind", "replay_id"}
+# Nor that of a replay of events, or of a run that is decided again: only who asks for one gets it.
+ASKED_FOR = {"batch_id", "events", "kind", "replay_id", "retry_of"}
 NEW_BY_REQUEST = {
     "decision": TIMERS,
-    "trigger": {f"properties.{field}" for field in GATHERED},
-    "run-input": {f"properties.trigger.properties.{field}" for field in GATHERED},
+    "trigger": {f"properties.{field}" for field in ASKED_FOR},
+    "run-input": {f"properties.trigger.properties.{field}" for field in ASKED_FOR},
 }
 """What older readers would not take, and do not get unless somebody asks for what is new."""
 

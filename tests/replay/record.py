@@ -36,9 +36,15 @@ from contracts.runs import (
     Decided,
     DecideInput,
     DueRun,
+    FailureHandler,
+    FailureHandling,
+    FailureQuestion,
     RecordOutcome,
+    RetryTaskInput,
     RunFailure,
     RunInput,
+    SweepInput,
+    SweptPage,
     TaskAdvanced,
     TaskCall,
     TaskOutcome,
@@ -48,8 +54,10 @@ from contracts.runs import (
 )
 from contracts.triggers import Trigger, TriggerKind, Window
 from orchestrator_worker.adapters.temporal_worker import sandbox
+from orchestrator_worker.workflows.retry_task import RetryTask
 from orchestrator_worker.workflows.run_activity import RunActivity
 from orchestrator_worker.workflows.scheduled_tick import ScheduledTick
+from orchestrator_worker.workflows.sweep import Sweep
 from orchestrator_worker.workflows.task_timers import TaskTimers
 from runtime import temporal
 
@@ -69,6 +77,8 @@ class Standin:
     due: list[DueRun] = field(default_factory=list)
     timed: list[uuid.UUID] = field(default_factory=list)
     wakes: int = 0
+    told: AutomatedInstance | None = None
+    pages: int = 1
     handling: asyncio.Event = field(default_factory=asyncio.Event)
 
     @activity.defn(name=TemporalActivity.DECIDE.value)
@@ -109,6 +119,23 @@ class Standin:
         """Take it."""
         return True
 
+    @activity.defn(name=TemporalActivity.FIND_FAILURE_HANDLER.value)
+    async def find_failure_handler(self, _question: FailureQuestion) -> FailureHandler:
+        """Return who is told in the scenario."""
+        return FailureHandler(task=self.told)
+
+    @activity.defn(name=TemporalActivity.RECORD_FAILURE_HANDLED.value)
+    async def record_failure_handled(self, _handling: FailureHandling) -> bool:
+        """Take it."""
+        return True
+
+    @activity.defn(name=TemporalActivity.SWEEP_PAGE.value)
+    async def sweep_page(self, sweep: SweepInput) -> SweptPage:
+        """Have as many pages as the scenario says."""
+        page = int(sweep.page_token or 1)
+        more = str(page + 1) if page < self.pages else ""
+        return SweptPage(next_page_token=more, looked_at=1)
+
     @activity.defn(name="records_itself")
     async def records_itself(self, _call: TaskCall) -> TaskReport:
         """Be a handler of ours."""
@@ -141,6 +168,9 @@ class Standin:
             self.advance_schedule,
             self.acknowledge_runs,
             self.advance_task,
+            self.find_failure_handler,
+            self.record_failure_handled,
+            self.sweep_page,
             self.records_itself,
             self.foreign,
             self.fails,
@@ -217,6 +247,23 @@ class Recording:
             Workflow.TASK_TIMERS.value,
             TaskTimersInput(namespace=NAMESPACE, task_id=task_id),
             id=identifiers.task_timers_workflow_id(task_id),
+            task_queue=self.task_queue,
+        )
+
+    async def start_retry(self, handler: str) -> WorkflowHandle[Any, Any]:
+        """Start a retry of a task as the operator does."""
+        run, task = self.run_input(), self.task(handler)
+        return await self.client.start_workflow(
+            Workflow.RETRY_TASK.value,
+            RetryTaskInput(
+                namespace=NAMESPACE,
+                run_id=run.run_id,
+                definition_id=run.definition_id,
+                definition_version=1,
+                task=task,
+                generation=2,
+            ),
+            id=identifiers.retry_workflow_id(task.task_id, 2),
             task_queue=self.task_queue,
         )
 
@@ -315,6 +362,49 @@ async def _tick_ledger_away(recording: Recording) -> WorkflowHandle[Any, Any]:
     return await recording.start_tick()
 
 
+async def _failure_told(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.told = recording.task("foreign", "told")
+    recording.standin.tasks = [recording.task("fails"), recording.task("records_itself", "two")]
+    return await recording.start_run()
+
+
+async def _failure_handler_fails(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.told = recording.task("fails", "told")
+    recording.standin.undecidable = True
+    return await recording.start_run()
+
+
+async def _failure_told_to_nobody(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.tasks = [recording.task("fails")]
+    return await recording.start_run()
+
+
+async def _retry(recording: Recording) -> WorkflowHandle[Any, Any]:
+    return await recording.start_retry("records_itself")
+
+
+async def _retry_fails(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.told = recording.task("foreign", "told")
+    return await recording.start_retry("fails")
+
+
+async def _retry_cancelled(recording: Recording) -> WorkflowHandle[Any, Any]:
+    handle = await recording.start_retry("waits")
+    await recording.standin.handling.wait()
+    await handle.cancel()
+    return handle
+
+
+async def _sweep(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.pages = 3
+    return await recording.client.start_workflow(
+        Workflow.SWEEP.value,
+        SweepInput(namespace=NAMESPACE),
+        id=f"sweep-{uuid.uuid4().hex}",
+        task_queue=recording.task_queue,
+    )
+
+
 SCENARIOS: dict[str, Scenario] = {
     "run-zero-tasks": _zero_tasks,
     "run-one-task": _one_task,
@@ -331,6 +421,13 @@ SCENARIOS: dict[str, Scenario] = {
     "tick-nothing-due": _tick_nothing_due,
     "tick-children": _tick_children,
     "tick-ledger-away": _tick_ledger_away,
+    "run-failure-told": _failure_told,
+    "run-failure-handler-fails": _failure_handler_fails,
+    "run-failure-told-to-nobody": _failure_told_to_nobody,
+    "retry": _retry,
+    "retry-fails": _retry_fails,
+    "retry-cancelled": _retry_cancelled,
+    "sweep-pages": _sweep,
 }
 
 
@@ -342,7 +439,7 @@ async def record(address: str, name: str) -> str:
     async with Worker(
         client,
         task_queue=task_queue,
-        workflows=[RunActivity, ScheduledTick, TaskTimers],
+        workflows=[RunActivity, ScheduledTick, TaskTimers, RetryTask, Sweep],
         activities=standin.activities(),
         workflow_runner=sandbox(),
         default_heartbeat_throttle_interval=timedelta(milliseconds=100),
@@ -354,7 +451,7 @@ async def record(address: str, name: str) -> str:
         try:
             await handle.result()
         except WorkflowFailureError:
-            if name != "run-cancelled":
+            if name not in {"run-cancelled", "retry-cancelled"}:
                 raise
         return _portable((await handle.fetch_history()).to_json())
 

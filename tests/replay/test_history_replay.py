@@ -14,8 +14,10 @@ from temporalio.worker import Replayer
 from contracts.names import TemporalActivity, Workflow
 from contracts.runs import Decided, DecideInput, RunInput, RunResult, TaskTimersInput, TickInput
 from orchestrator_worker.adapters.temporal_worker import sandbox
+from orchestrator_worker.workflows.retry_task import RetryTask
 from orchestrator_worker.workflows.run_activity import RunActivity
 from orchestrator_worker.workflows.scheduled_tick import ScheduledTick
+from orchestrator_worker.workflows.sweep import Sweep
 from orchestrator_worker.workflows.task_timers import TaskTimers
 from runtime import temporal
 
@@ -36,6 +38,13 @@ SHAPES = {
     "tick-nothing-due",
     "tick-children",
     "tick-ledger-away",
+    "run-failure-told",
+    "run-failure-handler-fails",
+    "run-failure-told-to-nobody",
+    "retry",
+    "retry-fails",
+    "retry-cancelled",
+    "sweep-pages",
 }
 # What a run costs is mostly Temporal's history: the count of events may fall, not grow unseen.
 MOST_EVENTS = {
@@ -66,7 +75,8 @@ def test_every_shape_of_every_workflow_has_a_history() -> None:
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 async def test_workflows_replay_their_recorded_histories(path: Path) -> None:
-    await _replayer(RunActivity, ScheduledTick, TaskTimers).replay_workflow(_history(path))
+    replayer = _replayer(RunActivity, ScheduledTick, TaskTimers, RetryTask, Sweep)
+    await replayer.replay_workflow(_history(path))
 
 
 @pytest.mark.parametrize("shape", sorted(MOST_EVENTS))

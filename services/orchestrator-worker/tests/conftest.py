@@ -1,8 +1,8 @@
 """Factories of what every test of the worker needs: definitions, runs, and a ledger in memory."""
 
 import uuid
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,14 +13,17 @@ from contracts.runs import (
     Advanced,
     AdvanceInput,
     AdvanceTask,
+    FailureHandling,
     LastRun,
     RecordOutcome,
     RunFailure,
     RunInput,
+    TaskFailure,
     TaskOutcome,
 )
 from contracts.triggers import Trigger, TriggerKind
-from orchestrator_worker.errors import DefinitionNotFoundError
+from orchestrator_worker.domain.executions import OpenExecution, Operation, OperationResult
+from orchestrator_worker.errors import DefinitionNotFoundError, NeighbourUnavailableError
 from orchestrator_worker.ports import Answer, Recorded
 
 
@@ -106,6 +109,63 @@ class FakeLedger:
         return None
 
 
+class FakeControl:
+    """The ledger's control in memory: operations until done, what is open, what was told."""
+
+    def __init__(self) -> None:
+        self.operations: list[Operation] = []
+        self.results: list[OperationResult] = []
+        self.open: list[OpenExecution] = []
+        self.closed: dict[str, TaskFailure] = {}
+        self.handled: dict[uuid.UUID, FailureHandling] = {}
+        self.pages = 0
+        self.away = False
+
+    async def claim_operations(
+        self, namespace: str, *, limit: int, lease: timedelta
+    ) -> list[Operation]:
+        del lease
+        self._answer()
+        return [one for one in self.operations if one.namespace == namespace][:limit]
+
+    async def confirm_operations(self, namespace: str, results: Sequence[OperationResult]) -> None:
+        del namespace
+        self._answer()
+        self.results += results
+        done = {one.operation.operation_id for one in results if one.error is None}
+        self.operations = [one for one in self.operations if one.operation_id not in done]
+
+    async def open_executions(
+        self, namespace: str, *, page_token: str, limit: int, min_age: timedelta
+    ) -> tuple[list[OpenExecution], str]:
+        del namespace, min_age
+        self._answer()
+        self.pages += 1
+        first = int(page_token or 0)
+        more = str(first + limit) if first + limit < len(self.open) else ""
+        return self.open[first : first + limit], more
+
+    async def close_execution(
+        self, namespace: str, execution: OpenExecution, failure: TaskFailure
+    ) -> bool:
+        del namespace
+        self._answer()
+        return self.closed.setdefault(execution.workflow_id, failure) is failure
+
+    async def record_failure_handled(self, handling: FailureHandling) -> bool:
+        self._answer()
+        return self.handled.setdefault(handling.call_id, handling) is handling
+
+    def _answer(self) -> None:
+        if self.away:
+            raise NeighbourUnavailableError("the ledger is away")
+
+
+@pytest.fixture
+def control() -> FakeControl:
+    return FakeControl()
+
+
 @pytest.fixture
 def definitions() -> FakeDefinitions:
     return FakeDefinitions()
@@ -130,6 +190,7 @@ def make_definition() -> Callable[..., ActivityDefinition]:
         rules: list[dict[str, Any]] | None = None,
         context: list[dict[str, Any]] | None = None,
         task_queue: str = "billing-tq",
+        on_failure: dict[str, Any] | None = None,
     ) -> ActivityDefinition:
         return ActivityDefinition.model_validate(
             {
@@ -139,6 +200,7 @@ def make_definition() -> Callable[..., ActivityDefinition]:
                 "spec": {
                     "taskQueue": task_queue,
                     "context": context or [],
+                    "onFailure": on_failure,
                     "rules": rules
                     or [
                         {

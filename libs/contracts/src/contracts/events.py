@@ -1,6 +1,6 @@
 """The payloads of the events Backbone emits. Fields are added, never renamed or removed."""
 
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
@@ -53,6 +53,10 @@ class ResourceRetired(_ResourceChange):
     """A resource is no longer in use; its history stays, and applying it brings it back."""
 
 
+DecidedStatus = Literal[RunStatus.RUNNING, RunStatus.WAITING, RunStatus.COMPLETED, RunStatus.FAILED]
+"""Where a run can stand when it is decided."""
+
+
 class RunDecided(_Payload):
     """A run was recorded with its decision, which may hold no task."""
 
@@ -67,7 +71,7 @@ class RunDecided(_Payload):
     decision_sha256: str
     tasks: int
     human_tasks: int = 0
-    status: RunStatus
+    status: DecidedStatus
     workflow_run_id: str
     scheduled_for: AwareDatetime | None = None
 
@@ -92,6 +96,52 @@ class RunCompleted(_Payload):
     run_id: str
     definition_id: str
     definition_version: int
+
+
+class RunCancelled(_Payload):
+    """A person cancelled a run; its open tasks are cancelled with it."""
+
+    run_id: str
+    definition_id: str
+    definition_version: int
+    actor: str
+    reason: str
+    cancelled_tasks: int = Field(description="How many tasks were open.")
+
+
+class RunReopened(_Payload):
+    """A run that had failed is open again, because tasks of it are carried out again."""
+
+    run_id: str
+    definition_id: str
+    definition_version: int
+    actor: str
+    reason: str
+
+
+class RunRetried(_Payload):
+    """A run that could not decide, or was cancelled, is decided again as a run of its own."""
+
+    run_id: str
+    definition_id: str
+    definition_version: int
+    root_run_id: str = Field(description="The run that the first retry was of.")
+    number: int = Field(description="Counts the retries of the root, from 1.")
+    new_run_id: str
+    request_id: str
+    actor: str
+    reason: str
+
+
+class FailureHandled(_Payload):
+    """The handler of a definition's `onFailure` was called; `failure` is its own, if it failed."""
+
+    run_id: str
+    definition_id: str
+    call_id: UUID = Field(description="The idempotency key that the handler was given.")
+    task_id: UUID | None = Field(None, description="The task that failed; null for the run itself.")
+    handler: str
+    failure: TaskFailure | None = None
 
 
 class TaskCreated(_Payload):
@@ -211,6 +261,14 @@ class TaskEscalated(_Notice):
     """
 
 
+class TaskRetried(_OfTask):
+    """An automated task that had failed for good is carried out again, under its old id."""
+
+    generation: int = Field(description="How often it is carried out with this one; 2 at first.")
+    actor: str
+    reason: str
+
+
 PAYLOAD_OF: dict[EventType, type[BaseModel]] = {
     EventType.RESOURCE_APPLIED: ResourceApplied,
     EventType.RESOURCE_ACTIVATED: ResourceActivated,
@@ -220,6 +278,10 @@ PAYLOAD_OF: dict[EventType, type[BaseModel]] = {
     EventType.RUN_DECIDED: RunDecided,
     EventType.RUN_FAILED: RunFailed,
     EventType.RUN_COMPLETED: RunCompleted,
+    EventType.RUN_CANCELLED: RunCancelled,
+    EventType.RUN_REOPENED: RunReopened,
+    EventType.RUN_RETRIED: RunRetried,
+    EventType.FAILURE_HANDLED: FailureHandled,
     EventType.TASK_CREATED: TaskCreated,
     EventType.TASK_COMPLETED: TaskCompleted,
     EventType.TASK_FAILED: TaskFailed,
@@ -232,4 +294,5 @@ PAYLOAD_OF: dict[EventType, type[BaseModel]] = {
     EventType.TASK_REMINDED: TaskReminded,
     EventType.TASK_OVERDUE: TaskOverdue,
     EventType.TASK_ESCALATED: TaskEscalated,
+    EventType.TASK_RETRIED: TaskRetried,
 }

@@ -79,6 +79,11 @@ def manual_trigger_key(request_id: str) -> TriggerKey:
     return TriggerKey(f"manual:{request_id}")
 
 
+def retry_trigger_key(retried: TriggerKey, number: int) -> TriggerKey:
+    """Return the key of the `number`th run (from 1) that decides again what `retried` caused."""
+    return TriggerKey(f"{retried}:retry:{number}")
+
+
 def redrive_cause(request_id: str) -> str:
     """Return the cause of a record that is routed because a dead letter is redriven.
 
@@ -147,6 +152,18 @@ def task_id(namespace: str, run: RunId, rule: str, key: str) -> TaskId:
     return TaskId(uuid.uuid5(_ROOT, f"task:{short_hash(namespace, run, rule, key)}"))
 
 
+def retry_workflow_id(task: uuid.UUID, generation: int) -> str:
+    """Return the id of the Temporal workflow that carries out a task again."""
+    return f"task:{task}:{generation}"
+
+
+def failure_call_id(namespace: str, run: str, task: uuid.UUID | None, generation: int) -> uuid.UUID:
+    """Return the UUIDv5 of the one call of `onFailure` for a run, or for a failure of a task."""
+    return uuid.uuid5(
+        _ROOT, f"failure:{short_hash(namespace, run, str(task or ''), str(generation))}"
+    )
+
+
 def emitted_event_id(namespace: str, source: str, stream: str, version: int) -> EventId:
     """Return the UUIDv5 of the event at `version` (counted from 1) of `stream`."""
     return EventId(
@@ -180,3 +197,7 @@ def task_timers_workflow_id(task: uuid.UUID) -> str:
 def tick_workflow_id(definition_id: str) -> str:
     """Return the workflow id of a definition's ticks; Temporal appends the wake-up's time."""
     return f"tick:{definition_id}"
+
+
+SWEEP_ID = "backbone-sweep"
+"""The id of the one Temporal Schedule of a namespace that wakes the sweep, and of its workflow."""

@@ -41,6 +41,10 @@ class EventType(StrEnum):
     RUN_DECIDED = "backbone.RunDecided"
     RUN_FAILED = "backbone.RunFailed"
     RUN_COMPLETED = "backbone.RunCompleted"
+    RUN_CANCELLED = "backbone.RunCancelled"
+    RUN_REOPENED = "backbone.RunReopened"
+    RUN_RETRIED = "backbone.RunRetried"
+    FAILURE_HANDLED = "backbone.FailureHandled"
     TASK_CREATED = "backbone.TaskCreated"
     TASK_COMPLETED = "backbone.TaskCompleted"
     TASK_FAILED = "backbone.TaskFailed"
@@ -53,6 +57,7 @@ class EventType(StrEnum):
     TASK_REMINDED = "backbone.TaskReminded"
     TASK_OVERDUE = "backbone.TaskOverdue"
     TASK_ESCALATED = "backbone.TaskEscalated"
+    TASK_RETRIED = "backbone.TaskRetried"
 
 
 TOPIC_OF: dict[EventType, Topic] = {
@@ -64,6 +69,10 @@ TOPIC_OF: dict[EventType, Topic] = {
     EventType.RUN_DECIDED: Topic.RUN_EVENTS,
     EventType.RUN_FAILED: Topic.RUN_EVENTS,
     EventType.RUN_COMPLETED: Topic.RUN_EVENTS,
+    EventType.RUN_CANCELLED: Topic.RUN_EVENTS,
+    EventType.RUN_REOPENED: Topic.RUN_EVENTS,
+    EventType.RUN_RETRIED: Topic.RUN_EVENTS,
+    EventType.FAILURE_HANDLED: Topic.RUN_EVENTS,
     EventType.TASK_CREATED: Topic.TASK_EVENTS,
     EventType.TASK_COMPLETED: Topic.TASK_EVENTS,
     EventType.TASK_FAILED: Topic.TASK_EVENTS,
@@ -76,6 +85,7 @@ TOPIC_OF: dict[EventType, Topic] = {
     EventType.TASK_REMINDED: Topic.TASK_EVENTS,
     EventType.TASK_OVERDUE: Topic.TASK_EVENTS,
     EventType.TASK_ESCALATED: Topic.TASK_EVENTS,
+    EventType.TASK_RETRIED: Topic.TASK_EVENTS,
 }
 
 
@@ -157,6 +167,8 @@ class Workflow(StrEnum):
     RUN_ACTIVITY = "RunActivity"
     SCHEDULED_TICK = "ScheduledTick"
     TASK_TIMERS = "TaskTimers"
+    RETRY_TASK = "RetryTask"
+    SWEEP = "Sweep"
 
 
 class TemporalActivity(StrEnum):
@@ -168,6 +180,9 @@ class TemporalActivity(StrEnum):
     ADVANCE_SCHEDULE = "backbone.advance_schedule"
     ACKNOWLEDGE_RUNS = "backbone.acknowledge_runs"
     ADVANCE_TASK = "backbone.advance_task"
+    FIND_FAILURE_HANDLER = "backbone.find_failure_handler"
+    RECORD_FAILURE_HANDLED = "backbone.record_failure_handled"
+    SWEEP_PAGE = "backbone.sweep_page"
 
 
 TICK_TASK_QUEUE = "backbone-tick-tq"
@@ -175,3 +190,6 @@ TICK_TASK_QUEUE = "backbone-tick-tq"
 
 TASK_TIMERS_TASK_QUEUE = "backbone-task-timers-tq"
 """The task queue of `TaskTimers`: of its own, since they outlive the builds that pin runs."""
+
+SYSTEM_TASK_QUEUE = "backbone-system-tq"
+"""The task queue of `Sweep`: looking after runs never waits behind them."""

@@ -69,6 +69,12 @@ class TaskCall(_Model):
     definition_id: str
     task: AutomatedInstance
     traceparent: str | None = None
+    generation: int = Field(1, description="Above 1 for a task that is retried by hand.")
+    on_failure: bool = Field(
+        default=False,
+        description="Whether this tells of a failure: then `task` is no task of the run, and its "
+        "outcome is the workflow's to record.",
+    )
 
 
 class TaskReport(_Model):
@@ -96,6 +102,7 @@ class TaskOutcome(_Model):
     task_id: UUID
     output: JsonValue = None
     failure: TaskFailure | None = None
+    generation: int = 1
 
 
 class RunFailure(_Model):
@@ -134,6 +141,77 @@ class TaskAdvanced(_Model):
     """When to look at a task again; null when time does nothing more to it."""
 
     next_at: AwareDatetime | None = None
+
+
+class RetryTaskInput(_Model):
+    """The input of `RetryTask`: a task that failed for good, to be carried out again."""
+
+    namespace: str
+    run_id: str
+    definition_id: str
+    definition_version: int
+    task: AutomatedInstance
+    generation: int
+    traceparent: str | None = None
+
+
+class FailureQuestion(_Model):
+    """The input of `find_failure_handler`: what failed, a task or (without one) the run."""
+
+    namespace: str
+    run_id: str
+    definition_id: str
+    definition_version: int
+    failure: TaskFailure
+    task: AutomatedInstance | None = None
+    generation: int = 1
+
+
+class FailureNotice(_Model):
+    """The input that the handler of a definition's `onFailure` gets."""
+
+    run_id: str
+    definition_id: str
+    definition_version: int
+    failure: TaskFailure
+    task_id: UUID | None = Field(None, description="The task that failed; null for the run itself.")
+    rule: str | None = None
+    key: str | None = None
+    handler: str | None = Field(None, description="The handler of the task that failed.")
+
+
+class FailureHandler(_Model):
+    """Who is to be told, as a task of its own; none when the definition has no `onFailure`."""
+
+    task: AutomatedInstance | None = None
+
+
+class FailureHandling(_Model):
+    """The input of `record_failure_handled`: the handler was called, and maybe failed itself."""
+
+    namespace: str
+    run_id: str
+    call_id: UUID
+    task_id: UUID | None = None
+    handler: str
+    failure: TaskFailure | None = None
+
+
+class SweepInput(_Model):
+    """The input of `Sweep`, and of each page of it: where to go on in the list of open runs."""
+
+    namespace: str
+    page_token: str = ""
+    looked_at: int = 0
+    closed: int = 0
+
+
+class SweptPage(_Model):
+    """What one page of a sweep came to; an empty token says that it was the last one."""
+
+    next_page_token: str = ""
+    looked_at: int = 0
+    closed: int = 0
 
 
 class TickInput(_Model):

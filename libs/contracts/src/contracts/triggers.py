@@ -45,6 +45,17 @@ class Window(BaseModel):
     end: AwareDatetime
 
 
+class RetryOf(BaseModel):
+    """Which run is decided again, as the how manieth of the first one's retries, and who asked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: str
+    number: int = Field(ge=1)
+    actor: str
+    reason: str
+
+
 class Trigger(BaseModel):
     """The cause of one run. `names` are the definition's triggers that matched it."""
 
@@ -74,6 +85,11 @@ class Trigger(BaseModel):
     input: JsonValue = Field(None, description="What a person gave with a start by hand.")
     actor: str | None = None
     reason: str | None = None
+    retry_of: RetryOf | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="Of a run that decides again: what is otherwise the trigger of the first run.",
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -93,6 +109,13 @@ class Trigger(BaseModel):
     @property
     def key(self) -> TriggerKey:
         """The trigger key: with the definition's id, the identity of the run."""
+        if self.retry_of is not None:
+            return identifiers.retry_trigger_key(self.root_key, self.retry_of.number)
+        return self.root_key
+
+    @property
+    def root_key(self) -> TriggerKey:
+        """The key of the cause itself, whichever retry of it this is."""
         if self.kind in _OF_EVENTS:
             event = self.event
             key = (

@@ -22,12 +22,6 @@ def not_carried_out(definition: ActivityDefinition) -> Iterator[Problem]:
         path = f"spec.triggers[{i}]"
         if trigger.schedule is not None:
             yield from _schedule(trigger.schedule, f"{path}.schedule")
-    if spec.on_failure is not None:
-        yield _problem(
-            "spec.onFailure",
-            "onFailure",
-            "leave it out, and let a definition of its own start on backbone.RunFailed",
-        )
 
 
 def _schedule(schedule: Schedule, path: str) -> Iterator[Problem]:

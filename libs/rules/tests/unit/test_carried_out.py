@@ -36,7 +36,6 @@ def event(**fields: Any) -> dict[str, Any]:
     ("fields", "path", "what"),
     [
         ({"mode": "stateful"}, "spec.mode", "mode: stateful"),
-        ({"onFailure": {"handler": "tell"}}, "spec.onFailure", "onFailure"),
         (scheduled(every=None, calendars=[{"hour": "9"}]),
          "spec.triggers[0].schedule.calendars", "calendars"),
         (scheduled(exclusions=[{"hour": "9"}]),
@@ -73,6 +72,7 @@ def test_the_rest_is_carried_out() -> None:
                 {"name": "c", "http": {"connector": "crm", "path": "/c"}, "timeout": "1s"},
                 {"name": "l", "lastRun": {}, "retries": 1, "onFailure": None},
             ],
+            onFailure={"handler": "tell"},
             limits={
                 "maxTasksPerRun": 5,
                 "maxRuns": {"count": 1, "window": "1h"},

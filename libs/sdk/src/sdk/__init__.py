@@ -8,6 +8,7 @@ sdk.run_worker(handlers=[send_reminder], task_queue="notifications-tq")
 Consuming with exactly-once effect is `sdk.inbox`, which needs the extra `sdk[inbox]`.
 """
 
+from contracts.runs import FailureNotice
 from sdk.errors import HandlerDefinitionError, InvalidInputError, OutputError, PermanentError
 from sdk.handlers import Handler, TaskContext, task_handler
 from sdk.publish import EventPublisher
@@ -16,6 +17,7 @@ from sdk.worker import TaskWorker, run_worker
 
 __all__ = [
     "EventPublisher",
+    "FailureNotice",
     "Handler",
     "HandlerDefinitionError",
     "InvalidInputError",

@@ -54,7 +54,10 @@ def temporal_activity(
             ),
         ):
             output = await _run(handler, call, attempt=info.attempt)
-            recorded = await _record(recorder, call, output, ends_at=ends_at)
+            # Who is told of a failure does no task of the run: the workflow records how that went.
+            recorded = not call.on_failure and await _record(
+                recorder, call, output, ends_at=ends_at
+            )
         return TaskReport(recorded=True) if recorded else TaskReport(output=output)
 
     return carry_out
@@ -98,7 +101,11 @@ async def _record(
 ) -> bool:
     """Return whether the outcome stands in the ledger; `ends_at` is of the loop's clock."""
     outcome = TaskOutcome(
-        namespace=call.namespace, run_id=call.run_id, task_id=call.task.task_id, output=output
+        namespace=call.namespace,
+        run_id=call.run_id,
+        task_id=call.task.task_id,
+        output=output,
+        generation=call.generation,
     )
     try:
         async with asyncio.timeout_at(ends_at):

@@ -52,7 +52,10 @@ class GrpcOutcomeRecorder:
     async def record(self, outcome: TaskOutcome) -> None:
         """Return when the outcome stands in the ledger (see `OutcomeRecorder`)."""
         request = ledger_pb2.RecordTaskOutcomeRequest(
-            namespace=outcome.namespace, run_id=outcome.run_id, task_id=str(outcome.task_id)
+            namespace=outcome.namespace,
+            run_id=outcome.run_id,
+            task_id=str(outcome.task_id),
+            generation=outcome.generation,
         )
         if outcome.failure is not None:
             request.failure.type = outcome.failure.type

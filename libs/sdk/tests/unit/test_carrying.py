@@ -100,6 +100,23 @@ async def test_outcome_is_recorded_in_the_attempt(
     assert (outcome.task_id, outcome.output) == (call.task.task_id, {"sent": "i1"})
 
 
+async def test_who_is_told_of_a_failure_leaves_the_recording_to_the_workflow(
+    handler: sdk.Handler[Reminder], recorder: FakeRecorder, make_call: Callable[..., TaskCall]
+) -> None:
+    call = make_call(invoice="INV-1").model_copy(update={"on_failure": True})
+    report = await _environment().run(temporal_activity(handler, recorder), call)
+    assert report == TaskReport(output={"sent": "INV-1"})
+    assert recorder.outcomes == []
+
+
+async def test_outcome_says_of_which_generation_it_is(
+    handler: sdk.Handler[Reminder], recorder: FakeRecorder, make_call: Callable[..., TaskCall]
+) -> None:
+    call = make_call(invoice="INV-1").model_copy(update={"generation": 2})
+    await _environment().run(temporal_activity(handler, recorder), call)
+    assert [outcome.generation for outcome in recorder.outcomes] == [2]
+
+
 @pytest.mark.parametrize(
     ("task_input", "kind"), [({"invoice": "gone"}, "Permanent"), ({}, "InvalidInput")]
 )

@@ -6,6 +6,7 @@ from datetime import timedelta
 from importlib import resources
 
 from backbone.ledger.v1 import (
+    control_pb2_grpc,
     ledger_pb2_grpc,
     replay_pb2_grpc,
     routing_pb2_grpc,
@@ -18,6 +19,7 @@ from eventstore.sealing import Sealer
 from eventstore.store import EventStore
 from eventstore.wakeup import RelayWakeup
 from ledger.adapters import (
+    grpc_control,
     grpc_ledger,
     grpc_replays,
     grpc_routing,
@@ -27,12 +29,14 @@ from ledger.adapters import (
 )
 from ledger.adapters.dead_letter_calls import DeadLetterCalls
 from ledger.adapters.decision_calls import DecisionCalls
+from ledger.adapters.grpc_control import ControlServicer
 from ledger.adapters.grpc_ledger import LedgerServicer
 from ledger.adapters.grpc_replays import ReplayServicer
 from ledger.adapters.grpc_routing import RoutingServicer
 from ledger.adapters.grpc_shadows import ShadowServicer
 from ledger.adapters.grpc_tasks import TaskServicer
 from ledger.adapters.pending_calls import PendingCalls
+from ledger.adapters.postgres_control import PostgresControlStore, PostgresOperationStore
 from ledger.adapters.postgres_dead_letters import PostgresDeadLetterStore
 from ledger.adapters.postgres_pending import PostgresPendingStore
 from ledger.adapters.postgres_replays import PostgresReplayStore
@@ -45,7 +49,9 @@ from ledger.adapters.projections import RunProjection
 from ledger.adapters.replay_calls import ReplayCalls
 from ledger.adapters.requests import RequestReader
 from ledger.service.appending import RunAppender
+from ledger.service.control import ControlLedger
 from ledger.service.dead_letters import DeadLetterLedger
+from ledger.service.operations import OperationLedger
 from ledger.service.pending import PendingLedger
 from ledger.service.redactions import Redactions
 from ledger.service.replays import ReplayLedger
@@ -161,8 +167,15 @@ def grpc_services(
     schedules = PostgresScheduleStore()
     appender = RunAppender(events=events, schedules=schedules)
     runs = RunLedger(database=postgres, runs=run_store, schedules=schedules, appender=appender)
-    tasks = TaskLedger(
-        database=postgres, tasks=PostgresTaskStore(), runs=run_store, appender=appender
+    task_store = PostgresTaskStore()
+    tasks = TaskLedger(database=postgres, tasks=task_store, runs=run_store, appender=appender)
+    control = ControlLedger(
+        database=postgres,
+        ledger=runs,
+        appender=appender,
+        runs=run_store,
+        tasks=task_store,
+        control=PostgresControlStore(),
     )
     reader = RequestReader(namespaces)
     return [
@@ -172,10 +185,21 @@ def grpc_services(
             servicer=LedgerServicer(
                 runs=runs,
                 redactions=Redactions(database=postgres, runs=run_store),
+                control=control,
                 schedules=ScheduleLedger(database=postgres, schedules=schedules),
                 reader=reader,
             ),
             policy=grpc_ledger.POLICY,
+        ),
+        Service(
+            name=grpc_control.NAME,
+            add=control_pb2_grpc.add_ControlServiceServicer_to_server,
+            servicer=ControlServicer(
+                control=control,
+                operations=OperationLedger(database=postgres, store=PostgresOperationStore()),
+                reader=reader,
+            ),
+            policy=grpc_control.POLICY,
         ),
         Service(
             name=grpc_tasks.NAME,

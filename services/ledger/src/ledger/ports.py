@@ -5,13 +5,14 @@ Every method works in the transaction it is given and commits nothing.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
 from contracts.decisions import RunStatus, TaskStatus
 from contracts.routing import PendingOutcome, RoutingOutcome
 from contracts.runs import TaskFailure
+from ledger.domain.control import Execution, Operation, OperationKind, Order
 from ledger.domain.dead_letters import Resolution, Resolved
 from ledger.domain.due import DueRow, Epoch, LeasedRun
 from ledger.domain.pending import (
@@ -60,6 +61,8 @@ class RunRow:
     recorded_at: datetime
     closed_at: datetime | None
     failure: TaskFailure | None
+    closed_by: str | None
+    close_reason: str | None
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,48 @@ class TaskRow:
     form: bytes | None
     output: bytes | None
     failure: TaskFailure | None
+    generation: int
+
+
+@dataclass(frozen=True)
+class FailureCallRow:
+    """A call of the handler of `onFailure`, as it is shown."""
+
+    call_id: UUID
+    task_id: UUID | None
+    handler: str
+    handled_at: datetime
+    failure: TaskFailure | None
+
+
+@dataclass(frozen=True)
+class RunRetryRow:
+    """A run that decided another one again, as it is shown."""
+
+    run_id: str
+    retried_run_id: str
+    actor: str
+    reason: str
+    retried_at: datetime
+
+
+@dataclass(frozen=True)
+class OperationRow:
+    """Something that is to be done in Temporal, as it is shown or handed out."""
+
+    operation_id: str
+    position: int
+    kind: OperationKind
+    workflow_id: str
+    definition_id: str
+    definition_version: int
+    input: bytes
+    actor: str
+    reason: str
+    queued_at: datetime
+    attempts: int
+    lease: str | None
+    last_error: str
 
 
 @dataclass(frozen=True)
@@ -299,6 +344,110 @@ class TaskStore(Protocol):
         self, transaction: Transaction, task_id: UUID, *, after: int, limit: int
     ) -> list[TaskChangeRow]:
         """Return what happened to a task, oldest first, from after a position."""
+        ...
+
+
+class ControlStore(Protocol):
+    """What control adds to runs, beside their events: retries, calls, what is left behind."""
+
+    async def tasks_in(
+        self, transaction: Transaction, run_id: str, status: TaskStatus
+    ) -> list[TaskState]:
+        """Return the tasks of a locked run that have a status."""
+        ...
+
+    async def add_operations(
+        self,
+        transaction: Transaction,
+        operations: Sequence[Operation],
+        *,
+        order: Order,
+        at: datetime,
+    ) -> None:
+        """Write what is to be done in Temporal."""
+        ...
+
+    async def withdraw_retries(self, transaction: Transaction, workflow_ids: Sequence[str]) -> None:
+        """Take back retries of tasks that nobody was handed yet."""
+        ...
+
+    async def reopen_due_run(
+        self, transaction: Transaction, definition_id: str, run_id: str
+    ) -> None:
+        """Say that the run of a due time is open again."""
+        ...
+
+    async def last_retry(self, transaction: Transaction, root_run_id: str) -> int:
+        """Return the highest number of a run's retries, 0 for none; the run is locked."""
+        ...
+
+    async def retry_by_request(self, transaction: Transaction, request_id: str) -> str | None:
+        """Return the run that a request made."""
+        ...
+
+    async def retries_of(
+        self, transaction: Transaction, run_id: str, *, limit: int
+    ) -> list[RunRetryRow]:
+        """Return the runs that decided a run again."""
+        ...
+
+    async def failure_call_exists(self, transaction: Transaction, call_id: UUID) -> bool:
+        """Say whether a call of a failure handler is recorded."""
+        ...
+
+    async def failure_calls_of(
+        self, transaction: Transaction, run_id: str, *, limit: int
+    ) -> list[FailureCallRow]:
+        """Return the calls of failure handlers of a run, oldest first."""
+        ...
+
+    async def open_executions(
+        self,
+        transaction: Transaction,
+        *,
+        after: int | None,
+        limit: int,
+        min_age: timedelta,
+    ) -> tuple[list[Execution], int | None]:
+        """Return the workflows that `limit` runs wait on, and the position to go on from."""
+        ...
+
+    async def unrecorded_due_runs(
+        self, transaction: Transaction, *, min_age: timedelta, limit: int
+    ) -> list[Execution]:
+        """Return runs that were started for a due time and are not recorded, oldest first."""
+        ...
+
+
+class OperationStore(Protocol):
+    """What is to be done in Temporal, handed out by lease."""
+
+    async def claim(
+        self,
+        transaction: Transaction,
+        *,
+        limit: int,
+        size: int,
+        lease: str,
+        duration: timedelta,
+    ) -> list[OperationRow]:
+        """Hand out what is due, in order, at most `size` bytes of input beyond the first."""
+        ...
+
+    async def finish(self, transaction: Transaction, operation_id: str, *, lease: str) -> bool:
+        """Let an operation wait no more; False when the lease is another's."""
+        ...
+
+    async def give_back(
+        self, transaction: Transaction, operation_id: str, *, lease: str, error: str
+    ) -> bool:
+        """Let an operation be handed out again after a pause; False when the lease is another's."""
+        ...
+
+    async def page(
+        self, transaction: Transaction, *, after: int | None, limit: int
+    ) -> list[OperationRow]:
+        """Return operations, oldest first, from after a position, without inputs."""
         ...
 
 

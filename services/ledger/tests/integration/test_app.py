@@ -85,7 +85,8 @@ async def test_process_migrates_checks_serves_and_ends(database: PostgresEndpoin
             *("applied 0001_pre_ledger", "applied 0002_pre_routing"),
             *("applied 0003_pre_dead_letters", "applied 0004_pre_pending_starts"),
             *("applied 0005_pre_replays", "applied 0006_pre_human_tasks"),
-            *("applied 0008_pre_redaction", "applied 0010_pre_shadows"),
+            *("applied 0008_pre_redaction", "applied 0009_pre_control"),
+            "applied 0010_pre_shadows",
         ],
     )
     assert (await said(await run(database, "migrate")))[1] == "nothing to apply\n"

@@ -1,32 +1,44 @@
 """Puts the orchestrator-worker together: settings, adapters, use cases, process."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from temporalio.client import Client
 
 from contracts import names
 from contracts.catalogue import Catalogue
+from orchestrator_worker.activities.control import FailureActivities, SweepActivities
 from orchestrator_worker.activities.runs import RunActivities
 from orchestrator_worker.activities.task_timers import TaskTimerActivities
 from orchestrator_worker.activities.ticks import TickActivities
 from orchestrator_worker.adapters import connector_secrets
 from orchestrator_worker.adapters.catalogue_context import CatalogueContext
+from orchestrator_worker.adapters.grpc_control import GrpcControl
 from orchestrator_worker.adapters.grpc_ledger import GrpcLedger
 from orchestrator_worker.adapters.grpc_registry import GrpcDefinitionSource
 from orchestrator_worker.adapters.grpc_shadows import GrpcShadowRecords
 from orchestrator_worker.adapters.http_context import HttpContextSource
 from orchestrator_worker.adapters.postgres_context import PostgresContextSource
+from orchestrator_worker.adapters.temporal_executions import TemporalExecutions
+from orchestrator_worker.adapters.temporal_sweep_clock import SweepClock
 from orchestrator_worker.adapters.temporal_worker import Capacity, queue_server
-from orchestrator_worker.service import Decider, Lookout, Recorder, Shadows
+from orchestrator_worker.service.failures import FailureTeller
+from orchestrator_worker.service.lookout import Lookout
+from orchestrator_worker.service.operating import Operator
+from orchestrator_worker.service.runs import Decider, Recorder
+from orchestrator_worker.service.shadows import Shadows
+from orchestrator_worker.service.sweeping import Sweeper
 from orchestrator_worker.settings import Settings
+from orchestrator_worker.workflows.retry_task import RetryTask
 from orchestrator_worker.workflows.run_activity import RunActivity
 from orchestrator_worker.workflows.scheduled_tick import ScheduledTick
+from orchestrator_worker.workflows.sweep import Sweep
 from orchestrator_worker.workflows.task_timers import TaskTimers
 from runtime import catalogue, commands, grpcclient, logs, telemetry, temporal
 from runtime.errors import ConfigurationError
 from runtime.httpserver import Health, HttpServer
-from runtime.lifecycle import Closing, Component, Process
+from runtime.lifecycle import Background, Closing, Component, Process
 from runtime.temporalworker import QueueServer
 from runtime.tls import TlsFiles
 
@@ -36,11 +48,11 @@ SERVICE = "orchestrator-worker"
 async def serve() -> None:
     """Serve every configured namespace and task queue until SIGTERM."""
     settings = Settings()
-    own = settings.serve_ticks or settings.serve_task_timers
+    own = settings.serve_ticks or settings.serve_task_timers or settings.serve_system
     if not settings.task_queues and not own:
         raise ConfigurationError(
             "nothing to serve: list task queues in BACKBONE_TASK_QUEUES, or set "
-            "BACKBONE_SERVE_TICKS or BACKBONE_SERVE_TASK_TIMERS"
+            "BACKBONE_SERVE_TICKS, BACKBONE_SERVE_TASK_TIMERS or BACKBONE_SERVE_SYSTEM"
         )
     known = _catalogue(settings)
     logs.setup(service=SERVICE, level=settings.log_level)
@@ -68,6 +80,13 @@ def composed(settings: Settings, known: Catalogue) -> list[Component]:
     ledger_channel = grpcclient.channel(settings.ledger_address, actor=SERVICE, tls=tls)
     registry_channel = grpcclient.channel(settings.registry_address, actor=SERVICE, tls=tls)
     ledger = GrpcLedger(ledger_channel)
+    control = GrpcControl(ledger_channel)
+    definitions = GrpcDefinitionSource(registry_channel)
+    connects = {
+        namespace: _connector(settings.temporal_address, namespace, settings.build_id)
+        for namespace in settings.namespaces
+    }
+    executions = TemporalExecutions(connects)
     context = _context(known)
     lookout = Lookout(
         context=context,
@@ -77,7 +96,7 @@ def composed(settings: Settings, known: Catalogue) -> list[Component]:
     shadows = Shadows(records=GrpcShadowRecords(ledger_channel), lookout=lookout)
     runs = RunActivities(
         decider=Decider(
-            definitions=GrpcDefinitionSource(registry_channel),
+            definitions=definitions,
             lookout=lookout,
             ledger=ledger,
             cached_definitions=settings.definition_cache,
@@ -85,17 +104,48 @@ def composed(settings: Settings, known: Catalogue) -> list[Component]:
         ),
         recorder=Recorder(ledger=ledger),
     )
+    activities = Activities(
+        runs=runs,
+        failures=FailureActivities(
+            teller=FailureTeller(
+                definitions=definitions,
+                catalogue=known,
+                control=control,
+                cached_definitions=settings.definition_cache,
+            )
+        ),
+        ticks=TickActivities(ledger=ledger),
+        timers=TaskTimerActivities(ledger=ledger),
+        sweeps=SweepActivities(
+            sweeper=Sweeper(
+                control=control,
+                ledger=ledger,
+                executions=executions,
+                min_age=settings.sweep_min_age,
+            )
+        ),
+    )
+    system: list[Component] = []
+    if settings.serve_system:
+        for namespace, connect in connects.items():
+            operator = Operator(
+                namespace,
+                control=control,
+                definitions=definitions,
+                executions=executions,
+                poll=settings.operations_poll,
+            )
+            system += [
+                _Operating(operator),
+                SweepClock(namespace, connect=connect, interval=settings.sweep_interval),
+            ]
     return [
         Closing("ledger", ledger_channel.close),
         Closing("registry", registry_channel.close),
         Closing("context", context.close),
         shadows,
-        *_workers(
-            settings,
-            runs=runs,
-            ticks=TickActivities(ledger=ledger),
-            timers=TaskTimerActivities(ledger=ledger),
-        ),
+        *_workers(settings, activities, connects),
+        *system,
     ]
 
 
@@ -114,13 +164,35 @@ def _context(known: Catalogue) -> CatalogueContext:
     )
 
 
+class _Operating(Background):
+    """The operations of one namespace, carried out in the background."""
+
+    def __init__(self, operator: Operator) -> None:
+        self.name = f"operator:{operator.namespace}"
+        self._operator = operator
+
+    async def _run(self) -> None:
+        await self._operator.run()
+
+
+@dataclass(frozen=True)
+class Activities:
+    """The Temporal activities, by the task queues that they are on."""
+
+    runs: RunActivities
+    failures: FailureActivities
+    ticks: TickActivities
+    timers: TaskTimerActivities
+    sweeps: SweepActivities
+
+
 def _workers(
     settings: Settings,
-    *,
-    runs: RunActivities,
-    ticks: TickActivities,
-    timers: TaskTimerActivities,
+    activities: Activities,
+    connects: Mapping[str, Callable[[], Awaitable[Client]]],
 ) -> list[QueueServer]:
+    runs, failures, ticks = activities.runs, activities.failures, activities.ticks
+    timers = activities.timers
     capacity = Capacity(
         max_cached_workflows=settings.max_cached_workflows,
         max_workflow_tasks=settings.max_workflow_tasks,
@@ -134,17 +206,18 @@ def _workers(
         worker_versioning=settings.worker_versioning,
     )
     made = []
-    for namespace in settings.namespaces:
-        connect = _connector(settings.temporal_address, namespace, settings.build_id)
+    for connect in connects.values():
         made += [
             queue_server(
                 task_queue=queue,
                 connect=connect,
-                workflows=[RunActivity],
+                workflows=[RunActivity, RetryTask],
                 activities=[
                     runs.decide,
                     runs.record_run_failure,
                     runs.record_task_outcome,
+                    failures.find_failure_handler,
+                    failures.record_failure_handled,
                 ],
                 capacity=capacity,
             )
@@ -169,6 +242,16 @@ def _workers(
                     activities=[timers.advance_task],
                     capacity=capacity,
                     outlives_builds=True,
+                )
+            )
+        if settings.serve_system:
+            made.append(
+                queue_server(
+                    task_queue=names.SYSTEM_TASK_QUEUE,
+                    connect=connect,
+                    workflows=[Sweep],
+                    activities=[activities.sweeps.sweep_page],
+                    capacity=capacity,
                 )
             )
     return made

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 from contracts.definitions import ActivityDefinition, ContextEntry, RunEnd
@@ -11,13 +11,22 @@ from contracts.runs import (
     Advanced,
     AdvanceInput,
     AdvanceTask,
+    FailureHandling,
     LastRun,
     RecordOutcome,
+    RetryTaskInput,
     RunFailure,
     RunInput,
+    TaskFailure,
     TaskOutcome,
 )
 from contracts.shadows import ShadowOutcome
+from orchestrator_worker.domain.executions import (
+    Ended,
+    OpenExecution,
+    Operation,
+    OperationResult,
+)
 
 
 class DefinitionSource(Protocol):
@@ -121,4 +130,59 @@ class ShadowRecords(Protocol):
         decision: bytes = b"",
     ) -> None:
         """Keep what a shadow made of a run; the first time stands."""
+        ...
+
+
+class Control(Protocol):
+    """What the ledger wants done in Temporal, and what it waits on. Every call is idempotent.
+
+    All raise NeighbourUnavailableError when the ledger is away, RefusedError when it refuses.
+    """
+
+    async def claim_operations(
+        self, namespace: str, *, limit: int, lease: timedelta
+    ) -> list[Operation]:
+        """Lease operations, in order."""
+        ...
+
+    async def confirm_operations(self, namespace: str, results: Sequence[OperationResult]) -> None:
+        """Say what became of operations."""
+        ...
+
+    async def open_executions(
+        self, namespace: str, *, page_token: str, limit: int, min_age: timedelta
+    ) -> tuple[list[OpenExecution], str]:
+        """Return a page of the workflows that something waits on, and the token of the next."""
+        ...
+
+    async def close_execution(
+        self, namespace: str, execution: OpenExecution, failure: TaskFailure
+    ) -> bool:
+        """Close what a workflow left open; False when there was nothing."""
+        ...
+
+    async def record_failure_handled(self, handling: FailureHandling) -> bool:
+        """Record that a failure handler was called; False when that was recorded before."""
+        ...
+
+
+class Executions(Protocol):
+    """Temporal's workflows. All raise NeighbourUnavailableError when Temporal is away."""
+
+    async def start(
+        self, given: RunInput | RetryTaskInput, *, workflow_id: str, task_queue: str
+    ) -> None:
+        """Start the workflow that takes this input, unless it was started before.
+
+        Raises:
+            RefusedError: Temporal refuses the request for what it says.
+        """
+        ...
+
+    async def cancel(self, namespace: str, workflow_id: str) -> None:
+        """Cancel a workflow; one that has ended, or is not known, stays as it is."""
+        ...
+
+    async def ended(self, namespace: str, workflow_id: str) -> Ended | None:
+        """Say how a workflow has ended; None while it goes on."""
         ...

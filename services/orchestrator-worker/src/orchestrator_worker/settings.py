@@ -35,6 +35,28 @@ class Settings(
     serve_task_timers: bool = Field(
         default=True, description="Whether the own queue of human tasks' timers is served too."
     )
+    serve_system: bool = Field(
+        default=True,
+        description="Whether the sweep is served, and what the ledger wants done in Temporal is.",
+    )
+    sweep_interval: timedelta = Field(
+        timedelta(minutes=1),
+        ge=timedelta(seconds=1),
+        le=timedelta(days=1),
+        description="How often open runs are looked after.",
+    )
+    sweep_min_age: timedelta = Field(
+        timedelta(minutes=1),
+        ge=timedelta(0),
+        le=timedelta(days=1),
+        description="What was begun since then is not looked after yet.",
+    )
+    operations_poll: timedelta = Field(
+        timedelta(seconds=1),
+        ge=timedelta(milliseconds=50),
+        le=timedelta(minutes=1),
+        description="How often the ledger is asked what is to be done in Temporal.",
+    )
     build_id: str = Field(
         importlib.metadata.version("orchestrator-worker"),
         min_length=1,
@@ -68,6 +90,8 @@ class Settings(
     @field_validator("task_queues")
     @classmethod
     def _not_our_own_queues(cls, queues: tuple[str, ...]) -> tuple[str, ...]:
+        if names.SYSTEM_TASK_QUEUE in queues:
+            raise ValueError(f"{names.SYSTEM_TASK_QUEUE} is served by BACKBONE_SERVE_SYSTEM")
         if names.TICK_TASK_QUEUE in queues:
             raise ValueError(f"{names.TICK_TASK_QUEUE} is served by BACKBONE_SERVE_TICKS")
         if names.TASK_TIMERS_TASK_QUEUE in queues:

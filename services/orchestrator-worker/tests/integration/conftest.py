@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,13 +13,19 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.client import Client
 
-from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+from backbone.ledger.v1 import (
+    control_pb2,
+    control_pb2_grpc,
+    ledger_pb2,
+    ledger_pb2_grpc,
+)
 from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
 from contracts import definitions as contract
 from contracts.catalogue import Catalogue
 from contracts.runs import (
     AdvanceTask,
     DueRun,
+    FailureHandling,
     RecordOutcome,
     RunFailure,
     RunInput,
@@ -28,6 +34,7 @@ from contracts.runs import (
 )
 from contracts.triggers import Trigger
 from orchestrator_worker import app
+from orchestrator_worker.domain.executions import OperationResult
 from orchestrator_worker.errors import DefinitionNotFoundError
 from orchestrator_worker.settings import Settings
 from runtime import temporal
@@ -93,6 +100,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.Task
                 task_id=UUID(request.task_id),
                 output=None if failure else json.loads(request.output),
                 failure=failure,
+                generation=request.generation,
             )
         )
         return ledger_pb2.RecordTaskOutcomeResponse(recorded=recorded)
@@ -131,6 +139,95 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.Task
     async def GetLastRun(self, request: Any, _context: Any) -> Any:
         self.asked_last.append((request.definition_id, request.other_than_run_id, request.status))
         return self.last
+
+
+class ControlServicer(control_pb2_grpc.ControlServiceServicer):
+    """Serves the ledger's control in memory."""
+
+    def __init__(self, control: Any) -> None:
+        self.control = control
+
+    async def ClaimOperations(self, request: Any, _context: Any) -> Any:
+        found = await self.control.claim_operations(
+            request.namespace, limit=request.limit, lease=request.lease.ToTimedelta()
+        )
+        return control_pb2.ClaimOperationsResponse(
+            operations=[
+                control_pb2.Operation(
+                    namespace=one.namespace,
+                    operation_id=one.operation_id,
+                    kind=control_pb2.OperationKind.Value(f"OPERATION_KIND_{one.kind.upper()}"),
+                    workflow_id=one.workflow_id,
+                    definition_id=one.definition_id,
+                    definition_version=one.definition_version,
+                    input=one.input,
+                    attempts=one.attempts,
+                    lease=one.lease,
+                )
+                for one in found
+            ]
+        )
+
+    async def ConfirmOperations(self, request: Any, _context: Any) -> Any:
+        known = {one.operation_id: one for one in self.control.operations}
+        await self.control.confirm_operations(
+            request.namespace,
+            [
+                OperationResult(known[one.operation_id], None if one.done else one.error)
+                for one in request.results
+            ],
+        )
+        return control_pb2.ConfirmOperationsResponse()
+
+    async def ListOpenExecutions(self, request: Any, _context: Any) -> Any:
+        found, token = await self.control.open_executions(
+            request.namespace,
+            page_token=request.page_token,
+            limit=request.page_size,
+            min_age=request.min_age.ToTimedelta(),
+        )
+        return control_pb2.ListOpenExecutionsResponse(
+            executions=[
+                control_pb2.OpenExecution(
+                    run_id=one.run_id,
+                    definition_id=one.definition_id,
+                    workflow_id=one.workflow_id,
+                    task_id=one.task_id,
+                    generation=one.generation,
+                    unrecorded_trigger=one.unrecorded.model_dump_json().encode()
+                    if one.unrecorded
+                    else b"",
+                )
+                for one in found
+            ],
+            next_page_token=token,
+        )
+
+    async def CloseExecution(self, request: Any, _context: Any) -> Any:
+        [execution] = [
+            one
+            for one in self.control.open
+            if (one.run_id, one.task_id) == (request.run_id, request.task_id)
+        ]
+        failure = TaskFailure(type=request.failure.type, message=request.failure.message)
+        closed = await self.control.close_execution(request.namespace, execution, failure)
+        return control_pb2.CloseExecutionResponse(closed_tasks=int(closed))
+
+    async def RecordFailureHandled(self, request: Any, _context: Any) -> Any:
+        failure = None
+        if request.HasField("failure"):
+            failure = TaskFailure(type=request.failure.type, message=request.failure.message)
+        recorded = await self.control.record_failure_handled(
+            FailureHandling(
+                namespace=request.namespace,
+                run_id=request.run_id,
+                call_id=UUID(request.call_id),
+                task_id=UUID(request.task_id) if request.task_id else None,
+                handler=request.handler,
+                failure=failure,
+            )
+        )
+        return control_pb2.RecordFailureHandledResponse(recorded=recorded)
 
 
 class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
@@ -183,10 +280,14 @@ async def ledger_service(ledger: Any) -> LedgerServicer:
 
 
 @pytest.fixture
-async def ledger_server(ledger_service: LedgerServicer) -> AsyncIterator[Neighbour]:
+async def ledger_server(ledger_service: LedgerServicer, control: Any) -> AsyncIterator[Neighbour]:
     def add(made: grpc.aio.Server) -> None:
         ledger_pb2_grpc.add_LedgerServiceServicer_to_server(ledger_service, made)
         ledger_pb2_grpc.add_TaskServiceServicer_to_server(ledger_service, made)
+        control_pb2_grpc.add_ControlServiceServicer_to_server(
+            ControlServicer(control),  # type: ignore[abstract]  # the rest is not called
+            made,
+        )
 
     server = Neighbour(add)
     await server.start()
@@ -247,6 +348,10 @@ async def serving(
         registry_address=registry_server.address,
         namespaces=("dev",),
         task_queues=(task_queue,),
+        operations_poll=timedelta(milliseconds=100),
+        # A test sweeps when it wants to; the schedule is not to come between.
+        sweep_interval=timedelta(hours=12),
+        sweep_min_age=timedelta(0),
     )
     async with contextlib.AsyncExitStack() as stack:
         for component in app.composed(settings, catalogue):

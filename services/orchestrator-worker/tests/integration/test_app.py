@@ -56,7 +56,11 @@ async def test_check_says_what_answers_and_what_does_not(
     ("settings", "says", "code"),
     [
         ({"task_queues": '["billing"]'}, "setting BACKBONE_TASK_QUEUES", 2),
-        ({"serve_ticks": "false", "serve_task_timers": "false"}, "nothing to serve", 1),
+        (
+            {"serve_ticks": "false", "serve_task_timers": "false", "serve_system": "false"},
+            "nothing to serve",
+            1,
+        ),
         ({"catalogue": "/nowhere.yaml"}, "catalogue /nowhere.yaml cannot be read", 1),
     ],
 )
@@ -92,6 +96,7 @@ async def test_runs_are_pinned_to_their_build_where_temporal_routes_by_build(
             "task_queues": (queue,),
             "serve_ticks": False,
             "serve_task_timers": False,
+            "serve_system": False,
             "worker_versioning": True,
             "deployment_name": unique_name,
             "build_id": "build-7",
@@ -126,6 +131,7 @@ async def test_what_watches_over_a_task_moves_to_new_builds(
         update={
             "task_queues": (),
             "serve_ticks": False,
+            "serve_system": False,
             "worker_versioning": True,
             "deployment_name": unique_name,
             "build_id": "build-7",

@@ -333,7 +333,11 @@ async def _scheduled(handle: WorkflowHandle[Any, Any], name: TemporalActivity) -
 
 @pytest.mark.parametrize(
     ("queue", "setting"),
-    [("backbone-tick-tq", "SERVE_TICKS"), ("backbone-task-timers-tq", "SERVE_TASK_TIMERS")],
+    [
+        ("backbone-tick-tq", "SERVE_TICKS"),
+        ("backbone-task-timers-tq", "SERVE_TASK_TIMERS"),
+        ("backbone-system-tq", "SERVE_SYSTEM"),
+    ],
 )
 def test_settings_refuse_what_cannot_be_served(serving: Settings, queue: str, setting: str) -> None:
     with pytest.raises(ValueError, match=setting):

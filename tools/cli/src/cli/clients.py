@@ -9,7 +9,14 @@ from typing import Self, TypeVar
 
 import grpc
 
-from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc, routing_pb2, routing_pb2_grpc
+from backbone.ledger.v1 import (
+    control_pb2,
+    control_pb2_grpc,
+    ledger_pb2,
+    ledger_pb2_grpc,
+    routing_pb2,
+    routing_pb2_grpc,
+)
 from backbone.router.v1 import router_pb2, router_pb2_grpc
 from cli import stamps, statuses
 from cli.audits import Audit
@@ -321,6 +328,45 @@ class Clients:
         )
         return (await self._ask("ledger", self._ledger().RedactSnapshot(request))).snapshot
 
+    async def cancel_run(self, run_id: str, *, request_id: str, reason: str) -> ledger_pb2.Run:
+        """Cancel an open run with its open tasks."""
+        request = control_pb2.CancelRunRequest(
+            namespace=self.namespace, run_id=run_id, request_id=request_id, reason=reason
+        )
+        return (await self._ask("ledger", self._control().CancelRun(request))).run
+
+    async def retry_run(
+        self, run_id: str, *, request_id: str, reason: str
+    ) -> control_pb2.RetryRunResponse:
+        """Retry a run that failed or was cancelled."""
+        request = control_pb2.RetryRunRequest(
+            namespace=self.namespace, run_id=run_id, request_id=request_id, reason=reason
+        )
+        return await self._ask("ledger", self._control().RetryRun(request))
+
+    async def retry_task(self, task_id: str, *, request_id: str, reason: str) -> ledger_pb2.Task:
+        """Have an automated task that failed for good carried out again."""
+        request = control_pb2.RetryTaskRequest(
+            namespace=self.namespace, task_id=task_id, request_id=request_id, reason=reason
+        )
+        return (await self._ask("ledger", self._control().RetryTask(request))).task
+
+    async def operations(self, *, limit: int) -> list[control_pb2.Operation]:
+        """Return at most `limit` operations that are to be done in Temporal, oldest first."""
+        found: list[control_pb2.Operation] = []
+        token = ""
+        while True:
+            request = control_pb2.ListOperationsRequest(
+                namespace=self.namespace,
+                page_size=min(_PAGE, limit - len(found)),
+                page_token=token,
+            )
+            page = await self._ask("ledger", self._control().ListOperations(request))
+            found.extend(page.operations)
+            token = page.next_page_token
+            if not token or len(found) >= limit:
+                return found[:limit]
+
     def _router(self) -> "router_pb2_grpc.RouterServiceAsyncStub":
         return router_pb2_grpc.RouterServiceStub(self._channel("router"))
 
@@ -329,6 +375,9 @@ class Clients:
 
     def _routing(self) -> "routing_pb2_grpc.RoutingServiceAsyncStub":
         return routing_pb2_grpc.RoutingServiceStub(self._channel("ledger"))
+
+    def _control(self) -> "control_pb2_grpc.ControlServiceAsyncStub":
+        return control_pb2_grpc.ControlServiceStub(self._channel("ledger"))
 
     def _channel(self, service: str) -> grpc.aio.Channel:
         address = self._addresses[service]

@@ -66,6 +66,20 @@ _NOTICE: dict[str, Any] = _HUMAN | {
     "scheduled_for": NOW,
 }
 _FAILURE = TaskFailure(type="Timeout", message="no attempt ended in time")
+_RETRIED: dict[str, Any] = {
+    **_RUN,
+    "root_run_id": _RUN["run_id"],
+    "new_run_id": f"{_RUN['run_id']}:retry:1",
+    "request_id": "req-1",
+    "actor": "local/ana",
+    "reason": "the registry is back",
+}
+_HANDLED: dict[str, Any] = {
+    "run_id": _RUN["run_id"],
+    "definition_id": DEFINITION_ID,
+    "call_id": identifiers.failure_call_id("dev", RUN_ID, None, 1),
+    "handler": "notify_owner",
+}
 
 PAYLOADS: dict[EventType, tuple[BaseModel, BaseModel]] = {
     EventType.RESOURCE_APPLIED: (
@@ -123,6 +137,22 @@ PAYLOADS: dict[EventType, tuple[BaseModel, BaseModel]] = {
         events.RunFailed(**_RUN, **_TRIGGER, failure=_FAILURE),
     ),
     EventType.RUN_COMPLETED: (events.RunCompleted(**_RUN), events.RunCompleted(**_RUN)),
+    EventType.RUN_CANCELLED: (
+        events.RunCancelled(**_RUN, actor="local/ana", reason="wrong data", cancelled_tasks=0),
+        events.RunCancelled(**_RUN, actor="local/ana", reason="wrong data", cancelled_tasks=3),
+    ),
+    EventType.RUN_REOPENED: (
+        events.RunReopened(**_RUN, actor="local/ana", reason="the mail server is back"),
+        events.RunReopened(**_RUN, actor="local/ana", reason="the mail server is back"),
+    ),
+    EventType.RUN_RETRIED: (
+        events.RunRetried(**_RETRIED, number=1),
+        events.RunRetried(**_RETRIED, number=2),
+    ),
+    EventType.FAILURE_HANDLED: (
+        events.FailureHandled(**_HANDLED),
+        events.FailureHandled(**_HANDLED, task_id=_TASK["task_id"], failure=_FAILURE),
+    ),
     EventType.TASK_CREATED: (
         events.TaskCreated(
             **_TASK,
@@ -195,6 +225,14 @@ PAYLOADS: dict[EventType, tuple[BaseModel, BaseModel]] = {
     EventType.TASK_ESCALATED: (
         events.TaskEscalated(**_NOTICE),
         events.TaskEscalated(**_NOTICE, claimed_by="local/ana"),
+    ),
+    EventType.TASK_CANCELLED: (
+        events.TaskCancelled(**_TASK, actor="local/ana", reason="wrong data"),
+        events.TaskCancelled(**(_TASK | {"type": "human"}), actor="local/ana", reason="wrong data"),
+    ),
+    EventType.TASK_RETRIED: (
+        events.TaskRetried(**_TASK, generation=2, actor="local/ana", reason="try again"),
+        events.TaskRetried(**_TASK, generation=3, actor="local/ana", reason="try again"),
     ),
 }
 """For each event type a payload with as little, and one with as much, as it may hold."""

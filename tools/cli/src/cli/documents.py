@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from backbone.audit.v1 import audit_pb2
-from backbone.ledger.v1 import ledger_pb2, routing_pb2
+from backbone.ledger.v1 import control_pb2, ledger_pb2, routing_pb2
 from backbone.outbox.v1 import outbox_pb2
 from backbone.registry.v1 import registry_pb2
 from cli.kinds import Kind
@@ -111,6 +111,8 @@ def run(message: ledger_pb2.Run) -> dict[str, Any]:
         "closed_at": moment(message, "closed_at"),
         "workflow_run_id": message.workflow_run_id,
         "failure": _failure(message),
+        "closed_by": message.closed_by or None,
+        "close_reason": message.close_reason or None,
     }
 
 
@@ -122,6 +124,42 @@ def run_in_full(message: ledger_pb2.GetRunResponse) -> dict[str, Any]:
         "snapshot": document(message.snapshot),
         "decision": document(message.decision),
         "task_list": [task(one) for one in message.tasks],
+        "failure_calls": [failure_call(one) for one in message.failure_calls],
+        "retries": [
+            {
+                "run_id": one.run_id,
+                "actor": one.actor,
+                "reason": one.reason,
+                "retried_at": moment(one, "retried_at"),
+            }
+            for one in message.retries
+        ],
+    }
+
+
+def failure_call(message: ledger_pb2.FailureCall) -> dict[str, Any]:
+    """Return a call of the handler of `onFailure`; `task_id` is null for the run itself."""
+    return {
+        "call_id": message.call_id,
+        "task_id": message.task_id or None,
+        "handler": message.handler,
+        "handled_at": moment(message, "handled_at"),
+        "failure": _failure(message),
+    }
+
+
+def operation(message: control_pb2.Operation) -> dict[str, Any]:
+    """Return an operation that is to be done in Temporal."""
+    return {
+        "operation_id": message.operation_id,
+        "kind": _known(control_pb2.OperationKind, message.kind, "OPERATION_KIND_"),
+        "workflow_id": message.workflow_id,
+        "definition_id": message.definition_id,
+        "actor": message.actor,
+        "reason": message.reason,
+        "queued_at": moment(message, "queued_at"),
+        "attempts": message.attempts,
+        "last_error": message.last_error or None,
     }
 
 
@@ -154,6 +192,7 @@ def task(message: ledger_pb2.Task) -> dict[str, Any]:
         "remind_at": [stamp.ToJsonString() for stamp in message.remind_at],
         "escalates_at": moment(message, "escalates_at"),
         "expires_at": moment(message, "expires_at"),
+        "generation": message.generation,
     }
 
 
@@ -345,7 +384,9 @@ def _known(enum: Any, number: int, prefix: str) -> str:
     return _word(enum.Name(number), prefix) if number in enum.values() else str(number)
 
 
-def _failure(message: ledger_pb2.Run | ledger_pb2.Task) -> dict[str, str] | None:
+def _failure(
+    message: ledger_pb2.Run | ledger_pb2.Task | ledger_pb2.FailureCall,
+) -> dict[str, str] | None:
     if not message.HasField("failure"):
         return None
     return {"type": message.failure.type, "message": message.failure.message}

@@ -1,4 +1,4 @@
-"""`runs`, `run show` and `ticks`: what happened and why."""
+"""`runs` and `ticks`: what happened and why, and what a person does about it."""
 
 import json
 import uuid
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import documents
+from cli.errors import UsageError
 from cli.output import Output
 from cli.session import LimitOption, NamespaceOption, OutputOption, Session
 from contracts.decisions import RunStatus
@@ -14,19 +15,132 @@ from contracts.decisions import RunStatus
 _MOST_SHOWN = 2000  # characters of a document in a table; json shows all of it
 
 
-def runs(
+app = typer.Typer(
+    help="List runs (the default), show one, cancel or retry one.", rich_markup_mode=None
+)
+
+DefinitionOption = Annotated[
+    str, typer.Option("--definition", metavar="ID", help="Only of this one.")
+]
+StatusOption = Annotated[RunStatus | None, typer.Option("--status", help="Only in this one.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN_ID")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; the audit keeps it.")]
+RequestOption = Annotated[
+    str | None,
+    typer.Option("--request-id", help="The same again is the same answer; default: a new one."),
+]
+
+
+@app.callback(invoke_without_command=True)
+def default(
     context: typer.Context,
     *,
-    definition: Annotated[
-        str, typer.Option("--definition", metavar="ID", help="Only of this one.")
-    ] = "",
-    status: Annotated[RunStatus | None, typer.Option("--status", help="Only in this one.")] = None,
+    definition: DefinitionOption = "",
+    status: StatusOption = None,
+    limit: LimitOption = 50,
+    namespace: NamespaceOption = None,
+    output: OutputOption = None,
+) -> None:
+    """List runs (the default), show one, cancel or retry one."""
+    if context.invoked_subcommand is not None:
+        if definition or status:
+            raise UsageError(
+                f"--definition and --status do not go with `runs {context.invoked_subcommand}`"
+            )
+        root = context.find_root()
+        root.obj = root.obj.overridden(namespace=namespace, output=output)
+    else:
+        _list(Session(context, namespace=namespace, output=output), definition, status, limit)
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    *,
+    definition: DefinitionOption = "",
+    status: StatusOption = None,
     limit: LimitOption = 50,
     namespace: NamespaceOption = None,
     output: OutputOption = None,
 ) -> None:
     """List runs, the newest first."""
+    _list(Session(context, namespace=namespace, output=output), definition, status, limit)
+
+
+@app.command()
+def cancel(
+    context: typer.Context,
+    run_id: RunArgument,
+    reason: ReasonOption,
+    *,
+    request_id: RequestOption = None,
+    namespace: NamespaceOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Cancel an open run with its open tasks; handlers at work are told to stop."""
     session = Session(context, namespace=namespace, output=output)
+    request = request_id or str(uuid.uuid4())
+    done = session.ask(
+        lambda clients: clients.cancel_run(run_id, request_id=request, reason=reason)
+    )
+    run = documents.run(done)
+    if session.output.json:
+        session.output.document(run)
+    else:
+        session.output.text(
+            f"{run_id} is {run['status']}; `backbone run show {run_id}` lists its tasks"
+        )
+
+
+@app.command()
+def retry(
+    context: typer.Context,
+    run_id: RunArgument,
+    reason: ReasonOption,
+    *,
+    request_id: RequestOption = None,
+    namespace: NamespaceOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Carry out a run's failed tasks again; decide one that was cancelled or undecided again."""
+    session = Session(context, namespace=namespace, output=output)
+    request = request_id or str(uuid.uuid4())
+    done = session.ask(lambda clients: clients.retry_run(run_id, request_id=request, reason=reason))
+    if session.output.json:
+        session.output.document({"run_id": done.run_id, "task_ids": list(done.task_ids)})
+    elif done.run_id == run_id:
+        session.output.text(
+            f"{run_id} is open again; tasks that are carried out again: {len(done.task_ids)}"
+        )
+    else:
+        session.output.text(f"{run_id} is decided again as {done.run_id}")
+
+
+def operations(
+    context: typer.Context,
+    *,
+    limit: LimitOption = 50,
+    namespace: NamespaceOption = None,
+    output: OutputOption = None,
+) -> None:
+    """List what is still to be done in Temporal: cancellations and retries, the oldest first."""
+    session = Session(context, namespace=namespace, output=output)
+    found = session.ask(lambda clients: clients.operations(limit=limit))
+    session.output.rows(
+        [documents.operation(one) for one in found],
+        [
+            ("OPERATION", "kind"),
+            ("WORKFLOW", "workflow_id"),
+            ("BY", "actor"),
+            ("SINCE", "queued_at"),
+            ("ATTEMPTS", "attempts"),
+            ("LAST ERROR", "last_error"),
+        ],
+        none=f"nothing is to be done in Temporal for namespace {session.namespace}",
+    )
+
+
+def _list(session: Session, definition: str, status: RunStatus | None, limit: int) -> None:
     found = session.ask(
         lambda clients: clients.runs(definition_id=definition, status=status, limit=limit)
     )
@@ -45,9 +159,10 @@ def runs(
     )
 
 
+@app.command()
 def show(
     context: typer.Context,
-    run_id: Annotated[str, typer.Argument(metavar="RUN_ID")],
+    run_id: RunArgument,
     *,
     namespace: NamespaceOption = None,
     output: OutputOption = None,
@@ -128,6 +243,8 @@ def show_run(out: Output, run: dict[str, Any]) -> None:
             ("recorded", "recorded_at"),
             ("closed", "closed_at"),
             ("failure", "failure"),
+            ("by", "closed_by"),
+            ("reason", "close_reason"),
         ],
     )
     out.heading("trigger")
@@ -136,6 +253,25 @@ def show_run(out: Output, run: dict[str, Any]) -> None:
     show_decision(out, run["decision"])
     out.heading("tasks")
     show_tasks(out, run["task_list"])
+    if run["failure_calls"]:
+        out.heading("who was told of failures")
+        out.rows(
+            run["failure_calls"],
+            [
+                ("HANDLER", "handler"),
+                ("TASK", "task_id"),
+                ("CALLED", "handled_at"),
+                ("FAILURE", "failure"),
+            ],
+            none="nobody",
+        )
+    if run["retries"]:
+        out.heading("decided again")
+        out.rows(
+            run["retries"],
+            [("RUN", "run_id"), ("BY", "actor"), ("AT", "retried_at"), ("REASON", "reason")],
+            none="never",
+        )
 
 
 def _show_snapshot(out: Output, snapshot: dict[str, Any]) -> None:
@@ -151,12 +287,15 @@ def show_trigger(out: Output, trigger: dict[str, Any]) -> None:
     event = next(iter(trigger.get("events", [])), None)
     window = trigger.get("window")
     coalesced = trigger.get("coalesced")
+    retry_of = trigger.get("retry_of")
     out.fields(
         {
             **trigger,
             "event": event and f"{event['type']} {event['event_id']} from {event['source']}",
             "payload": event and _short(event.get("payload")),
             "window": window and f"{window['start']} to {window['end']}",
+            "retried": retry_of
+            and f"{retry_of['run_id']} by {retry_of['actor']}: {retry_of['reason']}",
             "coalesced": coalesced and f"{len(coalesced)} due times",
         },
         [
@@ -167,6 +306,7 @@ def show_trigger(out: Output, trigger: dict[str, Any]) -> None:
             ("due", "scheduled_for"),
             ("window", "window"),
             ("stands for", "coalesced"),
+            ("retry of", "retried"),
             ("request", "request_id"),
             ("input", "input"),
             ("actor", "actor"),

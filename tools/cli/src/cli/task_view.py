@@ -59,6 +59,7 @@ def shown(session: Session, message: ledger_pb2.Task) -> None:
             ("by", "closed_by"),
             ("output", "output"),
             ("failure", "failure"),
+            ("generation", "generation"),
         ],
     )
 

@@ -19,7 +19,7 @@ from cli.session import (
 )
 from contracts.decisions import TaskStatus
 
-_HELP = "List tasks (the default); do, give away and look at human ones."
+_HELP = "List tasks (the default); do, give away and look at human ones; retry failed ones."
 
 app = typer.Typer(help=_HELP, rich_markup_mode=None)
 
@@ -234,6 +234,25 @@ def cancel(
     session = Session(context, namespace=namespace, output=output)
     asked = _asked(task_id, request_id, reason=reason, version=version)
     task_view.shown(session, session.ask(lambda clients: clients.inbox.cancel(asked)))
+
+
+@app.command()
+def retry(
+    context: typer.Context,
+    task_id: TaskArgument,
+    *,
+    reason: ReasonOption,
+    request_id: RequestIdOption = None,
+    namespace: NamespaceOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Have an automated task that failed for good carried out again, under its old id."""
+    session = Session(context, namespace=namespace, output=output)
+    request = request_id or str(uuid.uuid4())
+    again = session.ask(
+        lambda clients: clients.retry_task(task_id, request_id=request, reason=reason)
+    )
+    task_view.shown(session, again)
 
 
 @app.command()

@@ -12,6 +12,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from backbone.ledger.v1 import (
+    control_pb2,
+    control_pb2_grpc,
     ledger_pb2,
     ledger_pb2_grpc,
     replay_pb2,
@@ -273,6 +275,48 @@ class FakeLedger(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.TaskServ
         return run
 
 
+class FakeControl(control_pb2_grpc.ControlServiceServicer):
+    """Takes what people ask of runs, and says what of it Temporal has not taken yet."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def CancelRun(self, request: Any, context: Any) -> Any:
+        self.asked.append(request)
+        if request.run_id == "done":
+            context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION, "the run done is completed, not open"
+            )
+        run = ledger_pb2.Run(run_id=request.run_id, status=ledger_pb2.RUN_STATUS_CANCELLED)
+        return control_pb2.CancelRunResponse(run=run)
+
+    def RetryRun(self, request: Any, context: Any) -> Any:
+        self.asked.append(request)
+        if request.run_id == "undecided":
+            return control_pb2.RetryRunResponse(run_id="undecided:retry:1")
+        return control_pb2.RetryRunResponse(run_id=request.run_id, task_ids=["a", "b"])
+
+    def RetryTask(self, request: Any, context: Any) -> Any:
+        self.asked.append(request)
+        task = ledger_pb2.Task(
+            task_id=request.task_id,
+            type=ledger_pb2.TASK_TYPE_AUTOMATED,
+            status=ledger_pb2.TASK_STATUS_OPEN,
+            generation=2,
+        )
+        return control_pb2.RetryTaskResponse(task=task)
+
+    def ListOperations(self, request: Any, context: Any) -> Any:
+        operation = control_pb2.Operation(
+            kind=control_pb2.OPERATION_KIND_RETRY_TASK,
+            workflow_id="task:a:2",
+            actor="local/ada",
+            attempts=3,
+            last_error="Temporal: UNAVAILABLE",
+        )
+        return control_pb2.ListOperationsResponse(operations=[operation])
+
+
 class FakeDecisions(routing_pb2_grpc.RoutingServiceServicer):
     """Holds 3 decisions, and gives 2 at a time; and two starts that wait, a page each."""
 
@@ -486,6 +530,7 @@ class Services:
         self.router = FakeRouter()
         self.ledger = FakeLedger()
         self.decisions = FakeDecisions()
+        self.control = FakeControl()
         self.replays = FakeReplays()
         self.shadows = FakeShadows()
         self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
@@ -494,6 +539,7 @@ class Services:
         ledger_pb2_grpc.add_LedgerServiceServicer_to_server(self.ledger, self._server)
         ledger_pb2_grpc.add_TaskServiceServicer_to_server(self.ledger, self._server)
         routing_pb2_grpc.add_RoutingServiceServicer_to_server(self.decisions, self._server)
+        control_pb2_grpc.add_ControlServiceServicer_to_server(self.control, self._server)
         replay_pb2_grpc.add_ReplayServiceServicer_to_server(self.replays, self._server)
         shadows_pb2_grpc.add_ShadowServiceServicer_to_server(self.shadows, self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"

@@ -13,6 +13,7 @@ from ledger.adapters import messages, pages, requests
 from ledger.adapters.grpc_errors import as_statuses
 from ledger.adapters.requests import RequestReader
 from ledger.errors import InvalidRequestError
+from ledger.service.control import ControlLedger
 from ledger.service.redactions import Redactions
 from ledger.service.runs import RunLedger
 from ledger.service.schedules import ScheduleLedger
@@ -50,11 +51,13 @@ class LedgerServicer(pb_grpc.LedgerServiceServicer):
         *,
         runs: RunLedger,
         redactions: Redactions,
+        control: ControlLedger,
         schedules: ScheduleLedger,
         reader: RequestReader,
     ) -> None:
         self._runs = runs
         self._redactions = redactions
+        self._control = control
         self._schedules = schedules
         self._reader = reader
 
@@ -92,6 +95,7 @@ class LedgerServicer(pb_grpc.LedgerServiceServicer):
                 run_id=requests.run_id(request.run_id),
                 task_id=requests.task_id(request.task_id),
                 done=requests.done(request),
+                generation=request.generation or None,
                 actor=identity.current_identity().subject,
             )
         return pb.RecordTaskOutcomeResponse(recorded=recorded, status=messages.TASK_STATUS[status])
@@ -156,16 +160,18 @@ class LedgerServicer(pb_grpc.LedgerServiceServicer):
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
         """Tell everything of a run."""
         with as_statuses():
-            found = await self._runs.get_run(
-                namespace=self._reader.namespace(request.namespace),
-                run_id=requests.run_id(request.run_id),
-            )
+            namespace = self._reader.namespace(request.namespace)
+            run_id = requests.run_id(request.run_id)
+            found = await self._runs.get_run(namespace=namespace, run_id=run_id)
+            calls, retries = await self._control.history_of(namespace=namespace, run_id=run_id)
         return pb.GetRunResponse(
             run=messages.run(found.run),
             trigger=found.trigger,
             snapshot=found.snapshot,
             decision=found.decision,
             tasks=[messages.task(row) for row in found.tasks],
+            failure_calls=[messages.failure_call(row) for row in calls],
+            retries=[messages.run_retry(row) for row in retries],
         )
 
     async def GetLastRun(

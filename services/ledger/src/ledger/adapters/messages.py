@@ -8,7 +8,14 @@ from backbone.ledger.v1 import ledger_pb2 as pb
 from contracts.decisions import RunStatus, TaskStatus
 from contracts.runs import RecordOutcome, TaskFailure
 from ledger.domain.runs import TaskType
-from ledger.ports import DueTimeRow, RunRow, TaskChangeRow, TaskRow
+from ledger.ports import (
+    DueTimeRow,
+    FailureCallRow,
+    RunRetryRow,
+    RunRow,
+    TaskChangeRow,
+    TaskRow,
+)
 from ledger.service.runs import LastRun
 from rules.policy import DueOutcome
 
@@ -17,6 +24,7 @@ RUN_STATUS = {
     RunStatus.WAITING: pb.RUN_STATUS_WAITING,
     RunStatus.COMPLETED: pb.RUN_STATUS_COMPLETED,
     RunStatus.FAILED: pb.RUN_STATUS_FAILED,
+    RunStatus.CANCELLED: pb.RUN_STATUS_CANCELLED,
 }
 TASK_STATUS = {
     TaskStatus.OPEN: pb.TASK_STATUS_OPEN,
@@ -59,6 +67,30 @@ def run(row: RunRow) -> pb.Run:
         tasks=row.tasks,
         workflow_run_id=row.workflow_run_id,
         failure=_failure(row.failure),
+        closed_by=row.closed_by or "",
+        close_reason=row.close_reason or "",
+    )
+
+
+def failure_call(row: FailureCallRow) -> pb.FailureCall:
+    """Return the message of a call of a failure handler."""
+    return pb.FailureCall(
+        call_id=str(row.call_id),
+        task_id=str(row.task_id or ""),
+        handler=row.handler,
+        handled_at=timestamp(row.handled_at),
+        failure=_failure(row.failure),
+    )
+
+
+def run_retry(row: RunRetryRow) -> pb.RunRetry:
+    """Return the message of a run that decided another one again."""
+    return pb.RunRetry(
+        run_id=row.run_id,
+        retried_run_id=row.retried_run_id,
+        actor=row.actor,
+        reason=row.reason,
+        retried_at=timestamp(row.retried_at),
     )
 
 
@@ -105,6 +137,7 @@ def task(row: TaskRow) -> pb.Task:
         remind_at=[_timestamp(at) for at in row.remind_at],
         escalates_at=timestamp(row.escalates_at),
         expires_at=timestamp(row.expires_at),
+        generation=row.generation,
     )
 
 

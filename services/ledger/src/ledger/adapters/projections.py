@@ -13,14 +13,19 @@ import asyncpg
 from contracts import canonical
 from contracts.decisions import RunStatus, TaskStatus
 from contracts.events import (
+    FailureHandled,
+    RunCancelled,
     RunCompleted,
     RunDecided,
     RunFailed,
+    RunReopened,
+    RunRetried,
     TaskCancelled,
     TaskCompleted,
     TaskCreated,
     TaskExpired,
     TaskFailed,
+    TaskRetried,
 )
 from contracts.rejections import EventRejectedError
 from contracts.runs import TaskFailure
@@ -50,6 +55,8 @@ class _Closing:
     status: RunStatus | None = None
     at: datetime | None = None
     failure: TaskFailure | None = None
+    by: str | None = None
+    reason: str | None = None
 
 
 @dataclass
@@ -58,6 +65,9 @@ class _Changes:
     tasks: list[tuple[Any, ...]] = field(default_factory=list)
     closed_tasks: list[tuple[Any, ...]] = field(default_factory=list)
     human: HumanTaskChanges = field(default_factory=HumanTaskChanges)
+    reopened_tasks: list[tuple[Any, ...]] = field(default_factory=list)
+    retries: list[tuple[Any, ...]] = field(default_factory=list)
+    failure_calls: list[tuple[Any, ...]] = field(default_factory=list)
     closings: dict[str, _Closing] = field(default_factory=dict)
 
     def of(self, run_id: str) -> _Closing:
@@ -70,20 +80,38 @@ class RunProjection:
     def __init__(self) -> None:
         self._sql = sqlfiles.load("ledger", "runs")
         self._human = HumanTaskProjection()
+        self._control = sqlfiles.load("ledger", "control")
 
     async def __call__(self, transaction: Transaction, events: Sequence[Event]) -> None:
         """Apply `events` in their order."""
         namespace = transaction.namespace
         changes = _Changes()
         for event in events:
+            if isinstance(event.payload, RunReopened | TaskRetried) and changes.closed_tasks:
+                # What opens a task again comes after what closed it, also when both are of one
+                # batch: otherwise what was changed is written at once.
+                await self._write(transaction, changes)
+                changes = _Changes()
             _collect(changes, namespace, event)
+        await self._write(transaction, changes)
+
+    async def _write(self, transaction: Transaction, changes: _Changes) -> None:
+        namespace = transaction.namespace
         if changes.runs:
             await transaction.executemany(self._sql["insert_run"], changes.runs)
         if changes.tasks:
             await transaction.executemany(self._sql["insert_task"], changes.tasks)
+        if changes.reopened_tasks:
+            await transaction.executemany(self._sql["reopen_task"], changes.reopened_tasks)
         await self._human.write(transaction, changes.human)
         if changes.closed_tasks:
             await transaction.executemany(self._sql["close_task"], changes.closed_tasks)
+        if changes.retries:
+            await transaction.executemany(self._control["insert_retry"], changes.retries)
+        if changes.failure_calls:
+            await transaction.executemany(
+                self._control["insert_failure_call"], changes.failure_calls
+            )
         if changes.closings:
             await transaction.executemany(
                 self._sql["count_closed"],
@@ -98,6 +126,8 @@ class RunProjection:
                         change.at,
                         change.failure.type if change.failure else None,
                         change.failure.message if change.failure else None,
+                        change.by,
+                        change.reason,
                     )
                     for run_id, change in changes.closings.items()
                 ],
@@ -126,7 +156,13 @@ async def rebuild(
                 f"last is {max(dropped):%Y-%m}: made again from what is left, runs would be lost"
             )
         await transaction.execute(sql["hold_runs"])
-        for name in ("empty_task_changes", "empty_tasks", "empty_runs"):
+        for name in (
+            "empty_task_changes",
+            "empty_tasks",
+            "empty_run_retries",
+            "empty_failure_calls",
+            "empty_runs",
+        ):
             while await transaction.execute(sql[name], transaction.namespace) != _NOTHING:
                 pass
         count = await events.rebuild(transaction)
@@ -205,6 +241,29 @@ def _collect(changes: _Changes, namespace: str, event: Event) -> None:
             else:
                 closing.status = RunStatus.COMPLETED
         case _:
+            _collect_control(changes, namespace, event)
+
+
+def _collect_control(changes: _Changes, namespace: str, event: Event) -> None:
+    payload, at = event.payload, event.envelope.occurred_at
+    match payload:
+        case TaskRetried():
+            changes.reopened_tasks.append((namespace, payload.task_id, payload.generation, at))
+            closing = changes.of(payload.run_id)
+            closing.automated -= 1
+            closing.failed -= 1
+        case RunReopened():
+            # Its tasks, which are of the same append, open it.
+            pass
+        case RunRetried():
+            changes.retries.append(_retry(namespace, event, payload))
+        case FailureHandled():
+            changes.failure_calls.append(_failure_call(namespace, event, payload))
+        case RunCancelled():
+            closing = changes.of(payload.run_id)
+            closing.status, closing.at = RunStatus.CANCELLED, at
+            closing.by, closing.reason = payload.actor, payload.reason
+        case _:
             raise TypeError(f"{event.envelope.type} does not belong to the stream of a run")
 
 
@@ -213,6 +272,34 @@ def _count(closing: _Closing, task_type: str) -> None:
         closing.human += 1
     else:
         closing.automated += 1
+
+
+def _retry(namespace: str, event: Event, payload: RunRetried) -> tuple[Any, ...]:
+    return (
+        namespace,
+        payload.root_run_id,
+        payload.number,
+        payload.new_run_id,
+        payload.run_id,
+        payload.request_id,
+        payload.actor,
+        payload.reason,
+        event.envelope.occurred_at,
+    )
+
+
+def _failure_call(namespace: str, event: Event, payload: FailureHandled) -> tuple[Any, ...]:
+    failure = payload.failure
+    return (
+        namespace,
+        payload.call_id,
+        payload.run_id,
+        payload.task_id,
+        payload.handler,
+        event.envelope.occurred_at,
+        failure.type if failure else None,
+        failure.message if failure else None,
+    )
 
 
 def _decided_run(namespace: str, event: Event, payload: RunDecided) -> tuple[Any, ...]:

@@ -11,6 +11,8 @@ from pydantic import JsonValue
 from contracts import canonical
 from contracts.decisions import Decision, HumanInstance, RunStatus, TaskStatus
 from contracts.events import (
+    DecidedStatus,
+    RunCancelled,
     RunCompleted,
     RunDecided,
     RunFailed,
@@ -109,6 +111,7 @@ class TaskState:
     key: str
     type: TaskType
     status: TaskStatus
+    generation: int = 1
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ def decided(recording: Recording, *, at: datetime) -> list[Fact]:
     """Return the events of a recorded decision; a run without tasks is completed at once."""
     occasion, decision = recording.occasion, recording.decision
     human = sum(isinstance(task, HumanInstance) for task in decision.tasks)
+    status: DecidedStatus
     if not decision.tasks:
         status = RunStatus.COMPLETED
     elif human == len(decision.tasks):
@@ -216,7 +220,8 @@ def ending(run: RunState, *, closed: int, failed: int = 0) -> list[Fact]:
 
 def closes_run(facts: Sequence[Fact]) -> bool:
     """Say whether a run is closed by `facts`."""
-    return any(isinstance(fact.payload, RunCompleted | RunFailed) for fact in facts)
+    ends = RunCompleted | RunFailed | RunCancelled
+    return any(isinstance(fact.payload, ends) for fact in facts)
 
 
 def _created(recording: Recording, *, at: datetime) -> list[Fact]:

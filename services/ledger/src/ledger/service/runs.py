@@ -126,9 +126,18 @@ class RunLedger:
         return outcome
 
     async def record_task_outcome(
-        self, *, namespace: str, run_id: str, task_id: UUID, done: Done, actor: str
+        self,
+        *,
+        namespace: str,
+        run_id: str,
+        task_id: UUID,
+        done: Done,
+        actor: str,
+        generation: int | None = None,
     ) -> tuple[bool, TaskStatus]:
         """Close an automated task, and its run with the last one; say whether it was open.
+
+        An outcome of another generation than the task's is late, and says nothing of this one.
 
         Raises:
             TaskNotFoundError: the run has no such task.
@@ -140,9 +149,10 @@ class RunLedger:
             run, task, now = await self._lock(transaction, run_id, task_id)
             if task.type != "automated":
                 raise PreconditionError(f"the task {task_id} is for a person, not for a handler")
-            if task.status is not TaskStatus.OPEN:
+            late = generation is not None and generation != task.generation
+            if late or task.status is not TaskStatus.OPEN:
                 return False, task.status
-            await self._close(transaction, run, [task], done, actor=actor, at=now)
+            await self.close_tasks(transaction, run, [task], done, actor=actor, at=now)
             return True, TaskStatus.COMPLETED if done.failure is None else TaskStatus.FAILED
 
         recorded, status = await self._write("record_task_outcome", namespace, work)
@@ -234,9 +244,11 @@ class RunLedger:
         tasks = await self._runs.open_automated(transaction, run_id)
         if locked is not None and tasks:
             run, now = locked
-            await self._close(transaction, run, tasks, Done(failure=failure), actor=actor, at=now)
+            await self.close_tasks(
+                transaction, run, tasks, Done(failure=failure), actor=actor, at=now
+            )
 
-    async def _close(
+    async def close_tasks(
         self,
         transaction: Transaction,
         run: RunState,
@@ -246,6 +258,11 @@ class RunLedger:
         actor: str,
         at: datetime,
     ) -> None:
+        """Close open tasks of a locked run, and the run with its last one.
+
+        Raises:
+            InvalidRequestError: an event would be too large.
+        """
         facts = domain.closing(run, tasks, done, actor=actor)
         await self._appender.append(transaction, run, facts, at=at)
 

@@ -43,7 +43,7 @@ FOR UPDATE;
 
 -- name: task_states
 -- Read under the run's lock; a null id means all open automated tasks.
-SELECT task_id, run_id, definition_id, rule, key, type, status
+SELECT task_id, run_id, definition_id, rule, key, type, status, generation
 FROM tasks
 WHERE namespace = $1 AND run_id = $2
     AND CASE WHEN $3::uuid IS NULL THEN type = 'automated' AND status = 'open'
@@ -77,8 +77,14 @@ SET status = $3, closed_at = $4, closed_by = $5, output = $6, failure_type = $7,
     failure_message = $8, version = version + 1
 WHERE namespace = $1 AND task_id = $2;
 
+-- name: reopen_task
+UPDATE tasks
+SET status = 'open', generation = $3, begun_at = $4, closed_at = NULL, closed_by = NULL,
+    output = NULL, failure_type = NULL, failure_message = NULL
+WHERE namespace = $1 AND task_id = $2;
+
 -- name: count_closed
--- $6 is the status of a run that closes, null for one that goes on.
+-- $6 is the status of a run that closes, null for one that goes on; a negative count opens again.
 UPDATE runs
 SET open_automated = open_automated - $3,
     open_human = open_human - $4,
@@ -88,14 +94,16 @@ SET open_automated = open_automated - $3,
     ),
     closed_at = $7,
     failure_type = $8,
-    failure_message = $9
+    failure_message = $9,
+    closed_by = $10,
+    close_reason = $11
 WHERE namespace = $1 AND run_id = $2;
 
 -- name: get_run
 SELECT
     namespace, run_id, position, definition_id, definition_version, trigger_kind, trigger_key,
     trigger_names, trigger_sha256, snapshot_sha256, decision_sha256, status, tasks,
-    workflow_run_id, recorded_at, closed_at, failure_type, failure_message
+    workflow_run_id, recorded_at, closed_at, failure_type, failure_message, closed_by, close_reason
 FROM runs
 WHERE namespace = $1 AND run_id = $2;
 
@@ -108,7 +116,8 @@ FROM (
     SELECT
         namespace, run_id, position, definition_id, definition_version, trigger_kind, trigger_key,
         trigger_names, trigger_sha256, snapshot_sha256, decision_sha256, status, tasks,
-        workflow_run_id, recorded_at, closed_at, failure_type, failure_message
+        workflow_run_id, recorded_at, closed_at, failure_type, failure_message, closed_by,
+        close_reason
     FROM runs
     WHERE namespace = $1 AND definition_id = $2
     ORDER BY position DESC
@@ -137,7 +146,7 @@ WHERE namespace = $1 AND sha256 = $2;
 SELECT
     namespace, run_id, position, definition_id, definition_version, trigger_kind, trigger_key,
     trigger_names, trigger_sha256, snapshot_sha256, decision_sha256, status, tasks,
-    workflow_run_id, recorded_at, closed_at, failure_type, failure_message
+    workflow_run_id, recorded_at, closed_at, failure_type, failure_message, closed_by, close_reason
 FROM runs
 WHERE namespace = $1
     AND position < COALESCE($2::bigint, 9223372036854775807)
@@ -151,7 +160,7 @@ SELECT
     namespace, task_id, position, run_id, definition_id, rule, key, type, status, version, handler,
     title, assigned_users, assigned_groups, claimed_by, claimed_at, created_at, due_at, remind_at,
     escalates_at, expires_at, closed_at, closed_by, input, form, output, failure_type,
-    failure_message
+    failure_message, generation
 FROM tasks
 WHERE namespace = $1 AND run_id = $2
 ORDER BY position;
@@ -167,7 +176,8 @@ SELECT fingerprint FROM requests WHERE namespace = $1 AND method = $2 AND reques
 
 -- name: hold_runs
 -- Whoever writes runs, tasks or events waits, and none is under way, until the transaction ends.
-LOCK TABLE stream_heads, runs, tasks, task_changes IN EXCLUSIVE MODE;
+LOCK TABLE stream_heads, runs, tasks, task_changes, run_retries, failure_calls
+IN EXCLUSIVE MODE;
 
 -- name: empty_task_changes
 -- A batch at a time: no statement takes long.
@@ -178,6 +188,16 @@ DELETE FROM task_changes WHERE ctid = ANY (ARRAY(
 -- name: empty_tasks
 DELETE FROM tasks WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM tasks WHERE namespace = $1 LIMIT 10000
+));
+
+-- name: empty_run_retries
+DELETE FROM run_retries WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM run_retries WHERE namespace = $1 LIMIT 10000
+));
+
+-- name: empty_failure_calls
+DELETE FROM failure_calls WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM failure_calls WHERE namespace = $1 LIMIT 10000
 ));
 
 -- name: empty_runs

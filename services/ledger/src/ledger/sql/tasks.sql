@@ -15,7 +15,7 @@ SELECT
     namespace, task_id, position, run_id, definition_id, rule, key, type, status, version, handler,
     title, assigned_users, assigned_groups, claimed_by, claimed_at, created_at, due_at, remind_at,
     escalates_at, expires_at, closed_at, closed_by, input, form, output, failure_type,
-    failure_message
+    failure_message, generation
 FROM tasks
 WHERE namespace = $1 AND task_id = $2;
 
@@ -26,7 +26,7 @@ SELECT
     namespace, task_id, position, run_id, definition_id, rule, key, type, status, version, handler,
     title, assigned_users, assigned_groups, claimed_by, claimed_at, created_at, due_at, remind_at,
     escalates_at, expires_at, closed_at, closed_by, input, form, output, failure_type,
-    failure_message
+    failure_message, generation
 FROM tasks
 WHERE namespace = $1
     AND position < COALESCE($2::bigint, 9223372036854775807)
@@ -46,7 +46,7 @@ SELECT
     namespace, task_id, position, run_id, definition_id, rule, key, type, status, version, handler,
     title, assigned_users, assigned_groups, claimed_by, claimed_at, created_at, due_at, remind_at,
     escalates_at, expires_at, closed_at, closed_by, input, form, output, failure_type,
-    failure_message
+    failure_message, generation
 FROM tasks
 WHERE namespace = $1
     AND position < COALESCE($2::bigint, 9223372036854775807)

@@ -5,7 +5,7 @@ from temporalio import activity
 from contracts.names import TemporalActivity
 from contracts.runs import Decided, DecideInput, RecordOutcome, RunFailure, TaskOutcome
 from orchestrator_worker.activities.outcomes import told_to_temporal
-from orchestrator_worker.service import Decider, Recorder
+from orchestrator_worker.service.runs import Decider, Recorder
 
 
 class RunActivities:

@@ -117,7 +117,10 @@ class GrpcLedger:
     async def record_task_outcome(self, outcome: TaskOutcome) -> bool:
         """Record how a task ended; False when it was closed before."""
         request = ledger_pb2.RecordTaskOutcomeRequest(
-            namespace=outcome.namespace, run_id=outcome.run_id, task_id=str(outcome.task_id)
+            namespace=outcome.namespace,
+            run_id=outcome.run_id,
+            task_id=str(outcome.task_id),
+            generation=outcome.generation,
         )
         if outcome.failure is not None:
             request.failure.CopyFrom(_failure(outcome.failure))

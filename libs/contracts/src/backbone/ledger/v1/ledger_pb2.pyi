@@ -32,6 +32,7 @@ class _RunStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunStatus.V
     """Only human tasks are open."""
     RUN_STATUS_COMPLETED: _RunStatus.ValueType  # 3
     RUN_STATUS_FAILED: _RunStatus.ValueType  # 4
+    RUN_STATUS_CANCELLED: _RunStatus.ValueType  # 5
 
 class RunStatus(_RunStatus, metaclass=_RunStatusEnumTypeWrapper): ...
 
@@ -41,6 +42,7 @@ RUN_STATUS_WAITING: RunStatus.ValueType  # 2
 """Only human tasks are open."""
 RUN_STATUS_COMPLETED: RunStatus.ValueType  # 3
 RUN_STATUS_FAILED: RunStatus.ValueType  # 4
+RUN_STATUS_CANCELLED: RunStatus.ValueType  # 5
 Global___RunStatus: _TypeAlias = RunStatus  # noqa: Y015
 
 class _TaskStatus:
@@ -170,6 +172,8 @@ class Run(_message.Message):
     TASKS_FIELD_NUMBER: _builtins.int
     WORKFLOW_RUN_ID_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    CLOSED_BY_FIELD_NUMBER: _builtins.int
+    CLOSE_REASON_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     run_id: _builtins.str
     definition_id: _builtins.str
@@ -181,6 +185,9 @@ class Run(_message.Message):
     tasks: _builtins.int
     workflow_run_id: _builtins.str
     """Temporal's, stored beside ours; the workflow id is the run id."""
+    closed_by: _builtins.str
+    """Who cancelled it, and why."""
+    close_reason: _builtins.str
     @_builtins.property
     def trigger_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -205,14 +212,89 @@ class Run(_message.Message):
         tasks: _builtins.int = ...,
         workflow_run_id: _builtins.str = ...,
         failure: Global___Failure | None = ...,
+        closed_by: _builtins.str = ...,
+        close_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["closed_at", b"closed_at", "failure", b"failure", "recorded_at", b"recorded_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_at", b"closed_at", "definition_id", b"definition_id", "definition_version", b"definition_version", "failure", b"failure", "namespace", b"namespace", "recorded_at", b"recorded_at", "run_id", b"run_id", "status", b"status", "tasks", b"tasks", "trigger_key", b"trigger_key", "trigger_kind", b"trigger_kind", "trigger_names", b"trigger_names", "workflow_run_id", b"workflow_run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_reason", b"close_reason", "closed_at", b"closed_at", "closed_by", b"closed_by", "definition_id", b"definition_id", "definition_version", b"definition_version", "failure", b"failure", "namespace", b"namespace", "recorded_at", b"recorded_at", "run_id", b"run_id", "status", b"status", "tasks", b"tasks", "trigger_key", b"trigger_key", "trigger_kind", b"trigger_kind", "trigger_names", b"trigger_names", "workflow_run_id", b"workflow_run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Run: _TypeAlias = Run  # noqa: Y015
+
+@_typing.final
+class FailureCall(_message.Message):
+    """A call of the handler of a definition's `onFailure`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    HANDLER_FIELD_NUMBER: _builtins.int
+    HANDLED_AT_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    """The idempotency key that the handler was given."""
+    task_id: _builtins.str
+    """The task that failed; empty for the run itself."""
+    handler: _builtins.str
+    @_builtins.property
+    def handled_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def failure(self) -> Global___Failure:
+        """Of the handler itself; empty when it worked."""
+
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        task_id: _builtins.str = ...,
+        handler: _builtins.str = ...,
+        handled_at: _timestamp_pb2.Timestamp | None = ...,
+        failure: Global___Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "handled_at", b"handled_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "failure", b"failure", "handled_at", b"handled_at", "handler", b"handler", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FailureCall: _TypeAlias = FailureCall  # noqa: Y015
+
+@_typing.final
+class RunRetry(_message.Message):
+    """A run that decided again what this one, or a retry of it, could not or was kept from doing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    RETRIED_RUN_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    RETRIED_AT_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    retried_run_id: _builtins.str
+    actor: _builtins.str
+    reason: _builtins.str
+    @_builtins.property
+    def retried_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        retried_run_id: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        retried_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retried_at", b"retried_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason", "retried_at", b"retried_at", "retried_run_id", b"retried_run_id", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunRetry: _TypeAlias = RunRetry  # noqa: Y015
 
 @_typing.final
 class Task(_message.Message):
@@ -244,6 +326,7 @@ class Task(_message.Message):
     REMIND_AT_FIELD_NUMBER: _builtins.int
     ESCALATES_AT_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     task_id: _builtins.str
     run_id: _builtins.str
@@ -267,6 +350,8 @@ class Task(_message.Message):
     """Of a human task: rises when it is claimed, released, reassigned, escalated or closed."""
     claimed_by: _builtins.str
     """Who has claimed it, or had when it was closed."""
+    generation: _builtins.int
+    """How often an automated task is carried out with this one: above 1 when it was retried by hand."""
     @_builtins.property
     def assigned_users(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -316,10 +401,11 @@ class Task(_message.Message):
         remind_at: _abc.Iterable[_timestamp_pb2.Timestamp] | None = ...,
         escalates_at: _timestamp_pb2.Timestamp | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
+        generation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["claimed_at", b"claimed_at", "closed_at", b"closed_at", "created_at", b"created_at", "due_at", b"due_at", "escalates_at", b"escalates_at", "expires_at", b"expires_at", "failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assigned_groups", b"assigned_groups", "assigned_users", b"assigned_users", "claimed_at", b"claimed_at", "claimed_by", b"claimed_by", "closed_at", b"closed_at", "closed_by", b"closed_by", "created_at", b"created_at", "definition_id", b"definition_id", "due_at", b"due_at", "escalates_at", b"escalates_at", "expires_at", b"expires_at", "failure", b"failure", "form", b"form", "handler", b"handler", "input", b"input", "key", b"key", "namespace", b"namespace", "output", b"output", "remind_at", b"remind_at", "rule", b"rule", "run_id", b"run_id", "status", b"status", "task_id", b"task_id", "title", b"title", "type", b"type", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assigned_groups", b"assigned_groups", "assigned_users", b"assigned_users", "claimed_at", b"claimed_at", "claimed_by", b"claimed_by", "closed_at", b"closed_at", "closed_by", b"closed_by", "created_at", b"created_at", "definition_id", b"definition_id", "due_at", b"due_at", "escalates_at", b"escalates_at", "expires_at", b"expires_at", "failure", b"failure", "form", b"form", "generation", b"generation", "handler", b"handler", "input", b"input", "key", b"key", "namespace", b"namespace", "output", b"output", "remind_at", b"remind_at", "rule", b"rule", "run_id", b"run_id", "status", b"status", "task_id", b"task_id", "title", b"title", "type", b"type", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -456,11 +542,14 @@ class RecordTaskOutcomeRequest(_message.Message):
     TASK_ID_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     run_id: _builtins.str
     task_id: _builtins.str
     output: _builtins.bytes
     """JSON; ignored with a failure."""
+    generation: _builtins.int
+    """Of which generation; the outcome of an earlier one than the task's is not recorded. 0 for any."""
     @_builtins.property
     def failure(self) -> Global___Failure: ...
     def __init__(
@@ -471,10 +560,11 @@ class RecordTaskOutcomeRequest(_message.Message):
         task_id: _builtins.str = ...,
         output: _builtins.bytes = ...,
         failure: Global___Failure | None = ...,
+        generation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "namespace", b"namespace", "output", b"output", "run_id", b"run_id", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "generation", b"generation", "namespace", b"namespace", "output", b"output", "run_id", b"run_id", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -710,6 +800,8 @@ class GetRunResponse(_message.Message):
     SNAPSHOT_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
+    FAILURE_CALLS_FIELD_NUMBER: _builtins.int
+    RETRIES_FIELD_NUMBER: _builtins.int
     trigger: _builtins.bytes
     """JSON documents as they were recorded."""
     snapshot: _builtins.bytes
@@ -718,6 +810,10 @@ class GetRunResponse(_message.Message):
     def run(self) -> Global___Run: ...
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Task]: ...
+    @_builtins.property
+    def failure_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailureCall]: ...
+    @_builtins.property
+    def retries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunRetry]: ...
     def __init__(
         self,
         *,
@@ -726,10 +822,12 @@ class GetRunResponse(_message.Message):
         snapshot: _builtins.bytes = ...,
         decision: _builtins.bytes = ...,
         tasks: _abc.Iterable[Global___Task] | None = ...,
+        failure_calls: _abc.Iterable[Global___FailureCall] | None = ...,
+        retries: _abc.Iterable[Global___RunRetry] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "run", b"run", "snapshot", b"snapshot", "tasks", b"tasks", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "failure_calls", b"failure_calls", "retries", b"retries", "run", b"run", "snapshot", b"snapshot", "tasks", b"tasks", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

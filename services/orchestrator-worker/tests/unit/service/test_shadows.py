@@ -11,9 +11,11 @@ import pytest
 from contracts.definitions import ActivityDefinition
 from contracts.runs import DecideInput, RecordOutcome, RunInput
 from contracts.shadows import ShadowOutcome
-from orchestrator_worker import service
 from orchestrator_worker.errors import ContextUnavailableError, NeighbourUnavailableError
-from orchestrator_worker.service import Decider, Lookout, Shadows
+from orchestrator_worker.service import shadows as service
+from orchestrator_worker.service.lookout import Lookout
+from orchestrator_worker.service.runs import Decider
+from orchestrator_worker.service.shadows import Shadows
 
 MakeRun = Callable[..., RunInput]
 MakeDefinition = Callable[..., ActivityDefinition]

@@ -1,0 +1,47 @@
+"""What runs call when something failed, and what `Sweep` calls."""
+
+from temporalio import activity
+
+from contracts.names import TemporalActivity
+from contracts.runs import (
+    FailureHandler,
+    FailureHandling,
+    FailureQuestion,
+    SweepInput,
+    SweptPage,
+)
+from orchestrator_worker.activities.outcomes import told_to_temporal
+from orchestrator_worker.service.failures import FailureTeller
+from orchestrator_worker.service.sweeping import Sweeper
+
+
+class FailureActivities:
+    """The Temporal activities by which runs tell of failures; on the queues of runs."""
+
+    def __init__(self, *, teller: FailureTeller) -> None:
+        self._teller = teller
+
+    @activity.defn(name=TemporalActivity.FIND_FAILURE_HANDLER.value)
+    async def find_failure_handler(self, question: FailureQuestion) -> FailureHandler:
+        """Return who is to be told."""
+        with told_to_temporal(run_id=question.run_id):
+            return await self._teller.find(question)
+
+    @activity.defn(name=TemporalActivity.RECORD_FAILURE_HANDLED.value)
+    async def record_failure_handled(self, handling: FailureHandling) -> bool:
+        """Record that they were told; False when it was recorded before."""
+        with told_to_temporal(run_id=handling.run_id):
+            return await self._teller.told(handling)
+
+
+class SweepActivities:
+    """The Temporal activities of the system task queue."""
+
+    def __init__(self, *, sweeper: Sweeper) -> None:
+        self._sweeper = sweeper
+
+    @activity.defn(name=TemporalActivity.SWEEP_PAGE.value)
+    async def sweep_page(self, sweep: SweepInput) -> SweptPage:
+        """Look after one page of open runs."""
+        with told_to_temporal(namespace=sweep.namespace):
+            return await self._sweeper.page(sweep)
