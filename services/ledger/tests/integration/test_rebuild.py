@@ -5,13 +5,16 @@ import json
 import random
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TypeAlias
+from uuid import UUID
 
 import grpc
 import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from backbone.ledger.v1 import control_pb2, control_pb2_grpc
 from backbone.ledger.v1 import ledger_pb2 as pb
 from backbone.ledger.v1 import ledger_pb2_grpc as pb_grpc
 from contracts import canonical, identifiers
@@ -19,7 +22,7 @@ from contracts.decisions import AutomatedInstance, Decision, HumanInstance
 from contracts.definitions import Assignees, Retry
 from contracts.triggers import Trigger, TriggerKind
 from devstack.infrastructure.endpoints import PostgresEndpoint
-from eventstore import sealing
+from eventstore import sealing, store
 from ledger import app
 from ledger.adapters import projections
 from ledger.adapters.projections import RebuildError
@@ -32,7 +35,7 @@ from runtime.postgres import Postgres
 LedgerStub: TypeAlias = "pb_grpc.LedgerServiceAsyncStub"
 Channels = Callable[..., Awaitable[grpc.aio.Channel]]
 
-MADE_AGAIN = ("runs", "tasks", "task_changes")
+MADE_AGAIN = ("runs", "tasks", "task_changes", "run_retries", "failure_calls")
 KEPT = ("events", "stream_heads", "outbox_pending", "trigger_keys", "documents", "requests")
 
 
@@ -50,6 +53,9 @@ class Working:
     def __init__(self, channel: grpc.aio.Channel, rng: random.Random) -> None:
         self.ledger: pb_grpc.LedgerServiceAsyncStub = pb_grpc.LedgerServiceStub(channel)
         self.inbox: pb_grpc.TaskServiceAsyncStub = pb_grpc.TaskServiceStub(channel)
+        self.control: control_pb2_grpc.ControlServiceAsyncStub = (
+            control_pb2_grpc.ControlServiceStub(channel)
+        )
         self.rng = rng
         self.runs: list[tuple[pb.RecordRunRequest, Decision]] = []
 
@@ -60,6 +66,7 @@ class Working:
             self.record_outcome: 6,
             self.change: 6,
             self.complete: 3,
+            self.order: 4,
         }
         for _ in range(count):
             [step] = self.rng.choices(list(weighted), list(weighted.values()))
@@ -155,6 +162,43 @@ class Working:
             if exc.code() is not grpc.StatusCode.FAILED_PRECONDITION:
                 raise
 
+    async def order(self) -> None:
+        """A run is cancelled or retried, a task of it is, or somebody was told of its failure."""
+        if not self.runs:
+            return
+        request, decision = self.rng.choice(self.runs)
+        asked = {
+            "namespace": request.namespace,
+            "request_id": f"r{self.rng.getrandbits(64)}",
+            "reason": "asked",
+        }
+        of_run = {**asked, "run_id": request.run_id}
+        calls: list[Callable[[], Awaitable[object]]] = [
+            lambda: self.control.CancelRun(control_pb2.CancelRunRequest(**of_run)),
+            lambda: self.control.RetryRun(control_pb2.RetryRunRequest(**of_run)),
+            lambda: self.control.RecordFailureHandled(
+                control_pb2.RecordFailureHandledRequest(
+                    namespace=request.namespace,
+                    run_id=request.run_id,
+                    call_id=str(UUID(int=self.rng.getrandbits(128))),
+                    handler="notify_owner",
+                )
+            ),
+            *(
+                partial(
+                    self.control.RetryTask,
+                    control_pb2.RetryTaskRequest(task_id=str(task.task_id), **asked),
+                )
+                for task in decision.tasks
+            ),
+        ]
+        try:
+            await self.rng.choice(calls)()
+        except grpc.aio.AioRpcError as exc:
+            # It does not stand so that this can be done to it.
+            if exc.code() is not grpc.StatusCode.FAILED_PRECONDITION:
+                raise
+
     def _run(self) -> tuple[pb.RecordRunRequest, Decision]:
         namespace = self.rng.choice(["dev", "prod"])
         trigger = Trigger(
@@ -196,7 +240,11 @@ class Working:
         )  # fmt: skip
 
 
-def test_projections_after_a_rebuild_are_those_kept_live(database: PostgresEndpoint) -> None:
+def test_projections_after_a_rebuild_are_those_kept_live(
+    database: PostgresEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Batches end anywhere, also between the events of one append.
+    monkeypatch.setattr(store, "_REBUILD_BATCH", 7)
     dsn = database.dsn("ledger")
     migrations.apply(dsn, schema=app.SCHEMA, sources=app.MIGRATIONS)
     with asyncio.Runner() as runner:

@@ -70,6 +70,13 @@ class _Changes:
     failure_calls: list[tuple[Any, ...]] = field(default_factory=list)
     closings: dict[str, _Closing] = field(default_factory=dict)
 
+    @property
+    def closes(self) -> bool:
+        """Whether a task or a run is closed: a batch may begin between the two."""
+        return bool(self.closed_tasks) or any(
+            change.status is not None for change in self.closings.values()
+        )
+
     def of(self, run_id: str) -> _Closing:
         return self.closings.setdefault(run_id, _Closing())
 
@@ -87,7 +94,7 @@ class RunProjection:
         namespace = transaction.namespace
         changes = _Changes()
         for event in events:
-            if isinstance(event.payload, RunReopened | TaskRetried) and changes.closed_tasks:
+            if isinstance(event.payload, RunReopened | TaskRetried) and changes.closes:
                 # What opens a task again comes after what closed it, also when both are of one
                 # batch: otherwise what was changed is written at once.
                 await self._write(transaction, changes)
