@@ -14,11 +14,11 @@ from confluent_kafka import Producer
 from temporalio.client import Client
 from waiting import until
 
-PARCEL = "e2e.parcel.sent"
+CRATE = "e2e.crate.sent"
 EVENT_TYPE = {
     "apiVersion": "backbone/v1",
     "kind": "EventType",
-    "metadata": {"id": PARCEL, "namespace": "dev", "owner": "e2e"},
+    "metadata": {"id": CRATE, "namespace": "dev", "owner": "e2e"},
     "spec": {
         "schemas": [
             {
@@ -35,12 +35,12 @@ EVENT_TYPE = {
 
 
 def definition(name, *, handler="pack"):
-    """Return a definition with a run for each parcel; `handler` is its tasks'."""
+    """Return a definition with a run for each crate; `handler` is its tasks'."""
     task = {
         "type": "automated",
         "handler": handler,
         "taskQueue": "e2e-handlers-tq",
-        "input": {"line": "'parcel'", "order": "event.event_id"},
+        "input": {"line": "'crate'", "order": "event.event_id"},
         "timeout": "20s",
     }
     return {
@@ -49,20 +49,20 @@ def definition(name, *, handler="pack"):
         "metadata": {"id": name, "namespace": "dev", "owner": "e2e"},
         "spec": {
             "taskQueue": "e2e-tq",
-            "triggers": [{"name": "sent", "event": {"type": PARCEL}}],
+            "triggers": [{"name": "sent", "event": {"type": CRATE}}],
             "rules": [{"name": "pack", "task": task}],
         },
     }
 
 
 class World:
-    """The suite, as those who send parcels and replay them meet it."""
+    """The suite, as those who send crates and replay them meet it."""
 
     def __init__(self, suite, backbone, folder, *, ledger, temporal):
         self.suite, self.backbone, self._folder = suite, backbone, folder
         self.ledger, self.temporal = ledger, temporal
         self.bootstrap = suite.endpoints.kafka_bootstrap_servers
-        self.source = f"e2e-parcels-{uuid.uuid4().hex[:6]}"
+        self.source = f"e2e-crates-{uuid.uuid4().hex[:6]}"
         self.begun = datetime.now(UTC) - timedelta(seconds=1)
 
     def apply(self, document):
@@ -71,12 +71,12 @@ class World:
         self.backbone("apply", "-f", str(file), "--reason", "a test of replays")
 
     async def send(self, count):
-        """Send parcels for three people and wait until the router has decided them."""
+        """Send crates for three people and wait until the router has decided them."""
         producer = Producer({"bootstrap.servers": self.bootstrap, "acks": "all"})
         for number in range(count):
             event = {
                 "event_id": f"{self.source}-{number}",
-                "type": PARCEL,
+                "type": CRATE,
                 "source": self.source,
                 "occurred_at": datetime.now(UTC).isoformat(),
                 "payload": {"number": number},
@@ -112,7 +112,7 @@ class World:
         return json.loads(self.backbone("replay", "show", replay_id, "-o", "json"))
 
     async def runs(self, definition_id):
-        """Return the runs of a definition by id: (status, kind, number of its parcel)."""
+        """Return the runs of a definition by id: (status, kind, number of its crate)."""
         rows = await self.ledger.fetch(
             "SELECT run_id, status, trigger_kind, body FROM ledger.runs JOIN ledger.documents"
             " ON documents.namespace = runs.namespace AND sha256 = trigger_sha256"
@@ -129,7 +129,7 @@ class World:
         }
 
     async def started_in_order(self, runs):
-        """Return the numbers of parcels by the time at which Temporal started their runs."""
+        """Return the numbers of crates by the time at which Temporal started their runs."""
         found = []
         for run_id, (_, _, number) in runs.items():
             described = await self.temporal.get_workflow_handle(run_id).describe()
@@ -191,7 +191,7 @@ async def test_events_that_came_too_early_are_started_once_though_services_die(w
 async def test_only_what_failed_is_started_again_and_a_pause_holds_it(world):
     name = f"e2e.broken-{uuid.uuid4().hex[:6]}"
     document = definition(name)
-    # Runs of odd parcels cannot be decided.
+    # Runs of odd crates cannot be decided.
     document["spec"]["rules"][0]["when"] = "1 / (event.payload.number % 2 - 1) < 0"
     world.apply(document)
 
