@@ -55,7 +55,7 @@ REACHED_BY = (
 )
 """The stimulus by which a point is reached: the first one whose pattern is all of its name."""
 
-SAMPLE = 9
+SAMPLE = 10
 
 
 @dataclass(frozen=True)

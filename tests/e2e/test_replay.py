@@ -141,10 +141,12 @@ class World:
 async def world(suite, backbone, tmp_path):
     ledger = await asyncpg.connect(suite.endpoints.postgres.dsn())
     temporal = await Client.connect(suite.endpoints.temporal_address, namespace="dev")
-    made = World(suite, backbone, tmp_path, ledger=ledger, temporal=temporal)
-    made.apply(EVENT_TYPE)
-    yield made
-    await ledger.close()
+    try:
+        made = World(suite, backbone, tmp_path, ledger=ledger, temporal=temporal)
+        made.apply(EVENT_TYPE)
+        yield made
+    finally:
+        await ledger.close()
 
 
 @pytest.mark.timeout(400)
