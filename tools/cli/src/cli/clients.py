@@ -18,7 +18,7 @@ from backbone.ledger.v1 import (
     routing_pb2_grpc,
 )
 from backbone.router.v1 import router_pb2, router_pb2_grpc
-from cli import stamps, statuses
+from cli import paging, stamps, statuses
 from cli.audits import Audit
 from cli.dead_letters import DeadLetters
 from cli.errors import CliError, NotFoundError, UsageError
@@ -35,7 +35,6 @@ from runtime.tls import TlsFiles
 
 T = TypeVar("T")
 
-_PAGE = 200
 _AT_ONCE = timedelta(minutes=1)
 _SEARCH_TIMEOUT_S = 25.0
 """The router gives up sooner by itself; others may be searching before."""
@@ -164,28 +163,24 @@ class Clients:
         limit: int,
     ) -> list[ledger_pb2.Run]:
         """Return at most `limit` runs, newest first."""
-        found: list[ledger_pb2.Run] = []
-        token = ""
-        while True:
-            request = ledger_pb2.ListRunsRequest(
-                namespace=self.namespace,
-                page_size=min(_PAGE, limit - len(found)),
-                page_token=token,
-                definition_id=definition_id,
-                status=ledger_pb2.RunStatus.Value(f"RUN_STATUS_{_name(status)}"),
-            )
-            page = await self._ask("ledger", self._ledger().ListRuns(request))
-            found.extend(page.runs)
-            token = page.next_page_token
-            if not token or len(found) >= limit:
-                return found[:limit]
+        request = ledger_pb2.ListRunsRequest(
+            namespace=self.namespace,
+            definition_id=definition_id,
+            status=ledger_pb2.RunStatus.Value(f"RUN_STATUS_{_name(status)}"),
+        )
+        return await paging.gathered(
+            request,
+            lambda: self._ask("ledger", self._ledger().ListRuns(request)),
+            items=lambda page: page.runs,
+            limit=limit,
+        )
 
     async def runs_since(
         self, definition_id: str, *, since: datetime
     ) -> AsyncGenerator[ledger_pb2.Run, None]:
         """Return the runs of a definition that were recorded at a time or later, newest first."""
         request = ledger_pb2.ListRunsRequest(
-            namespace=self.namespace, page_size=_PAGE, definition_id=definition_id
+            namespace=self.namespace, page_size=paging.PAGE, definition_id=definition_id
         )
         while True:
             page = await self._ask("ledger", self._ledger().ListRuns(request))
@@ -210,38 +205,30 @@ class Clients:
     ) -> list[routing_pb2.PendingStart]:
         """Return at most `limit` starts that wait, oldest first."""
         stub = routing_pb2_grpc.RoutingServiceStub(self._channel("ledger"))
-        found: list[routing_pb2.PendingStart] = []
-        token = ""
-        while True:
-            request = routing_pb2.ListPendingStartsRequest(
-                namespace=self.namespace,
-                page_size=min(_PAGE, limit - len(found)),
-                page_token=token,
-                definition_id=definition_id,
-                reason=reason,
-            )
-            page = await self._ask("ledger", stub.ListPendingStarts(request))
-            found.extend(page.starts)
-            token = page.next_page_token
-            if not token or len(found) >= limit:
-                return found[:limit]
+        request = routing_pb2.ListPendingStartsRequest(
+            namespace=self.namespace,
+            definition_id=definition_id,
+            reason=reason,
+        )
+        return await paging.gathered(
+            request,
+            lambda: self._ask("ledger", stub.ListPendingStarts(request)),
+            items=lambda page: page.starts,
+            limit=limit,
+        )
 
     async def due_times(self, definition_id: str, *, limit: int) -> list[ledger_pb2.DueTime]:
         """Return at most `limit` accounted due times of a definition, newest first."""
-        found: list[ledger_pb2.DueTime] = []
-        token = ""
-        while True:
-            request = ledger_pb2.ListDueTimesRequest(
-                namespace=self.namespace,
-                definition_id=definition_id,
-                page_size=min(_PAGE, limit - len(found)),
-                page_token=token,
-            )
-            page = await self._ask("ledger", self._ledger().ListDueTimes(request))
-            found.extend(page.due_times)
-            token = page.next_page_token
-            if not token or len(found) >= limit:
-                return found[:limit]
+        request = ledger_pb2.ListDueTimesRequest(
+            namespace=self.namespace,
+            definition_id=definition_id,
+        )
+        return await paging.gathered(
+            request,
+            lambda: self._ask("ledger", self._ledger().ListDueTimes(request)),
+            items=lambda page: page.due_times,
+            limit=limit,
+        )
 
     async def decisions(
         self,
@@ -255,25 +242,21 @@ class Clients:
         limit: int,
     ) -> list[routing_pb2.RoutingDecision]:
         """Return at most `limit` routing decisions, newest first."""
-        found: list[routing_pb2.RoutingDecision] = []
-        token = ""
-        while True:
-            request = routing_pb2.ListRoutingDecisionsRequest(
-                namespace=self.namespace,
-                page_size=min(_PAGE, limit - len(found)),
-                page_token=token,
-                event_id=event_id,
-                source=source,
-                definition_id=definition_id,
-                outcome=routing_pb2.RoutingOutcome.Value(f"ROUTING_OUTCOME_{_name(outcome)}"),
-                decided_from=stamps.stamp(decided_from),
-                decided_to=stamps.stamp(decided_to),
-            )
-            page = await self._ask("ledger", self._routing().ListRoutingDecisions(request))
-            found.extend(page.decisions)
-            token = page.next_page_token
-            if not token or len(found) >= limit:
-                return found[:limit]
+        request = routing_pb2.ListRoutingDecisionsRequest(
+            namespace=self.namespace,
+            event_id=event_id,
+            source=source,
+            definition_id=definition_id,
+            outcome=routing_pb2.RoutingOutcome.Value(f"ROUTING_OUTCOME_{_name(outcome)}"),
+            decided_from=stamps.stamp(decided_from),
+            decided_to=stamps.stamp(decided_to),
+        )
+        return await paging.gathered(
+            request,
+            lambda: self._ask("ledger", self._routing().ListRoutingDecisions(request)),
+            items=lambda page: page.decisions,
+            limit=limit,
+        )
 
     async def unrouted_range(self, place: router_pb2.Place) -> routing_pb2.UnroutedRange | None:
         """Return the range of records without a candidate that a place lies in, if one does."""
@@ -353,19 +336,15 @@ class Clients:
 
     async def operations(self, *, limit: int) -> list[control_pb2.Operation]:
         """Return at most `limit` operations that are to be done in Temporal, oldest first."""
-        found: list[control_pb2.Operation] = []
-        token = ""
-        while True:
-            request = control_pb2.ListOperationsRequest(
-                namespace=self.namespace,
-                page_size=min(_PAGE, limit - len(found)),
-                page_token=token,
-            )
-            page = await self._ask("ledger", self._control().ListOperations(request))
-            found.extend(page.operations)
-            token = page.next_page_token
-            if not token or len(found) >= limit:
-                return found[:limit]
+        request = control_pb2.ListOperationsRequest(
+            namespace=self.namespace,
+        )
+        return await paging.gathered(
+            request,
+            lambda: self._ask("ledger", self._control().ListOperations(request)),
+            items=lambda page: page.operations,
+            limit=limit,
+        )
 
     def _router(self) -> "router_pb2_grpc.RouterServiceAsyncStub":
         return router_pb2_grpc.RouterServiceStub(self._channel("router"))

@@ -8,6 +8,7 @@ import grpc
 
 from backbone.router.v1 import router_pb2 as pb
 from backbone.router.v1 import router_pb2_grpc
+from cli import paging
 from cli.errors import CliError
 
 T = TypeVar("T")
@@ -46,20 +47,16 @@ class DeadLetters:
 
     async def list(self, wanted: pb.DeadLetterFilter, *, limit: int) -> list[pb.DeadLetter]:
         """Return at most `limit` dead letters, the oldest first."""
-        found: list[pb.DeadLetter] = []
-        token = ""
-        while True:
-            request = pb.ListDeadLettersRequest(
-                namespace=self._namespace,
-                page_size=min(_PAGE, limit - len(found)),
-                page_token=token,
-                filter=wanted,
-            )
-            page = await self._ask(self._stub.ListDeadLetters(request, timeout=_TIMEOUT_S))
-            found.extend(page.dead_letters)
-            token = page.next_page_token
-            if not token or len(found) >= limit:
-                return found[:limit]
+        request = pb.ListDeadLettersRequest(
+            namespace=self._namespace,
+            filter=wanted,
+        )
+        return await paging.gathered(
+            request,
+            lambda: self._ask(self._stub.ListDeadLetters(request, timeout=_TIMEOUT_S)),
+            items=lambda page: page.dead_letters,
+            limit=limit,
+        )
 
     async def get(self, partition: int, offset: int) -> pb.GetDeadLetterResponse:
         """Return one dead letter with the sender's record."""

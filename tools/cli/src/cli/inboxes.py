@@ -8,12 +8,11 @@ from typing import Any, TypeVar
 import grpc
 
 from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+from cli import paging
 from cli.errors import CliError
 from contracts.decisions import TaskStatus
 
 T = TypeVar("T")
-
-_PAGE = 200
 
 
 class TaskKind(StrEnum):
@@ -61,25 +60,21 @@ class Inbox:
 
     async def tasks(self, wanted: TaskFilter, *, limit: int) -> list[ledger_pb2.Task]:
         """Return at most `limit` tasks, newest first."""
-        found: list[ledger_pb2.Task] = []
-        token = ""
-        while True:
-            request = ledger_pb2.ListTasksRequest(
-                namespace=self._namespace,
-                page_size=min(_PAGE, limit - len(found)),
-                page_token=token,
-                run_id=wanted.run_id,
-                status=ledger_pb2.TaskStatus.Value(f"TASK_STATUS_{_name(wanted.status)}"),
-                type=ledger_pb2.TaskType.Value(f"TASK_TYPE_{_name(wanted.kind)}"),
-                assigned_user=wanted.user,
-                assigned_group=wanted.group,
-                mine=wanted.mine,
-            )
-            page = await self._ask(self._stub.ListTasks(request))
-            found.extend(page.tasks)
-            token = page.next_page_token
-            if not token or len(found) >= limit:
-                return found[:limit]
+        request = ledger_pb2.ListTasksRequest(
+            namespace=self._namespace,
+            run_id=wanted.run_id,
+            status=ledger_pb2.TaskStatus.Value(f"TASK_STATUS_{_name(wanted.status)}"),
+            type=ledger_pb2.TaskType.Value(f"TASK_TYPE_{_name(wanted.kind)}"),
+            assigned_user=wanted.user,
+            assigned_group=wanted.group,
+            mine=wanted.mine,
+        )
+        return await paging.gathered(
+            request,
+            lambda: self._ask(self._stub.ListTasks(request)),
+            items=lambda page: page.tasks,
+            limit=limit,
+        )
 
     async def task(self, task_id: str) -> ledger_pb2.Task:
         """Return a task."""
@@ -88,20 +83,16 @@ class Inbox:
 
     async def changes(self, task_id: str, *, limit: int) -> list[ledger_pb2.TaskChange]:
         """Return at most `limit` of what happened to a human task, oldest first."""
-        found: list[ledger_pb2.TaskChange] = []
-        token = ""
-        while True:
-            request = ledger_pb2.ListTaskChangesRequest(
-                namespace=self._namespace,
-                task_id=task_id,
-                page_size=min(_PAGE, limit - len(found)),
-                page_token=token,
-            )
-            page = await self._ask(self._stub.ListTaskChanges(request))
-            found.extend(page.changes)
-            token = page.next_page_token
-            if not token or len(found) >= limit:
-                return found[:limit]
+        request = ledger_pb2.ListTaskChangesRequest(
+            namespace=self._namespace,
+            task_id=task_id,
+        )
+        return await paging.gathered(
+            request,
+            lambda: self._ask(self._stub.ListTaskChanges(request)),
+            items=lambda page: page.changes,
+            limit=limit,
+        )
 
     async def claim(self, asked: TaskRequest) -> ledger_pb2.Task:
         """Take a human task."""

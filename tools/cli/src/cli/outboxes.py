@@ -9,12 +9,10 @@ from typing import TypeVar
 import grpc
 
 from backbone.outbox.v1 import outbox_pb2, outbox_pb2_grpc
-from cli import stamps
+from cli import paging, stamps
 from cli.errors import CliError
 
 T = TypeVar("T")
-
-_PAGE = 200
 
 
 class Owner(StrEnum):
@@ -81,19 +79,15 @@ class Outbox:
 
     async def parked(self, *, limit: int) -> list[outbox_pb2.ParkedEvent]:
         """Return at most `limit` parked events, the oldest first."""
-        found: list[outbox_pb2.ParkedEvent] = []
-        token = ""
-        while True:
-            request = outbox_pb2.ListParkedEventsRequest(
-                namespace=self._namespace,
-                page_size=min(_PAGE, limit - len(found)),
-                page_token=token,
-            )
-            page = await self._ask(self._stub.ListParkedEvents(request))
-            found.extend(page.events)
-            token = page.next_page_token
-            if not token or len(found) >= limit:
-                return found[:limit]
+        request = outbox_pb2.ListParkedEventsRequest(
+            namespace=self._namespace,
+        )
+        return await paging.gathered(
+            request,
+            lambda: self._ask(self._stub.ListParkedEvents(request)),
+            items=lambda page: page.events,
+            limit=limit,
+        )
 
     async def retry(self, position: int, *, request_id: str, reason: str) -> bool:
         """Put a parked event back; return False when this request did so before."""

@@ -1,6 +1,6 @@
 """Replays of events as the commands see them: one method a call, messages out."""
 
-from collections.abc import Awaitable, Callable, MutableSequence, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -11,12 +11,11 @@ import grpc
 from backbone.ledger.v1 import replay_pb2 as pb
 from backbone.ledger.v1 import replay_pb2_grpc
 from backbone.router.v1 import router_pb2, router_pb2_grpc
-from cli import stamps
+from cli import paging, stamps
 from cli.errors import CliError
 
 T = TypeVar("T")
 
-_PAGE = 200
 _PLAN_TIMEOUT_S = 60.0
 """Of a call that reads for some seconds."""
 
@@ -96,36 +95,28 @@ class Replays:
 
     async def list(self, *, limit: int) -> Sequence[pb.Replay]:
         """Return at most `limit` replays, newest first."""
-        found: list[pb.Replay] = []
-        token = ""
-        while True:
-            request = pb.ListReplaysRequest(
-                namespace=self._namespace,
-                page_size=min(_PAGE, limit - len(found)),
-                page_token=token,
-            )
-            page = await self._ask("ledger", self._ledger.ListReplays(request))
-            found.extend(page.replays)
-            token = page.next_page_token
-            if not token or len(found) >= limit:
-                return found[:limit]
+        request = pb.ListReplaysRequest(
+            namespace=self._namespace,
+        )
+        return await paging.gathered(
+            request,
+            lambda: self._ask("ledger", self._ledger.ListReplays(request)),
+            items=lambda page: page.replays,
+            limit=limit,
+        )
 
     async def starts(self, replay_id: str, *, limit: int) -> Sequence[pb.ReplayStart]:
         """Return at most `limit` of what is to be started, in order."""
-        found: MutableSequence[pb.ReplayStart] = []
-        token = ""
-        while True:
-            request = pb.ListReplayStartsRequest(
-                namespace=self._namespace,
-                replay_id=replay_id,
-                page_size=min(_PAGE, limit - len(found)),
-                page_token=token,
-            )
-            page = await self._ask("ledger", self._ledger.ListReplayStarts(request))
-            found.extend(page.starts)
-            token = page.next_page_token
-            if not token or len(found) >= limit:
-                return found[:limit]
+        request = pb.ListReplayStartsRequest(
+            namespace=self._namespace,
+            replay_id=replay_id,
+        )
+        return await paging.gathered(
+            request,
+            lambda: self._ask("ledger", self._ledger.ListReplayStarts(request)),
+            items=lambda page: page.starts,
+            limit=limit,
+        )
 
     async def apply(
         self, replay_id: str, *, plan_hash: str, request_id: str, reason: str
