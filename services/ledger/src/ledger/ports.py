@@ -216,7 +216,24 @@ class Claim:
     shadow_id: str | None
 
 
-class RunStore(Protocol):
+class RequestLog(Protocol):
+    """What was asked by people, so that the same request has one effect."""
+
+    async def claim_request(
+        self,
+        transaction: Transaction,
+        *,
+        method: str,
+        request_id: str,
+        fingerprint: str,
+        actor: str,
+        reason: str,
+    ) -> str | None:
+        """Take a request id; return None, or the fingerprint of the request that has it."""
+        ...
+
+
+class RunStore(RequestLog, Protocol):
     """Runs, their documents and the keys that make requests idempotent."""
 
     async def claim(
@@ -295,19 +312,6 @@ class RunStore(Protocol):
 
     async def tasks_of_run(self, transaction: Transaction, run_id: str) -> list[TaskRow]:
         """Return the tasks of a run in the order of the decision."""
-        ...
-
-    async def claim_request(
-        self,
-        transaction: Transaction,
-        *,
-        method: str,
-        request_id: str,
-        fingerprint: str,
-        actor: str,
-        reason: str,
-    ) -> str | None:
-        """Take a request id; return None, or the fingerprint of the request that has it."""
         ...
 
 

@@ -220,20 +220,3 @@ class ReplayTallies(Protocol):
     async def settled(self, transaction: Transaction, settlements: Sequence[Settlement]) -> None:
         """Count outcomes; those of events that no replay has begun are passed over."""
         ...
-
-
-class RequestLog(Protocol):
-    """What was asked by people, so that the same request has one effect."""
-
-    async def claim_request(
-        self,
-        transaction: Transaction,
-        *,
-        method: str,
-        request_id: str,
-        fingerprint: str,
-        actor: str,
-        reason: str,
-    ) -> str | None:
-        """Take a request id; return None, or the fingerprint of the request that has it."""
-        ...

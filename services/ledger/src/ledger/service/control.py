@@ -4,7 +4,6 @@ Each writes in one transaction what is so from now on, the events that say so, a
 that have it done in Temporal: the intent stands, however long Temporal is away.
 """
 
-import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,7 +19,6 @@ from ledger.domain import control as domain
 from ledger.domain.control import Execution, Operation, Order
 from ledger.domain.runs import Done, RunState, TaskState
 from ledger.errors import (
-    InvalidRequestError,
     PreconditionError,
     RunNotFoundError,
     TaskNotFoundError,
@@ -34,6 +32,7 @@ from ledger.ports import (
     TaskRow,
     TaskStore,
 )
+from ledger.service import once
 from ledger.service.appending import RunAppender
 from ledger.service.runs import RunLedger
 from runtime import logs, telemetry
@@ -363,20 +362,16 @@ class ControlLedger:
     async def _is_new(
         self, transaction: Transaction, method: str, subject: str, order: Order
     ) -> bool:
-        fingerprint = hashlib.sha256(f"{order.actor}\n{subject}".encode()).hexdigest()
-        known = await self._runs.claim_request(
+        return await once.is_first(
+            self._runs,
             transaction,
             method=method,
             request_id=order.request_id,
-            fingerprint=fingerprint,
+            content=f"{order.actor}\n{subject}".encode(),
             actor=order.actor,
             reason=order.reason,
+            otherwise="another run, task or person",
         )
-        if known not in (None, fingerprint):
-            raise InvalidRequestError(
-                f"the request_id {order.request_id} was used for another run, task or person"
-            )
-        return known is None
 
     async def _write(
         self, name: str, namespace: str, work: Callable[[Transaction], Awaitable[T]]

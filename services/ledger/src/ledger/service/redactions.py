@@ -4,12 +4,12 @@ The events of the run hold the snapshot's hash and stay as they are, so their ch
 was recorded elsewhere (the decision, tasks, published events) is not touched.
 """
 
-import hashlib
 from collections.abc import Sequence
 
 from contracts import canonical, redaction, strictjson
-from ledger.errors import InvalidRequestError, PreconditionError, RunNotFoundError
+from ledger.errors import PreconditionError, RunNotFoundError
 from ledger.ports import RunStore
+from ledger.service import once
 from runtime import logs
 from runtime.faultpoints import faultpoint
 from runtime.postgres import Postgres, Transaction
@@ -44,21 +44,20 @@ class Redactions:
             PreconditionError: it has no snapshot, or this has none of a field.
             InvalidRequestError: the request id was used for something else.
         """
-        fingerprint = hashlib.sha256("\n".join([actor, run_id, *fields]).encode()).hexdigest()
 
         async def work(transaction: Transaction) -> bytes:
-            known = await self._runs.claim_request(
+            is_first = await once.is_first(
+                self._runs,
                 transaction,
                 method=_METHOD,
                 request_id=request_id,
-                fingerprint=fingerprint,
+                content="\n".join([actor, run_id, *fields]).encode(),
                 actor=actor,
                 reason=reason,
+                otherwise="another one",
             )
-            if known not in (None, fingerprint):
-                raise InvalidRequestError(f"the request_id {request_id} was used for another one")
             left = await self._redacted(
-                transaction, run_id, fields if known is None else (), actor=actor, reason=reason
+                transaction, run_id, fields if is_first else (), actor=actor, reason=reason
             )
             faultpoint("ledger.before_redact_snapshot")
             return left

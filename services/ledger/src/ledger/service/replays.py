@@ -6,10 +6,9 @@ starts join what waits, no more at a time than its rate and the room for them al
 way from there.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from contracts import identifiers
@@ -21,21 +20,21 @@ from ledger.domain.pending import Arrival, Origin
 from ledger.domain.replays import Action, Mode, Planned, Question, Start, State, Stretches
 from ledger.domain.routing import Candidate, Place, RoutedEvent
 from ledger.errors import (
-    InvalidRequestError,
     PreconditionError,
     ReplayExistsError,
     ReplayNotFoundError,
     ReplayOvertakenError,
 )
+from ledger.ports import RequestLog
 from ledger.replay_ports import (
     Addition,
     ReplayedDefinition,
     ReplayedEvent,
     ReplayRow,
     ReplayStore,
-    RequestLog,
     Tally,
 )
+from ledger.service import once
 from ledger.service.routing import RoutingLedger
 from runtime import logs
 from runtime.faultpoints import faultpoint
@@ -181,25 +180,19 @@ class ReplayLedger:
             PreconditionError: its state does not allow it, or its plan is another one.
             InvalidRequestError: the request id was used for something else.
         """
-        fingerprint = hashlib.sha256(
-            f"{change.actor}\n{replay_id}\n{change.plan_hash}".encode()
-        ).hexdigest()
 
         async def work(transaction: Transaction) -> ReplayView:
             replay = await self._locked(transaction, replay_id)
-            known = await self._requests.claim_request(
+            if await once.is_first(
+                self._requests,
                 transaction,
                 method=f"replay/{change.action.value}",
                 request_id=change.request_id,
-                fingerprint=fingerprint,
+                content=f"{change.actor}\n{replay_id}\n{change.plan_hash}".encode(),
                 actor=change.actor,
                 reason=change.reason,
-            )
-            if known not in (None, fingerprint):
-                raise InvalidRequestError(
-                    f"the request_id {change.request_id} was used for another replay or person"
-                )
-            if known is None:
+                otherwise="another replay or person",
+            ):
                 _refuse_change(replay, change)
                 await self._store.change(
                     transaction,
@@ -524,16 +517,7 @@ def _routed(
         trigger_names=event.trigger_names,
         arrival=arrival,
     )
-    return RoutedEvent(
-        place=bare.place,
-        source=bare.source,
-        event_id=bare.event_id,
-        type=bare.type,
-        digest=bare.digest,
-        registry_revision=bare.registry_revision,
-        cause=bare.cause,
-        candidates=(candidate,),
-    )
+    return replace(bare, candidates=(candidate,))
 
 
 def _run_id(start: Start, first: ReplayedEvent, replay_id: str) -> str:

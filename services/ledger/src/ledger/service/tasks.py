@@ -4,7 +4,6 @@ Whoever changes a task holds the lock of its run. So of two who do it at once th
 what the first one did, and is told.
 """
 
-import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,8 +22,9 @@ from ledger.domain import due, runs
 from ledger.domain import tasks as domain
 from ledger.domain.runs import RunState, TaskType
 from ledger.domain.tasks import HumanTask, Person
-from ledger.errors import InvalidRequestError, TaskNotFoundError
+from ledger.errors import TaskNotFoundError
 from ledger.ports import RunStore, TaskChangeRow, TaskRow, TaskStore
+from ledger.service import once
 from ledger.service.appending import RunAppender
 from runtime import logs, telemetry
 from runtime.faultpoints import faultpoint
@@ -204,26 +204,20 @@ class TaskLedger:
         content: bytes = b"",
     ) -> TaskRow:
         person = request.person
-        asked = f"{person.subject}\n{request.task_id}\n".encode() + content
-        fingerprint = hashlib.sha256(asked).hexdigest()
 
         async def work(transaction: Transaction) -> tuple[list[Fact], TaskRow]:
             run, task, now = await self._lock(transaction, request.task_id)
-            known = await self._runs.claim_request(
+            facts: list[Fact] = []
+            if await once.is_first(
+                self._runs,
                 transaction,
                 method=method,
                 request_id=request.request_id,
-                fingerprint=fingerprint,
+                content=f"{person.subject}\n{request.task_id}\n".encode() + content,
                 actor=person.subject,
                 reason=request.reason,
-            )
-            if known not in (None, fingerprint):
-                raise InvalidRequestError(
-                    f"the request_id {request.request_id} was used for something else before: "
-                    "another task, person or content"
-                )
-            facts: list[Fact] = []
-            if known is None:
+                otherwise="something else before: another task, person or content",
+            ):
                 self._refuse_unseen(task, person)
                 domain.refuse_unless_open(task, version=request.version)
                 facts = decide(task)
