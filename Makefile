@@ -6,6 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+WORKERS ?= 3
 PACKAGES := $(wildcard libs/* services/* tools/*)
 INSTALLED := $(VENV)/.installed
 RELEASED := tests/contract/released
@@ -39,8 +40,8 @@ demo: setup ## Bring everything up, run two definitions, show what happens (KEEP
 	@$(RUN) python examples/demo/run.py $(if $(KEEP),--keep)
 
 .PHONY: up
-up: setup ## Start the local stack and every service
-	@$(RUN) devstack up
+up: setup ## Start the local stack and every service (SECURE=1: with certificates everywhere)
+	@$(RUN) devstack up $(if $(SECURE),--secure)
 
 .PHONY: down
 down: setup ## Stop them
@@ -56,23 +57,27 @@ logs: setup ## Print the log of one process: make logs NAME=router
 
 # --- checks --------------------------------------------------------------------------------------
 
+# Much of a test is waiting, so that three workers are of use to two processors. A part of the tests
+# needs none: it has its servers sooner alone.
+SHARED := $(if $(filter-out 0 1,$(WORKERS)),--numprocesses $(WORKERS))
+
 .PHONY: test
-test: setup ## Run all tests on real servers: unit, contract, integration, end to end
-	@$(RUN) python -m pytest $(ARGS)
+test: setup ## Run all tests on real servers, three at a time (WORKERS=1); a part: ARGS="services/ledger -k run"
+	@$(RUN) python -m pytest $(or $(ARGS),$(SHARED))
 
 .PHONY: test-unit
 test-unit: setup ## Run the tests that need no server
-	@$(RUN) python -m pytest libs/*/tests/unit services/*/tests/unit tools/*/tests/unit tests/contract tests/replay $(ARGS)
+	@$(RUN) python -m pytest libs/*/tests/unit services/*/tests/unit tools/*/tests/unit tests/contract tests/replay $(or $(ARGS),$(SHARED))
 
 .PHONY: test-full
 test-full: setup ## Run all tests, and crash at every fault point rather than at a sample (half an hour)
-	@BACKBONE_CRASHPOINTS=all $(RUN) python -m pytest $(ARGS)
+	@BACKBONE_CRASHPOINTS=all $(RUN) python -m pytest $(or $(ARGS),$(SHARED))
 
 CHAOS := python tests/chaos/campaign.py $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) \
-	$(if $(EVENTS),--events $(EVENTS)) $(if $(FAULTS),--faults $(FAULTS))
+	$(if $(EVENTS),--events $(EVENTS)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SECURE),--secure)
 
 .PHONY: chaos
-chaos: setup ## Workload and faults at once, then the verdict: make chaos SEED=1 EVENTS=200 FAULTS=12 SEEDS=20
+chaos: setup ## Workload and faults at once, then the verdict: make chaos SEED=1 EVENTS=200 FAULTS=12 SEEDS=20 SECURE=1
 	@$(RUN) $(CHAOS) $(ARGS)
 
 .PHONY: certificate
@@ -110,6 +115,10 @@ breaking: setup ## Check that the protos still fit what was released
 
 .PHONY: check
 check: lint types imports generated breaking ## All static checks
+
+.PHONY: sbom
+sbom: setup ## Write what is in each image into build/sbom (CycloneDX; OUT=…)
+	@$(RUN) devstack sbom --output $(or $(OUT),build/sbom)
 
 .PHONY: format
 format: setup ## Format the code

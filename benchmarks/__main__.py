@@ -3,7 +3,18 @@
 import asyncio
 import sys
 
-from benchmarks import first_run, matching, registry, relay, relay_bloat, report, router
+from benchmarks import (
+    first_run,
+    matching,
+    registry,
+    relay,
+    relay_bloat,
+    report,
+    router,
+    runs,
+    schedules,
+    secure,
+)
 
 BENCHMARKS = {
     "first-run": first_run.main,
@@ -12,6 +23,9 @@ BENCHMARKS = {
     "relay": relay.main,
     "relay-bloat": relay_bloat.main,
     "router": router.main,
+    "runs": runs.main,
+    "schedules": schedules.main,
+    "secure": secure.main,
 }
 
 

@@ -1,25 +1,50 @@
 """The whole suite on real servers, once for the session: for tests/e2e and tests/chaos."""
 
-import subprocess
+import os
 import sys
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 
+import backbone_command
+import crashpoints
 import pytest
 
+from devstack import signing_keys
+from devstack.infrastructure import SHORT_LIVED
+from devstack.signing_keys import SigningKeys
 from devstack.suite import Extra, Suite
 
 HANDLERS = Path(__file__).parent / "chaos" / "packing_worker.py"
 
 
+def pytest_configure() -> None:
+    """Fix the day of the sample of crash points before there are workers, who inherit it."""
+    os.environ.setdefault(crashpoints.DAY, date.today().isoformat())  # noqa: DTZ011 - any day will do
+
+
+def pytest_report_header() -> str:
+    """Say where it crashes today: a worker has no screen."""
+    return f"crash points: {', '.join(point.name for point in crashpoints.to_crash_at())}"
+
+
 @pytest.fixture(scope="session")
-def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
-    """Every service, a handler worker, and servers of their own."""
+def keys(tmp_path_factory: pytest.TempPathFactory) -> SigningKeys:
+    """The keys with which the suite's services sign."""
+    return signing_keys.bring(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="session")
+def suite(tmp_path_factory: pytest.TempPathFactory, keys: SigningKeys) -> Iterator[Suite]:
+    """Every service, a handler worker, and servers of their own; what is emitted is signed."""
     suite = Suite(
         tmp_path_factory.mktemp("suite"),
         topics=("dev.orders",),
         task_queues=("e2e-tq",),
         extra=[Extra(name="handlers", argv=(sys.executable, str(HANDLERS)))],
+        env={**keys.env},
+        durable=False,
+        server_env=SHORT_LIVED,
     )
     try:
         yield suite.start()
@@ -30,17 +55,4 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
 @pytest.fixture(scope="session")
 def backbone(suite: Suite) -> Callable[..., str]:
     """The `backbone` command on the suite: returns what it prints, fails when it fails."""
-
-    def call(*words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "cli", *words],
-            env=suite.client_environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, f"backbone {' '.join(words)}: {done.stderr}{done.stdout}"
-        return done.stdout
-
-    return call
+    return backbone_command.on(suite)

@@ -6,106 +6,33 @@ take turns. What Backbone does beside (matching, decision, ledger, outbox, relay
 
 import argparse
 import asyncio
-import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from confluent_kafka import Consumer, Producer, TopicPartition
 from temporalio.client import Client
 
 from benchmarks import report
+from benchmarks.first_run.load import DEADLINE_S, DOCUMENTS, INPUT, PACE, Load, records
 from devstack.infrastructure import ensure_topics
 from devstack.suite import Extra, Suite
 
 NAME = "first-run"
 HERE = Path(__file__).parent
-INPUT, FLOOR, TASKS = "dev.bench", "dev.floor", "dev.backbone.task-events"
-_DEADLINE_S = 300.0
+FLOOR = "dev.floor"
 
 
-class TaskEvents:
-    """Reads the task events from where the topic ended when this was made."""
-
-    def __init__(self, bootstrap: str) -> None:
-        self._consumer = Consumer(
-            {"bootstrap.servers": bootstrap, "group.id": "bench", "fetch.wait.max.ms": 5}
-        )
-        partitions = self._consumer.list_topics(TASKS, timeout=10).topics[TASKS].partitions
-        ends = [
-            TopicPartition(
-                TASKS, p, self._consumer.get_watermark_offsets(TopicPartition(TASKS, p))[1]
-            )
-            for p in partitions
-        ]
-        self._consumer.assign(ends)
-
-    def wait(self, event_type: str, count: int) -> dict[str, float]:
-        """Return when (monotonic seconds) the first `count` events of a type came, by cause."""
-        seen: dict[str, float] = {}
-        deadline = time.monotonic() + _DEADLINE_S
-        while len(seen) < count:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{len(seen)} of {count} {event_type} within {_DEADLINE_S} s")
-            record = self._consumer.poll(0.5)
-            if record is None or record.error() is not None:
-                continue
-            event = json.loads(record.value() or b"{}")
-            if event["type"] == event_type:
-                seen.setdefault(event["causation_id"], time.monotonic())
-        return seen
-
-    def close(self) -> None:
-        """Close the consumer."""
-        self._consumer.close()
-
-
-def _records(count: int) -> dict[str, bytes]:
-    def one(event_id: str) -> bytes:
-        return json.dumps(
-            {
-                "event_id": event_id,
-                "type": "bench.happened",
-                "source": "bench",
-                "occurred_at": "2026-01-01T00:00:00Z",
-                "payload": {"amount": 1},
-            }
-        ).encode()
-
-    ids = [uuid.uuid4().hex for _ in range(count)]
-    return {event_id: one(event_id) for event_id in ids}
-
-
-def _publish(producer: Producer, topic: str, records: dict[str, bytes]) -> None:
-    for event_id, value in records.items():
-        producer.produce(topic, key=event_id.encode(), value=value)
-    producer.flush(30)
-
-
-def _backbone_round(bootstrap: str, producer: Producer, count: int) -> float:
-    """Return events per second from the first publish to the last TaskCompleted on Kafka."""
-    events = TaskEvents(bootstrap)
-    try:
-        started = time.monotonic()
-        _publish(producer, INPUT, _records(count))
-        done = events.wait("backbone.TaskCompleted", count)
-        return count / (max(done.values()) - started)
-    finally:
-        events.close()
-
-
-async def _floor_round(client: Client, producer: Producer, count: int, before: int) -> float:
+async def _floor_round(client: Client, load: Load, count: int, before: int) -> float:
     """Return events per second from the first publish to the last workflow's completion."""
     started = time.monotonic()
-    _publish(producer, FLOOR, _records(count))
+    load.publish(FLOOR, records(count))
     while await _floor_done(client) < before + count:
-        if time.monotonic() > started + _DEADLINE_S:
-            raise TimeoutError(f"the floor did not do {count} events within {_DEADLINE_S} s")
+        if time.monotonic() > started + DEADLINE_S:
+            raise TimeoutError(f"the floor did not do {count} events within {DEADLINE_S} s")
         await asyncio.sleep(0.1)
     return count / (time.monotonic() - started)
 
@@ -115,25 +42,6 @@ async def _floor_done(client: Client) -> int:
         "WorkflowType = 'FloorRun' AND ExecutionStatus = 'Completed'"
     )
     return found.count
-
-
-def _latencies(bootstrap: str, producer: Producer, count: int, per_second: float) -> list[float]:
-    """Return the milliseconds from publish to TaskCreated of events at an even pace."""
-    events = TaskEvents(bootstrap)
-    try:
-        published: dict[str, float] = {}
-        began = time.monotonic()
-        seen: dict[str, float] = {}
-        for number, (event_id, value) in enumerate(_records(count).items()):
-            due = began + number / per_second
-            time.sleep(max(0.0, due - time.monotonic()))
-            published[event_id] = time.monotonic()
-            producer.produce(INPUT, key=event_id.encode(), value=value)
-            producer.flush(10)
-            seen |= events.wait("backbone.TaskCreated", 1)
-        return [(seen[event_id] - published[event_id]) * 1000 for event_id in published]
-    finally:
-        events.close()
 
 
 async def main(arguments: Sequence[str]) -> None:
@@ -166,35 +74,30 @@ async def main(arguments: Sequence[str]) -> None:
 
 
 async def _measure(suite: Suite, floor_consumer: Sequence[str], chosen: argparse.Namespace) -> None:
-    bootstrap = suite.endpoints.kafka_bootstrap_servers
-    ensure_topics(bootstrap, {FLOOR: 4})
+    ensure_topics(suite.endpoints.brokers, {FLOOR: 4})
     await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "cli", "apply", "-f", str(HERE)],
+        [sys.executable, "-m", "cli", "apply", "-f", str(DOCUMENTS)],
         env=suite.client_environment(),
         check=True,
         stdout=sys.stderr,
     )
     client = await Client.connect(suite.endpoints.temporal_address, namespace="dev")
-    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "linger.ms": 1})
+    load = Load(suite.endpoints.brokers)
     consumer = subprocess.Popen(  # noqa: S603 ASYNC220 - our own command
         floor_consumer, env=suite.client_environment()
     )
     try:
         report.note("warming up")
-        await asyncio.to_thread(_backbone_round, bootstrap, producer, 50)
-        await _floor_round(client, producer, 50, await _floor_done(client))
+        await asyncio.to_thread(load.events_per_s, 50)
+        await _floor_round(client, load, 50, await _floor_done(client))
         ours: list[float] = []
         floor: list[float] = []
         for number in range(chosen.rounds):
-            ours.append(
-                await asyncio.to_thread(_backbone_round, bootstrap, producer, chosen.events)
-            )
-            floor.append(
-                await _floor_round(client, producer, chosen.events, await _floor_done(client))
-            )
+            ours.append(await asyncio.to_thread(load.events_per_s, chosen.events))
+            floor.append(await _floor_round(client, load, chosen.events, await _floor_done(client)))
             report.note(f"round {number + 1}: backbone {ours[-1]:.1f}/s, floor {floor[-1]:.1f}/s")
-        latencies = await asyncio.to_thread(_latencies, bootstrap, producer, chosen.paced, 5.0)
+        latencies = await asyncio.to_thread(load.latencies_ms, chosen.paced, per_second=PACE)
     finally:
         consumer.terminate()
         consumer.wait(10)

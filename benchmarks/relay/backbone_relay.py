@@ -12,6 +12,7 @@ import psutil
 
 from benchmarks.relay import backlog
 from benchmarks.relay.contenders import Place
+from devstack.infrastructure import databases
 from devstack.suite import answers_ok
 from eventstore import store
 from runtime import migrations
@@ -46,7 +47,8 @@ class BackboneRelay:
 
     async def prepare(self, place: Place) -> None:
         """Bring the ledger's schema up to the event store's migrations."""
-        migrations.apply(place.database.dsn(SCHEMA), schema=SCHEMA, sources=[store.migrations()])
+        owner = place.database.dsn(databases.owner(SCHEMA))
+        migrations.apply(owner, schema=SCHEMA, sources=[store.migrations()])
 
     async def load(self, place: Place, rows: int) -> None:
         """Put rows into its outbox."""

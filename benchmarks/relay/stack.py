@@ -67,6 +67,7 @@ class Stack:
             self._endpoints = Endpoints(
                 postgres=postgres,
                 redis_url="",
+                redis_admin_url="",
                 kafka_bootstrap_servers=f"127.0.0.1:{ports['kafka']}",
                 temporal_address="",
                 temporal_ui_url="",

@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 import threading
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 import billing_database
 
+from devstack import ports
 from devstack.daemon import PHASE
 from devstack.errors import DevstackError
 from devstack.infrastructure.endpoints import Endpoints
@@ -107,9 +107,7 @@ def say(**document: Any) -> None:
 
 
 def _handlers() -> Extra:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        listen = f"127.0.0.1:{probe.getsockname()[1]}"
+    listen = f"127.0.0.1:{ports.unused()}"
     return Extra(
         name=HANDLERS,
         argv=(sys.executable, "-m", "handlers"),

@@ -8,12 +8,13 @@ from cli import events
 from cli.errors import CliError
 from cli.kafka import Record, Tail
 from contracts import names
+from runtime.kafka import Brokers
 
 
 class Records:
     """Backbone's out-topics of a namespace; each event once, however often it comes."""
 
-    def __init__(self, servers: str, namespace: str) -> None:
+    def __init__(self, servers: Brokers, namespace: str) -> None:
         """Begin to read. Raises CliError when the topics cannot be had.
 
         From the beginning: a due time may have run before anybody could listen.

@@ -95,7 +95,7 @@ class Story:
         return [event_run, due_run]
 
     async def _apply(self) -> None:
-        self._screen.step("Two definitions are applied, with their event type and its producer")
+        self._screen.step("Three definitions are applied, with their event type and its producer")
         registry = self._clients.registry
         change = Change(sources.load([str(EXAMPLES / "definitions")]))
         request_id = str(uuid.uuid4())

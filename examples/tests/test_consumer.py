@@ -26,6 +26,7 @@ from pydantic import BaseModel
 from contracts import names
 from contracts.events import TaskCompleted, TaskCreated
 from contracts.names import Topic
+from devstack import ports
 from devstack.infrastructure import drop_database, ensure_topics
 from devstack.infrastructure.endpoints import Endpoints
 from devstack.state import StateFolder
@@ -224,12 +225,6 @@ def shuffled(records: Sequence[Rendered], *, seed: int) -> list[Rendered]:
     return random.Random(seed).sample([*records, *records], 2 * len(records))
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def figures(listen: str) -> Mapping[str, float]:
     """The number of records by outcome."""
     with urllib.request.urlopen(f"http://{listen}/metrics/", timeout=10) as answer:
@@ -267,7 +262,7 @@ def test_group_that_reads_all_again_counts_nothing_again(
     assert tally.counts() == EXPECTED
 
     until(tally.reset)
-    listen = f"127.0.0.1:{free_port()}"
+    listen = f"127.0.0.1:{ports.unused()}"
     with tally.running(BACKBONE_HTTP_LISTEN=listen) as process:
         tally.settle(process)
         # Otherwise nothing came again, and this would show nothing.
@@ -290,6 +285,9 @@ def test_two_consumers_count_once_while_one_is_killed_and_the_other_hangs(
         return dies.poll() is not None
 
     with tally.running() as hangs:
+        # Until it has settled something it is perhaps still starting: the other two could do all.
+        publish_more()
+        tally.settle(hangs)
         with tally.running(BACKBONE_FAULTPOINT="sdk.after_inbox_commit:5") as dies:
             until(publish_until_one_is_dead)
             assert dies.wait(timeout=10) == -signal.SIGKILL
@@ -313,7 +311,7 @@ class Wire:
 
     def __init__(self, target: tuple[str, int]) -> None:
         self._target = target
-        self.port = free_port()
+        self.port = ports.unused()
         self._listener: socket.socket | None = None
         self._open: list[socket.socket] = []
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from contracts import kinds
-from contracts.catalogue import Catalogue
+from contracts.catalogue import Catalogue, HttpPath, Statement
 from contracts.decisions import HumanInstance
 from contracts.definitions import ActivityDefinition
 from contracts.envelope import Envelope
@@ -30,14 +30,14 @@ def definition(examples: Path, name: str) -> ActivityDefinition:
     return ActivityDefinition.model_validate(yaml.safe_load(text))
 
 
-def payment(amount: float, currency: str = "EUR") -> Envelope:
+def payment(amount: float, currency: str = "EUR", *, number: int = 1) -> Envelope:
     return Envelope(
-        event_id="e-1",
+        event_id=f"e-{number}",
         type="billing.payment.received",
         source="examples/billing",
         occurred_at=NOON,
         payload={
-            "payment_id": "PAY-1",
+            "payment_id": f"PAY-{number}",
             "email": "a@example.com",
             "amount": amount,
             "currency": currency,
@@ -71,7 +71,11 @@ def test_nothing_is_wrong_with_what_is_applied(
         for name, one in resources.items()
         if isinstance(one, ActivityDefinition)
     }
-    assert problems == {"overdue-invoices.yaml": [], "large-payment.yaml": []}
+    assert problems == {
+        "overdue-invoices.yaml": [],
+        "large-payment.yaml": [],
+        "small-payments.yaml": [],
+    }
     (producer,) = (one for one in resources.values() if isinstance(one, Producer))
     assert checks.producer_problems(producer, surroundings) == []
     assert [checks.event_type_problems(one) for one in event_types] == [[]]
@@ -168,13 +172,58 @@ def test_very_large_payment_is_reviewed_by_a_person(
     assert [task.rule for task in decision.tasks] == rules
 
 
-def test_catalogue_has_the_statements_that_definitions_name(
+RATES = {"rates": {"USD": 1.25}}
+
+
+@pytest.mark.parametrize(
+    ("rates", "before", "tasks"),
+    [
+        (RATES, None, [("post", "PAY-1"), ("post", "PAY-2")]),
+        (RATES, "completed", [("post", "PAY-1"), ("post", "PAY-2")]),
+        (None, None, [("post-by-hand", "")]),
+        (RATES, "cancelled", [("post", "PAY-1"), ("post", "PAY-2"), ("look-into-it", "")]),
+    ],
+)
+def test_small_payments_are_posted_together_or_given_to_a_person(
+    examples: Path, rates: Any, before: str | None, tasks: list[tuple[str, str]]
+) -> None:
+    euros, dollars = payment(100), payment(50, "USD", number=2)
+    trigger = Trigger(
+        kind=TriggerKind.BATCH,
+        names=["small-payment"],
+        definition_version=1,
+        events=[euros, dollars],
+        batch_id="a" * 26,
+    )
+    program = decisions.compile_definition(definition(examples, "small-payments.yaml"))
+    assert program.context_parameters(trigger) == {"rates": {"base": "EUR"}, "before": {}}
+    decision = program.decide(
+        definition_version=1,
+        namespace="dev",
+        run_id=f"billing.small-payments:{trigger.key}",
+        trigger=trigger,
+        snapshot={"rates": rates, "before": before and {"run_id": "r", "status": before}},
+    )
+    assert [(task.rule, task.key) for task in decision.tasks] == tasks
+    if rates:
+        assert [task.input["euros"] for task in decision.tasks[:2]] == [100, 40]
+
+
+def test_catalogue_has_what_definitions_name(
     resources: Mapping[str, kinds.Resource], catalogue: Catalogue
 ) -> None:
     for one in resources.values():
         for entry in one.spec.context if isinstance(one, ActivityDefinition) else ():
-            assert entry.query is not None
-            connector = catalogue.connectors[entry.query.connector].postgres
-            assert connector is not None
-            declared = connector.statements[entry.query.statement].parameters
-            assert [parameter.name for parameter in declared] == list(entry.query.parameters)
+            asked: Statement | HttpPath
+            if entry.query is not None:
+                postgres = catalogue.connectors[entry.query.connector].postgres
+                assert postgres is not None
+                asked = postgres.statements[entry.query.statement]
+            elif entry.http is not None:
+                http = catalogue.connectors[entry.http.connector].http
+                assert http is not None
+                asked = http.paths[entry.http.path]
+            else:
+                continue
+            declared = [parameter.name for parameter in asked.parameters]
+            assert declared == list(decisions.parameters(entry))

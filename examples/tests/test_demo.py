@@ -87,7 +87,7 @@ def test_ctrl_c_stops_everything(examples: Path, tmp_path: Path) -> None:
         running.extend(of_stack(folder))
         process.send_signal(signal.SIGINT)
 
-    code, printed = demo(examples, folder, on_line=at("Two definitions", interrupt))
+    code, printed = demo(examples, folder, on_line=at("Three definitions", interrupt))
     assert code == 130, printed
     assert "Traceback" not in printed
     assert len(running) > 8

@@ -1,5 +1,5 @@
 import pytest
-from handlers import TASK_QUEUE, send_payment_confirmation, send_reminder
+from handlers import TASK_QUEUE, post_payment, send_payment_confirmation, send_reminder
 
 from contracts.catalogue import Catalogue
 from sdk import InvalidInputError, PermanentError, testing
@@ -26,6 +26,13 @@ async def test_confirmation_names_the_amount() -> None:
     assert sent == {"to": "a@example.com", "subject": "We received 12500.00 EUR (PAY-1)"}
 
 
+async def test_payment_is_posted_in_euros() -> None:
+    posting = {"payment": "PAY-1", "currency": "USD", "euros": 25}
+    assert await testing.invoke(post_payment, posting) is None
+    with pytest.raises(InvalidInputError, match="euros"):
+        await testing.invoke(post_payment, posting | {"euros": 0})
+
+
 async def test_reminder_without_an_address_fails_for_good() -> None:
     with pytest.raises(PermanentError, match="not an e-mail address"):
         await testing.invoke(send_reminder, REMINDER | {"email": "nobody"})
@@ -39,7 +46,8 @@ async def test_reminder_refuses_an_input_it_does_not_know() -> None:
 def test_worker_has_every_handler_that_the_catalogue_lists_and_takes_what_it_says(
     catalogue: Catalogue,
 ) -> None:
-    known = {handler.name: handler for handler in (send_reminder, send_payment_confirmation)}
+    handlers = (send_reminder, send_payment_confirmation, post_payment)
+    known = {handler.name: handler for handler in handlers}
     assert catalogue.handlers is not None
     assert set(catalogue.handlers) == set(known)
     for name, handler in catalogue.handlers.items():

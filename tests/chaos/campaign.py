@@ -20,15 +20,15 @@ EVENTS, FAULTS = 200, 12
 
 def main(arguments: list[str]) -> int:
     """Run the campaign; the exit code is 1 when a seed is red or the nemesis did nothing."""
-    options = _parser().parse_args(arguments)
+    options = parse(arguments)
     first = options.seed if options.seed is not None else int(time.time()) % 1_000_000
     seeds = range(first, first + options.seeds)
     folder = options.folder or Path(tempfile.mkdtemp(prefix="chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
     _say(f"chaos: seeds {seeds[0]} to {seeds[-1]}, histories and logs in {folder}")
     verdicts = []
-    with Stack(folder) as stack:
-        versions = certificate.versions()
+    with Stack(folder, secure=options.secure) as stack:
+        versions = certificate.versions(secure=options.secure)
         asyncio.run(trial.prepare(stack, folder))
         for seed in seeds:
             verdict = asyncio.run(
@@ -38,6 +38,7 @@ def main(arguments: list[str]) -> int:
                     events=options.events,
                     fault_count=options.faults,
                     folder=folder,
+                    every_kind=options.every_kind,
                 )
             )
             verdicts.append(verdict)
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> int:
             for violation in verdict.violations[: options.show]:
                 _say(f"    {violation}")
             if not verdict.green:
-                _say(f"    {again(verdict, events=options.events, faults=options.faults)}")
+                _say(f"    {again(verdict, options)}")
             if not verdict.green and options.stop:
                 break
         overall = asyncio.run(trial.from_the_beginning(stack)) if len(verdicts) > 1 else []
@@ -73,25 +74,30 @@ def main(arguments: list[str]) -> int:
     return 1 if red or idle or overall else 0
 
 
-def again(verdict: Verdict, *, events: int, faults: int) -> str:
-    """Return how a seed is run again, and where its history is."""
-    return (
-        f"again: make chaos SEED={verdict.seed} EVENTS={events} FAULTS={faults}; "
-        f"history: {verdict.history}"
-    )
+def again(verdict: Verdict, options: argparse.Namespace) -> str:
+    """Return how a seed is run again as the options say, and where its history is."""
+    words = [f"SEED={verdict.seed}", f"EVENTS={options.events}", f"FAULTS={options.faults}"]
+    words += ["SECURE=1"] if options.secure else []
+    words += ["ARGS=--every-kind"] if options.every_kind else []
+    return f"again: make chaos {' '.join(words)}; history: {verdict.history}"
 
 
-def _parser() -> argparse.ArgumentParser:
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Return the options of a campaign."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, help="The first one; else of the clock.")
     parser.add_argument("--seeds", type=int, default=1, help="How many in a row.")
     parser.add_argument("--events", type=int, default=EVENTS, help="Distinct events a seed.")
     parser.add_argument("--faults", type=int, default=FAULTS, help="Faults a seed.")
+    parser.add_argument("--secure", action="store_true", help="With certificates everywhere.")
+    parser.add_argument(
+        "--every-kind", action="store_true", help="One fault of each kind in each seed, at least."
+    )
     parser.add_argument("--folder", type=Path, help="For state, logs and histories.")
     parser.add_argument("--certificate", type=Path, help="Where a report of the run goes.")
     parser.add_argument("--show", type=int, default=20, help="Violations shown of a red seed.")
     parser.add_argument("--stop", action="store_true", help="End with the first red seed.")
-    return parser
+    return parser.parse_args(arguments)
 
 
 def _say(text: str) -> None:

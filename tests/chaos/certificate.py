@@ -12,6 +12,7 @@ from typing import Any
 
 import checker
 import psutil
+import visits
 from trial import Verdict
 
 from devstack import tools
@@ -23,16 +24,17 @@ LIBRARIES = (
 ROOT = Path(__file__).parents[2]
 
 
-def versions() -> dict[str, str]:
+def versions(*, secure: bool = False) -> dict[str, str]:
     """Return what runs: the revision of the clone, servers, libraries, the machine."""
+    temporal = tools.find_temporal_server().server if secure else tools.find_temporal()
     programs = {
         "PostgreSQL": [str(tools.find_postgresql().bin / "postgres"), "--version"],
         "Redis": [str(tools.find_redis()), "--version"],
-        "Temporal": [str(tools.find_temporal()), "--version"],
+        "Temporal": [str(temporal), "--version"],
         "Java": [str(tools.find_kafka().java), "--version"],
     }
     found = {
-        "Backbone": _revision(),
+        "Backbone": _revision() + (", on the secure stack" if secure else ""),
         **{name: _said(argv) for name, argv in programs.items()},
         "Kafka": kafka.VERSION,
         "toxiproxy": toxiproxy.VERSION,
@@ -78,6 +80,7 @@ def write(
 
 def _seed(verdict: Verdict) -> dict[str, Any]:
     intents, seen = verdict.outcome.intents, verdict.outcome.seen
+    applied = visits.steps(seen.rows_here())
     return {
         "seed": verdict.seed,
         "verdict": "green" if verdict.green else "red",
@@ -94,6 +97,10 @@ def _seed(verdict: Verdict) -> dict[str, Any]:
             "due times": len(seen.due_times),
             "runs": len(seen.runs),
             "tasks": sum(len(run.tasks) for run in seen.runs),
+            "generations of instances": len(seen.instances),
+            "events applied to them": sum(not step.of_timer for step in applied),
+            "timers of them that fired": sum(step.of_timer for step in applied),
+            "of their workflows begun anew after a termination": visits.came_back(seen),
             "rows of events": len(seen.rows_here()),
             "events on Kafka": len(seen.events),
             "dead letters": len(seen.dead_letters),

@@ -11,8 +11,10 @@ from datetime import timedelta
 import bundles
 import explanations
 import identity
+import lives
 import publication
 import redrives
+import visits
 from history import FoundRun, Intents, Observation, Record, Row, digest
 
 INVARIANTS = {
@@ -26,6 +28,8 @@ INVARIANTS = {
     "have",
     "I6": "what is left after de-duplication is every event once",
     "I7": "the events of a stream come in order, without a gap",
+    "I8": "each accepted event of a key is applied once, in the order of its partition, to one "
+    "generation; the state is what was applied comes to, and a timer fires once in a silence",
     "I9": "every due time is accounted for, once",
     "I10": "after the last fault everything comes to rest in time, without anybody's help",
     "I11": "duplicates are counted; none is a loss",
@@ -33,6 +37,8 @@ INVARIANTS = {
     "nobody wanted it; of an event's copies the effect is one's",
     "I13": "every event that is gathered is in exactly one run",
     "I14": "a dead letter that is redriven is resolved once, and its event has exactly one run",
+    "I15": "a task has one outcome for each time that it was begun, a run ends once for each time "
+    "that it was opened, what a person asked of either is so, and a failure is told of once",
 }
 
 ORDERS = "e2e.orders"
@@ -44,7 +50,12 @@ STATUS_OF = {
     "backbone.TaskCancelled": "cancelled",
     "backbone.TaskExpired": "expired",
 }
-RUN_ENDED = {"backbone.RunCompleted": "completed", "backbone.RunFailed": "failed"}
+RUN_ENDED = {
+    "backbone.RunCompleted": "completed",
+    "backbone.RunFailed": "failed",
+    "backbone.RunCancelled": "cancelled",
+}
+RETRIED, REOPENED = "backbone.TaskRetried", "backbone.RunReopened"
 
 
 def violations(intents: Intents, seen: Observation) -> list[str]:
@@ -59,6 +70,8 @@ def violations(intents: Intents, seen: Observation) -> list[str]:
         *explanations.violations(intents, seen),
         *bundles.violations(intents, seen),
         *redrives.violations(intents, seen),
+        *lives.violations(intents, seen),
+        *visits.violations(intents, seen),
         *_rest(seen),
     ]
 
@@ -69,6 +82,8 @@ def violations_of_all(seen: Observation) -> list[str]:
         *_executions(seen),
         *_state_and_event(seen),
         *publication.violations(seen),
+        *lives.violations_of_all(seen),
+        *visits.places(visits.steps(seen.rows)),
         *_rest(seen),
     ]
 
@@ -147,16 +162,19 @@ def _expected_runs(intents: Intents, seen: Observation) -> dict[str, tuple[str, 
         if due.outcome == "run" and intents.scheduled is not None:
             run_id = identity.scheduled_run(intents.scheduled.definition_id, due.due_at)
             expected[run_id] = intents.scheduled.expect_tasks
-    return expected | intents.replayed | redrives.expected_runs(intents, seen)
+    expected |= intents.replayed | redrives.expected_runs(intents, seen)
+    return expected | visits.expected_runs(intents, seen)
 
 
 def _possible_runs(intents: Intents, seen: Observation) -> dict[str, tuple[str, ...]]:
-    """Return the tasks of each run that there may be: whether its cause arrived, nobody knows."""
-    return {
+    """Return the tasks of each run that there may be: whether it was caused, nobody knows."""
+    by_hand = {
         identity.manual_run(request.definition_id, request.request_id): request.expect_tasks
         for request in intents.triggered
         if not request.acknowledged
-    } | {run.run_id: bundles.TASKS for run in seen.runs if bundles.is_one(intents, run)}
+    }
+    gathered = {run.run_id: bundles.TASKS for run in seen.runs if bundles.is_one(intents, run)}
+    return by_hand | gathered | visits.possible_runs(seen)
 
 
 def _one_run(intents: Intents, seen: Observation) -> list[str]:
@@ -182,7 +200,7 @@ def _one_run(intents: Intents, seen: Observation) -> list[str]:
 
 
 def _executions(seen: Observation) -> list[str]:
-    run_ids = {run.run_id for run in seen.runs}
+    run_ids = {run.run_id for run in seen.runs if visits.is_carried_out(run)}
     return [
         f"I2: the run {run_id} has {seen.executions.get(run_id, 0)} executions"
         for run_id in run_ids
@@ -199,6 +217,8 @@ def _expected_tasks(intents: Intents, seen: Observation) -> list[str]:
     for row in seen.rows:
         if row.type in STATUS_OF:
             outcomes[row.payload()["task_id"]].append(STATUS_OF[row.type])
+        elif row.type == RETRIED:
+            outcomes[row.payload()["task_id"]].clear()
     answers: dict[str, bool] = {}
     for answer in intents.answered:
         task_id = identity.task(answer.run_id, answer.task)
@@ -247,7 +267,12 @@ def _state_and_event(seen: Observation) -> list[str]:
                 f"I4: the run {run.run_id} has {len(run.tasks)} tasks and "
                 f"{created.total()} TaskCreated for {len(created)}"
             )
-        ends = [RUN_ENDED[row.type] for row in rows if row.type in RUN_ENDED]
+        ends = []
+        for row in rows:
+            if row.type in RUN_ENDED:
+                ends.append(RUN_ENDED[row.type])
+            elif row.type == REOPENED:
+                ends.clear()
         if ends != ([run.status] if run.status in RUN_ENDED.values() else []):
             wrong.append(f"I4: the run {run.run_id} is {run.status}, its events say {ends}")
     return wrong
@@ -288,7 +313,7 @@ def _rest(seen: Observation) -> list[str]:
         "rows are left in the outbox": seen.pending_outbox,
         "rows are parked": seen.parked,
         "records are not committed": seen.uncommitted,
-        "starts wait": seen.waiting,
+        "starts or operations wait": seen.waiting,
         "runs are not at rest": sum(run.status == "running" for run in seen.runs),
     }
     return [f"I10: {count} {what}" for what, count in left.items() if count]

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import crashpoints
 import pytest
 from history import HistoryFile
 
@@ -49,12 +48,8 @@ def crashing(
     backbone,
     rates: str,
     tmp_path_factory: pytest.TempPathFactory,
-    request: pytest.FixtureRequest,
 ) -> Suite:
     """The suite with the definitions and the connector that crash points are reached by."""
-    chosen = ", ".join(point.name for point in crashpoints.to_crash_at())
-    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print(f"\ncrash points: {chosen}")  # noqa: T201 - which of them it is today
     names = ("order-placed", "orders", "shares", "stranded")
     words = [word for name in names for word in ("-f", str(DEFINITIONS / f"{name}.yaml"))]
     backbone("apply", *words, "--reason", "crash points")
@@ -69,6 +64,7 @@ def crashing(
     }
     suite.restart("orchestrator-worker", env=catalogue)
     suite.restart("ledger", env={"BACKBONE_EVENT_RETENTION": "P365D"})
+    suite.restart("registry", env={"BACKBONE_RECONCILE_INTERVAL": "PT2S"})
     suite.wait_ready()
     return suite
 

@@ -28,34 +28,55 @@ REACHED_BY = (
     (r"(registry|ledger)\.\w+_rebuild", "rebuild"),
     (r"sdk\.\w+_publish", "producer"),
     (r"sdk\.\w+_skip", "skip"),
+    (r"sdk\.\w+_(http_call|start_definition)", "built_in"),
     (r"sdk\.\w+_(poll|inbox_commit|offset_commit|forget)", "consumer"),
+    # What is judged by a test of its own.
+    (r"\w+\.\w+_(wake|next_application|apply_to_instance|adopt_run)", "visited"),
+    (r"worker\.\w+_(list_waiting|wake_instance)", "visited"),
+    (r"\w+\.\w+_(keep_values|resolve_values|reveal_values)", "sensitive"),
+    (r"ledger\.\w+_(erase_subject|rewrap_subject_keys)", "sensitive"),
     # What the supervised processes do not do for orders alone.
     (r"relay\.\w+_park|eventstore\.\w+_settle_parked", "too_large"),
     (r"eventstore\.\w+_republish", "republish"),
     (r"eventstore\.\w+_seal", "sealed"),
     (r"(ledger|worker)\.\w+_shadow(_decision)?", "shadowed"),
+    (r"ledger\.\w+_((pause|resume|trigger)_schedule|skip_due_time)", "tended"),
     (r"(ledger|worker)\.\w+(_schedule|acknowledge_runs)", "pulse"),
     (r"(ledger|worker)\.\w+_advance_task", "timed"),
     (r"ledger\.\w+_(cancel_run|retry_run|retry_task)", "control"),
     (r"(ledger|worker)\.\w+_(operations|close_execution|failure_handled)", "control"),
-    (r"worker\.\w+_(list_executions|start_workflow|cancel_workflow)", "control"),
-    (r"worker\.\w+_(describe_workflow|read_end)", "control"),
+    (r"worker\.\w+_(list_executions|list_overdue|start_workflow|cancel_workflow)", "control"),
+    (r"worker\.\w+_(describe_workflow|read_end|list_cut_short|read_beginning)", "control"),
     (r"(ledger|worker)\.\w+(_failure|_query|_change_task)", "by_hand"),
     (r"worker\.\w+_(http_get|get_last_run)", "by_hand"),
     (r"ledger\.\w+_redact_snapshot", "redacted"),
     (r"worker\.\w+_record_task_outcome", "by_hand"),
-    (r"(router|ledger)\.\w+_resolve_dead_letters", "discard"),
+    (r"(router|ledger)\.\w+_(resolve_dead_letters|record_dead_letter_opening)", "discard"),
     (r"router\.\w+_publish_events", "posted"),
     (r"router\.\w+_(recall|remember)", "orders_slowly"),
     (r"\w+\.\w+_replay", "replayed"),
+    (r"ledger\.\w+_backfill", "backfilled"),
     (r"\w+\.\w+_(claim_pending|confirm_pending|release_held)", "held"),
     (r"router\.\w+(get_definition|find_start)", "by_hand"),
+    (r"registry\.\w+_record_(drift|repair)", "tampered"),
     (r"registry\..*", "pulse"),
     (r".*", "orders"),
 )
 """The stimulus by which a point is reached: the first one whose pattern is all of its name."""
 
-SAMPLE = 10
+OF_A_RUN = (
+    # Before the run there is, and beside it: the event's way to it, and the months of tables.
+    r"(?!ledger\.\w+_record_routing|eventstore\.\w+_(make_months|drop_month|clear_default)).*",
+    # Reached by other stimuli in other tests, and on the way of a run whose task fails as well.
+    r"worker\.\w+_record_task_outcome",
+    r"(ledger|worker)\.\w+_failure_handled",
+)
+"""What a run of automated tasks passes in ledger, worker and handlers: of what orders reach, the
+points that match the first pattern; of the others, those that match any of the rest."""
+
+SAMPLE = 11
+DAY = "CRASHPOINTS_DAY"
+"""The variable by which the workers of a session take the sample of one day, also at midnight."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +129,21 @@ def chosen(points: list[CrashPoint], asked: str, today: date) -> list[CrashPoint
     return [named[(turn * len(named) // number + day) % len(named)] for turn in range(number)]
 
 
+def of_a_run() -> list[CrashPoint]:
+    """Return the points that a run of automated tasks passes, one of which fails."""
+    ordinary, *others = OF_A_RUN
+    return [
+        point
+        for point in all_points()
+        if point.process in {"ledger", "orchestrator-worker", "handlers"}
+        and (
+            re.fullmatch(ordinary, point.name)
+            if point.stimulus == "orders"
+            else any(re.fullmatch(pattern, point.name) for pattern in others)
+        )
+    ]
+
+
 def of(*stimuli: str) -> Callable[[Callable], Callable | None]:
     """Return what runs a test for each point to crash at of these stimuli.
 
@@ -120,4 +156,5 @@ def of(*stimuli: str) -> Callable[[Callable], Callable | None]:
 @functools.cache
 def to_crash_at() -> list[CrashPoint]:
     """Return the crash points of this session, as `BACKBONE_CRASHPOINTS` asks."""
-    return chosen(all_points(), os.environ.get("BACKBONE_CRASHPOINTS", ""), date.today())  # noqa: DTZ011 - any day will do
+    day = date.fromisoformat(os.environ[DAY]) if DAY in os.environ else date.today()  # noqa: DTZ011 - any day will do
+    return chosen(all_points(), os.environ.get("BACKBONE_CRASHPOINTS", ""), day)

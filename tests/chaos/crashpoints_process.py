@@ -17,8 +17,8 @@ import sdk
 from contracts import envelope
 from contracts.envelope import Envelope
 from sdk.inbox import Order, PostgresInboxStore, Transaction
-from sdk.inbox.arrivals import Record
 from sdk.inbox.processing import Processor
+from sdk.inbox.records import Record
 
 GROUP = "e2e.skipping"
 

@@ -17,7 +17,8 @@ NAME = re.compile(r"(?P<service>[a-z]+)\.(?P<side>before|after)_(?P<what>[a-z]+(
 STATEMENTS = {"fetch", "fetchrow", "fetchval", "execute", "executemany", "prepare"}
 TEMPORAL_CLIENT = {
     *("start_workflow", "execute_workflow", "list_workflows", "count_workflows"),
-    *("create_schedule", "list_schedules", "fetch_history", "fetch_history_events"),
+    *("create_schedule", "list_schedules", "describe_schedule", "update_schedule"),
+    *("patch_schedule", "delete_schedule", "fetch_history", "fetch_history_events"),
 }
 TEMPORAL_HANDLE = {
     *("update", "trigger", "delete", "describe", "pause", "unpause", "backfill"),
@@ -93,6 +94,14 @@ def points_of(text: str, path: str) -> list[Point]:
     return sorted(found, key=lambda point: point.line)
 
 
+def _beside(path: str) -> Iterator[ast.Module]:
+    """Yield the other modules of the folder that a file is in."""
+    file = ROOT / path
+    for other in sorted(file.parent.glob("*.py")) if file.exists() else ():
+        if other != file:
+            yield ast.parse(other.read_text())
+
+
 def unpaired_of(text: str, path: str) -> list[Call]:
     """Return the external calls of one file that have no pair of their own.
 
@@ -143,9 +152,9 @@ def _units(module: ast.AST, prefix: str = "") -> Iterator[_Unit]:
             yield from _units(node, f"{prefix}{node.name}.")
 
 
-def _points(module: ast.AST, unit: ast.AST, path: str) -> Iterator[Point]:
+def _points(module: ast.Module, unit: ast.AST, path: str) -> Iterator[Point]:
     for node in _uses(unit):
-        for name in _names(module, unit, node.args[0]):
+        for name in _names(module, unit, node.args[0], path):
             yield Point(name, path, node.lineno)
 
 
@@ -160,7 +169,7 @@ def _spelled(argument: ast.expr) -> str:
     return ast.unparse(argument).removeprefix("f").strip("'\"").translate({123: None, 125: None})
 
 
-def _names(module: ast.AST, unit: ast.AST, argument: ast.expr) -> Iterable[str]:
+def _names(module: ast.Module, unit: ast.AST, argument: ast.expr, path: str) -> Iterable[str]:
     """Return the names that an argument stands for: one, or one for each value of a parameter."""
     if isinstance(argument, ast.Constant):
         return [argument.value]
@@ -169,18 +178,23 @@ def _names(module: ast.AST, unit: ast.AST, argument: ast.expr) -> Iterable[str]:
     assert isinstance(hole.value, ast.Name), f"not readable here: {ast.unparse(argument)}"
     return [
         "".join(part.value if isinstance(part, ast.Constant) else value for part in argument.values)
-        for value in _values(module, unit, hole.value.id)
+        for value in _values(module, unit, hole.value.id, path)
     ]
 
 
-def _values(module: ast.AST, unit: ast.AST, parameter: str) -> Iterator[str]:
+def _values(module: ast.Module, unit: ast.AST, parameter: str, path: str) -> Iterator[str]:
     assert isinstance(unit, ast.FunctionDef | ast.AsyncFunctionDef)
     place = [argument.arg for argument in unit.args.args if argument.arg != "self"].index(parameter)
-    for node in ast.walk(module):
-        if isinstance(node, ast.Call) and _last(node.func) == unit.name:
-            value = node.args[place]
-            assert isinstance(value, ast.Constant), f"not a literal: {ast.unparse(node)}"
-            yield value.value
+    callers = [(module, unit.name)]
+    if unit in module.body:
+        # Others of the folder call it by its module's name.
+        callers += [(other, f"{Path(path).stem}.{unit.name}") for other in _beside(path)]
+    for caller, name in callers:
+        for node in ast.walk(caller):
+            if isinstance(node, ast.Call) and name in {_last(node.func), ast.unparse(node.func)}:
+                value = node.args[place]
+                assert isinstance(value, ast.Constant), f"not a literal: {ast.unparse(node)}"
+                yield value.value
 
 
 def _calls(unit: ast.AST) -> Iterator[tuple[float, ast.Call]]:
@@ -214,7 +228,7 @@ def _opened(block: ast.AsyncWith) -> list[ast.expr]:
         for one in contexts
         if isinstance(one, ast.Call)
         and isinstance(one.func, ast.Attribute)
-        and one.func.attr == "transaction"
+        and one.func.attr in {"transaction", "across"}
         and _last(one.func.value) in DATABASES
     ]
 

@@ -30,11 +30,15 @@ from waiting import until
 
 from backbone.audit.v1 import audit_pb2, audit_pb2_grpc
 from backbone.ledger.v1 import (
+    backfills_pb2,
+    backfills_pb2_grpc,
     control_pb2,
     control_pb2_grpc,
     ledger_pb2,
     ledger_pb2_grpc,
     replay_pb2_grpc,
+    schedules_pb2,
+    schedules_pb2_grpc,
     shadows_pb2,
     shadows_pb2_grpc,
 )
@@ -82,6 +86,8 @@ class People:
         self.ledger = ledger_pb2_grpc.LedgerServiceStub(self._channels["ledger"])
         self.tasks = ledger_pb2_grpc.TaskServiceStub(self._channels["ledger"])
         self.control = control_pb2_grpc.ControlServiceStub(self._channels["ledger"])
+        self.schedules = schedules_pb2_grpc.ScheduleServiceStub(self._channels["ledger"])
+        self.backfills = backfills_pb2_grpc.BackfillServiceStub(self._channels["ledger"])
 
     async def close(self) -> None:
         for channel in self._channels.values():
@@ -172,6 +178,26 @@ class People:
         assert await until(lambda: self._clock(definition_id, {True}), seconds=PATIENCE)
         await answered(lambda: self.registry.EnableDefinition(on))
         assert await until(lambda: self._clock(definition_id, {False}), seconds=PATIENCE)
+
+    async def tamper(self, definition_id: str) -> None:
+        """Delete a definition's clock in Temporal; return once that is recorded as put back."""
+        temporal = await Client.connect(self.suite.endpoints.temporal_address, namespace="dev")
+        await temporal.get_schedule_handle(f"schedule:{definition_id}").delete()
+        connection = await asyncpg.connect(self.suite.endpoints.postgres.dsn())
+        try:
+
+            async def repaired() -> bool:
+                found = await connection.fetch(
+                    "SELECT kind, repaired_at FROM registry.schedule_drifts"
+                    " WHERE definition_id = $1",
+                    definition_id,
+                )
+                assert [row["kind"] for row in found] in ([], ["missing"])
+                return bool(found) and found[0]["repaired_at"] is not None
+
+            assert await until(repaired, seconds=PATIENCE), "the clock is not put back"
+        finally:
+            await connection.close()
 
     async def no_clock(self, definition_id: str) -> bool:
         """Say whether Temporal has no Schedule of a definition any more."""
@@ -401,13 +427,14 @@ async def control(people: People, _: Intents) -> None:
     temporal = await Client.connect(people.suite.endpoints.temporal_address, namespace="dev")
     await temporal.get_workflow_handle(run_id).terminate(reason="a crash point")
     assert await until(lambda: stands(wait, "FAILED", 1), seconds=PATIENCE), "nobody sweeps"
+    assert await until(lambda: told(3), seconds=PATIENCE), "nobody is told of what was swept"
     complete = ledger_pb2.CompleteTaskRequest(task_id=look, answer=b"{}", **asked)
     await answered(lambda: people.tasks.CompleteTask(complete))
     retry_run = control_pb2.RetryRunRequest(run_id=run_id, **asked)
     for _ in "12":
         assert (await answered(lambda: people.control.RetryRun(retry_run))).run_id == run_id
     assert await until(lambda: stands(cut, "FAILED", 3), seconds=PATIENCE), "it is not retried"
-    assert await until(lambda: told(3), seconds=PATIENCE), "nobody is told of the third failure"
+    assert await until(lambda: told(4), seconds=PATIENCE), "nobody is told of the third failure"
     again = temporal.get_workflow_handle(f"task:{wait}:2")
 
     async def under_way() -> bool:
@@ -430,11 +457,22 @@ async def control(people: People, _: Intents) -> None:
         *((cut, "FAILED", 3), (wait, "CANCELLED", 2), (look, "COMPLETED", 1)),
     ):
         assert await stands(task_id, status, generation)
-    assert await told(3)
+    assert await told(4)
 
 
 async def pulse(people: People, intents: Intents) -> None:
     """Apply a definition that is due every second, disable and enable it, and end it."""
+    await _pulse(people, intents, people.switch)
+
+
+async def tampered(people: People, intents: Intents) -> None:
+    """The same, with its clock deleted by hand meanwhile."""
+    await _pulse(people, intents, people.tamper)
+
+
+async def _pulse(
+    people: People, intents: Intents, meanwhile: Callable[[str], Awaitable[None]]
+) -> None:
     document = yaml.safe_load((DEFINITIONS / "pulse.yaml").read_text())
     definition_id = f"e2e.pulse-{people.source}"
     document["metadata"]["id"] = definition_id
@@ -449,7 +487,7 @@ async def pulse(people: People, intents: Intents) -> None:
             return len(await observing.due_times(connection, definition_id)) >= count
 
         assert await until(lambda: accounted(2), seconds=PATIENCE), "nothing is due"
-        await people.switch(definition_id)
+        await meanwhile(definition_id)
         before = len(await observing.due_times(connection, definition_id))
         assert await until(lambda: accounted(before + 2), seconds=PATIENCE), "nothing is due again"
         document["spec"]["triggers"] = [{"name": "by-hand", "manual": {}}]
@@ -468,6 +506,111 @@ async def pulse(people: People, intents: Intents) -> None:
         intents.scheduled = replace(intents.scheduled, end=last)
     finally:
         await connection.close()
+
+
+async def tended(people: People, intents: Intents) -> None:
+    """Hold the clock of a definition, let it go, have it be due now, and skip its next time."""
+    document = yaml.safe_load((DEFINITIONS / "pulse.yaml").read_text())
+    definition_id = f"e2e.tended-{people.source}"
+    document["metadata"]["id"] = definition_id
+    document["spec"]["triggers"][0]["schedule"]["every"] = "12h"
+    await people.apply(document, intents)
+    asked = {"namespace": "dev", "definition_id": definition_id, "reason": "a crash point"}
+
+    async def known() -> bool:
+        request = schedules_pb2.GetScheduleRequest(namespace="dev", definition_id=definition_id)
+        try:
+            await answered(lambda: people.schedules.GetSchedule(request))
+        except grpc.aio.AioRpcError as exc:
+            if exc.code() is grpc.StatusCode.NOT_FOUND:
+                return False
+            raise
+        return True
+
+    assert await until(known, seconds=PATIENCE), "the ledger has no schedules of it"
+    pause = schedules_pb2.PauseScheduleRequest(request_id=f"{people.source}-pause", **asked)
+    resume = schedules_pb2.ResumeScheduleRequest(request_id=f"{people.source}-resume", **asked)
+    now = schedules_pb2.TriggerScheduleRequest(
+        request_id=f"{people.source}-now", overlap=schedules_pb2.OVERLAP_POLICY_ALLOW_ALL, **asked
+    )
+    skip = schedules_pb2.SkipNextDueTimeRequest(request_id=f"{people.source}-skip", **asked)
+    for _ in "12":
+        held = (await answered(lambda: people.schedules.PauseSchedule(pause))).schedule
+        assert held.HasField("pause")
+    for _ in "12":
+        free = (await answered(lambda: people.schedules.ResumeSchedule(resume))).schedule
+        assert not free.HasField("pause")
+    due = [(await answered(lambda: people.schedules.TriggerSchedule(now))).due_time for _ in "12"]
+    assert due[0].run_id == due[1].run_id
+    skipped = [
+        (await answered(lambda: people.schedules.SkipNextDueTime(skip))).due_at for _ in "12"
+    ]
+    assert skipped[0] == skipped[1]
+
+    async def ran() -> bool:
+        request = ledger_pb2.GetRunRequest(namespace="dev", run_id=due[0].run_id)
+        try:
+            found = await answered(lambda: people.ledger.GetRun(request))
+        except grpc.aio.AioRpcError as exc:
+            if exc.code() is grpc.StatusCode.NOT_FOUND:
+                return False
+            raise
+        return found.run.status == ledger_pb2.RUN_STATUS_COMPLETED and found.run.tasks == 1
+
+    # The scenario's checker does not see it: it is no run of the scenario.
+    assert await until(ran, seconds=PATIENCE), "it is due now, and does not run"
+    document["spec"]["triggers"] = [{"name": "by-hand", "manual": {}}]
+    await people.apply(document, intents)
+    assert await until(lambda: people.no_clock(definition_id), seconds=PATIENCE)
+
+
+async def backfilled(people: People, intents: Intents) -> None:
+    """Have due times run that lie before a definition was there, one after the other."""
+    document = yaml.safe_load((DEFINITIONS / "pulse.yaml").read_text())
+    definition_id = backfill_id = f"e2e.backfilled-{people.source}"
+    document["metadata"]["id"] = definition_id
+    document["spec"]["triggers"][0]["schedule"]["every"] = "12h"
+    now = datetime.now(UTC)
+    await people.apply(document, intents)
+    plan = backfills_pb2.PlanBackfillRequest(
+        namespace="dev", backfill_id=backfill_id, definition_id=definition_id,
+        mode=backfills_pb2.BACKFILL_MODE_MISSING, concurrency=1, reason="a crash point",
+    )  # fmt: skip
+    plan.due_from.FromDatetime(now - timedelta(hours=36))
+    plan.due_to.FromDatetime(now)
+    found = backfills_pb2.Backfill()
+
+    async def planned() -> bool:
+        nonlocal found
+        try:
+            found = (await answered(lambda: people.backfills.PlanBackfill(plan))).backfill
+        except grpc.aio.AioRpcError as exc:
+            if exc.code() is grpc.StatusCode.NOT_FOUND:
+                return False
+            raise
+        return True
+
+    assert await until(planned, seconds=PATIENCE), "the ledger has no schedules of it"
+    assert (found.due_times, found.starts) == (3, 3)
+    asked = {"namespace": "dev", "backfill_id": backfill_id, "reason": "a crash point"}
+    apply = backfills_pb2.ApplyBackfillRequest(
+        plan_hash=found.plan_hash, request_id=f"{people.source}-apply", **asked
+    )
+    for _ in "12":
+        await answered(lambda: people.backfills.ApplyBackfill(apply))
+    get = backfills_pb2.GetBackfillRequest(namespace="dev", backfill_id=backfill_id)
+
+    async def finished() -> bool:
+        nonlocal found
+        found = (await answered(lambda: people.backfills.GetBackfill(get))).backfill
+        return found.state == backfills_pb2.BACKFILL_STATE_FINISHED
+
+    # The scenario's checker does not see them: they are no runs of the scenario.
+    assert await until(finished, seconds=PATIENCE), "the backfill does not come to its end"
+    assert [(one.outcome, one.due_times) for one in found.tallies] == [("completed", 3)]
+    document["spec"]["triggers"] = [{"name": "by-hand", "manual": {}}]
+    await people.apply(document, intents)
+    assert await until(lambda: people.no_clock(definition_id), seconds=PATIENCE)
 
 
 async def too_large(people: People, intents: Intents) -> None:
@@ -546,7 +689,7 @@ async def sealed(people: People, _: Intents) -> None:
 
 
 async def discard(people: People, _: Intents) -> None:
-    """Give up the dead letters that there are by now, and once more by the same request."""
+    """Look into a dead letter and give all of them up that there are by now, each twice."""
     since = datetime.now(UTC) - timedelta(seconds=5)
     wanted = router_pb2.DeadLetterFilter(state="open")
     wanted.parked_from.FromDatetime(since)
@@ -556,6 +699,16 @@ async def discard(people: People, _: Intents) -> None:
         return bool((await answered(lambda: people.router.ListDeadLetters(listing))).dead_letters)
 
     assert await until(parked, seconds=PATIENCE), "nothing is parked"
+    listed = await answered(lambda: people.router.ListDeadLetters(listing))
+    opening = router_pb2.GetDeadLetterRequest(
+        namespace="dev",
+        place=listed.dead_letters[0].place,
+        reveal=True,
+        reason="a crash point",
+        request_id=people.source,
+    )
+    seen = [await answered(lambda: people.router.GetDeadLetter(opening)) for _ in "12"]
+    assert seen[0].value == seen[1].value
     request = router_pb2.DiscardDeadLettersRequest(
         namespace="dev",
         filter=wanted,
@@ -642,6 +795,9 @@ STIMULI: dict[str, Callable[[People, Intents], Awaitable[None]]] = {
     "shadowed": shadowed,
     "redacted": redacted,
     "pulse": pulse,
+    "tended": tended,
+    "backfilled": backfilled,
+    "tampered": tampered,
     "control": control,
     "republish": republish,
     "sealed": sealed,

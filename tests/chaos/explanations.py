@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 
 import identity
 from history import Decision, Intents, Observation, Sent, digest
+from visits import VISITS
 
 ORDERS = "e2e.orders"
 CONDITION = 'event.payload.currency == "EUR"'
@@ -17,17 +18,18 @@ def violations(intents: Intents, seen: Observation) -> list[str]:
     by_digest = {sent.digest: sent for sent in intents.sent}
     decided: dict[Place, list[Decision]] = defaultdict(list)
     for decision in seen.decisions:
-        if decision.definition_id in {intents.bundling, intents.early} or decision.cause:
-            continue  # See `bundles` and `redrives`.
+        if decision.definition_id in {intents.bundling, intents.early, VISITS} or decision.cause:
+            continue  # See `bundles`, `redrives` and `visits`.
         decided[decision.partition, decision.offset].append(decision)
     wrong = []
+    waited = {one.event_id for places in decided.values() for one in places if one.waited}
     effects: dict[str, Counter[str]] = defaultdict(Counter)
     for record in seen.inputs:
         place = (record.partition, record.offset)
         found, sent = decided.pop(place, []), by_digest.get(digest(record.value))
         if sent is None:  # Another finding says so.
             continue
-        told = _of_record(sent, found)
+        told = _of_record(sent, found, waited=sent.event_id in waited)
         if told is not None:
             wrong.append(f"I12: of the record {place} the ledger says {told}")
         if sent.expect_reason is None and sent.expect_decision == "unrouted":
@@ -44,10 +46,10 @@ def violations(intents: Intents, seen: Observation) -> list[str]:
     return wrong
 
 
-def _of_record(sent: Sent, found: list[Decision]) -> str | None:
-    """Return what is said, when it is not what it should be."""
+def _of_record(sent: Sent, found: list[Decision], *, waited: bool) -> str | None:
+    """Return what is said, when it is not what it should be; `waited` is of a copy of the event."""
     said = [(one.definition_id, one.outcome) for one in found]
-    if sent.expect_reason is not None or sent.expect_decision == "unrouted":
+    if sent.expect_reason is not None or sent.expect_decision in ("unrouted", "signalled"):
         return f"{said}, expected nothing" if said else None
     if sent.expect_decision == "filtered":
         if said != [(ORDERS, "filtered")]:
@@ -58,5 +60,8 @@ def _of_record(sent: Sent, found: list[Decision]) -> str | None:
         return None
     if said not in ([(ORDERS, "started")], [(ORDERS, "duplicate")]):
         return f"{said}, expected that {ORDERS} started, or had before"
-    run_id = identity.event_run(ORDERS, sent.source, sent.event_id or "")
-    return None if found[0].run_id == run_id else f"that it started {found[0].run_id}"
+    run_ids = {identity.event_run(ORDERS, sent.source, sent.event_id or ""), None}
+    if not waited or found[0].outcome != "duplicate":
+        # Only a copy that comes while the other waits can be told of no run.
+        run_ids.discard(None)
+    return None if found[0].run_id in run_ids else f"that it started {found[0].run_id}"

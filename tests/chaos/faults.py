@@ -19,10 +19,12 @@ Kind = Literal[
     "scale",
     "fail-over",
     "hold-transaction",
+    "terminate",
 ]
 
 SERVICES = ("ledger", "registry", "router", "orchestrator-worker", "outbox-relay", "handlers")
 SERVERS = ("postgres", "redis", "kafka", "temporal")
+INSTANCE = "instance"  # the workflow of one whose timer is to fire
 # Who is killed without having heard what became of the calls it had made over an edge.
 UNHEARD = (
     ("outbox-relay", "relay-kafka"),
@@ -73,17 +75,24 @@ class Fault:
         return int(self.kind == "fail-over" and self.detail == "kill")
 
 
-def plan(seed: int, *, count: int, seconds: float) -> list[Fault]:
+def plan(seed: int, *, count: int, seconds: float, every_kind: bool = False) -> list[Fault]:
     """Return `count` faults that begin within `seconds`, by their beginnings.
 
     Whatever the seed, the relay is killed once between sending and deleting, so that something is
-    published twice; one process of each plan stands still for longer than its session.
+    published twice; one process of each plan stands still for longer than its session, and an
+    instance's workflow is terminated.
+
+    With `every_kind` there is one of each kind at least, and each server is killed, for which
+    `EVERY_KIND` faults are enough.
     """
     chance = random.Random(f"nemesis {seed}")
     chosen: list[tuple[Kind, str, float, str]] = [
         ("lose-replies-and-kill", "outbox-relay", 1.5, "relay-kafka"),
         ("stop", chance.choice(("router", "outbox-relay")), STOPS[-1], ""),
+        ("terminate", INSTANCE, 0.0, ""),
     ]
+    if every_kind:
+        chosen += _of_each_kind(chance)
     while len(chosen) < count:
         chosen.append(_draw(chance))
     chosen = chosen[:count]
@@ -95,10 +104,34 @@ def plan(seed: int, *, count: int, seconds: float) -> list[Fault]:
     ]
 
 
+def _of_each_kind(chance: random.Random) -> list[tuple[Kind, str, float, str]]:
+    """Return the end of each server, and one of each further kind."""
+    of_edges: tuple[Kind, ...] = ("cut", "black-hole", "slow", "reset", "cut")
+    leading_to = {
+        end: [edge for edge in EDGES if edge.endswith(f"-{end}")] for end in (*SERVERS, "ledger")
+    }
+    replicas = list(REPLICAS)
+    return [
+        *(("kill", server, 0.0, "") for server in SERVERS),
+        ("restart", chance.choice(SERVICES), 0.0, ""),
+        ("flush", "redis", 0.0, ""),
+        *(
+            (kind, chance.choice(edges), chance.choice(SPELLS), "")
+            for kind, edges in zip(of_edges, leading_to.values(), strict=True)
+        ),
+        ("scale", chance.choice(replicas), STOPS[1], ""),
+        ("fail-over", chance.choice(replicas), STOPS[2], "kill"),
+        ("hold-transaction", "backbone", STOPS[-1], ""),
+    ]
+
+
+EVERY_KIND = 17
+
+
 def _draw(chance: random.Random) -> tuple[Kind, str, float, str]:
     kind: Kind
     match chance.choices(
-        ("service", "server", "edge", "unheard", "replica", "transaction"), (30, 18, 28, 12, 10, 2)
+        ("service", "server", "edge", "unheard", "replica", "person"), (30, 18, 28, 12, 10, 5)
     )[0]:
         case "service":
             return _of_process(chance, chance.choice(SERVICES))
@@ -112,7 +145,7 @@ def _draw(chance: random.Random) -> tuple[Kind, str, float, str]:
             return "lose-replies-and-kill", target, chance.choice((0.5, 1.5)), edge
         case "replica":
             return _of_replica(chance, chance.choice(list(REPLICAS)))
-    return "hold-transaction", chance.choice(("backbone", "postgres")), STOPS[-1], ""
+    return _of_person(chance)
 
 
 def _of_process(chance: random.Random, target: str) -> tuple[Kind, str, float, str]:
@@ -121,6 +154,13 @@ def _of_process(chance: random.Random, target: str) -> tuple[Kind, str, float, s
     kinds: tuple[Kind, ...] = ("kill", "stop", "restart")
     kind = chance.choices(kinds, (5, 4, 2))[0]
     return kind, target, chance.choice(STOPS) if kind == "stop" else 0.0, ""
+
+
+def _of_person(chance: random.Random) -> tuple[Kind, str, float, str]:
+    """Return what somebody does who looks at the servers."""
+    if chance.random() < 0.6:
+        return "terminate", INSTANCE, 0.0, ""
+    return "hold-transaction", chance.choice(("backbone", "postgres")), STOPS[-1], ""
 
 
 def _of_replica(chance: random.Random, replica: str) -> tuple[Kind, str, float, str]:

@@ -18,6 +18,15 @@ Kind = Literal["invoke", "ok", "fail", "info"]
 
 
 @dataclass(frozen=True)
+class Visit:
+    """An event for the instance of a visitor: the visitor's visits count from 1."""
+
+    visitor: str
+    number: int
+    leaves: bool  # the instance ends with it
+
+
+@dataclass(frozen=True)
 class Sent:
     """A record that was given to Kafka. `expect_*` is the oracle's word on it."""
 
@@ -29,9 +38,10 @@ class Sent:
     offset: int | None
     expect_tasks: tuple[str, ...] = ()
     expect_reason: str | None = None
-    expect_decision: str = "started"  # or filtered, or unrouted: nobody wants it
+    expect_decision: str = "started"  # or filtered, signalled, or unrouted: nobody wants it
     duplicate: bool = False
     early: bool = False  # refused for that reason until its schema version is registered
+    visit: Visit | None = None
 
     @property
     def starts(self) -> bool:
@@ -63,6 +73,16 @@ class Answered:
 
 
 @dataclass(frozen=True)
+class Controlled:
+    """A run of which a failed task was retried so often by hand, and that was cancelled or not."""
+
+    run_id: str
+    task: str  # "rule/key"
+    retries: int
+    cancelled: bool
+
+
+@dataclass(frozen=True)
 class Applied:
     """A new version of a resource, applied by one request that was tried likewise."""
 
@@ -89,6 +109,7 @@ class Intents:
     triggered: list[Triggered] = field(default_factory=list)
     answered: list[Answered] = field(default_factory=list)
     applied: list[Applied] = field(default_factory=list)
+    controlled: list[Controlled] = field(default_factory=list)
     scheduled: Scheduled | None = None
     bundling: str | None = None  # the definition that gathers what starts a run
     early: str | None = None  # the definition that early events start
@@ -213,6 +234,7 @@ class DueTime:
     outcome: str
     run_id: str | None
     acknowledged: bool = True  # by the tick that started its run
+    decided_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -228,6 +250,7 @@ class Decision:
     clause: str | None = None
     seen: str | None = None
     cause: str = ""  # that of whoever had it routed again
+    waited: bool = False  # its outcome is what became of an event that waited
 
 
 @dataclass(frozen=True)
@@ -237,6 +260,19 @@ class Resolution:
     partition: int
     offset: int
     state: str
+
+
+@dataclass(frozen=True)
+class FoundInstance:
+    """A generation of an instance as the ledger's table holds it."""
+
+    key_hash: str
+    generation: int
+    sequence: int  # of what was applied last
+    status: str
+    state_sha256: str
+    last_run_id: str
+    timers: int = 0  # that are set
 
 
 @dataclass(frozen=True)
@@ -263,10 +299,14 @@ class Observation:
     decisions: list[Decision] = field(default_factory=list)
     unrouted: list[Unrouted] = field(default_factory=list)
     resolutions: list[Resolution] = field(default_factory=list)
+    instances: list[FoundInstance] = field(default_factory=list)
+    instance_executions: dict[str, list[str]] = field(default_factory=dict)  # by workflow id
+    states: dict[str, Any] = field(default_factory=dict)  # of instances, by the document's hash
     pending_outbox: int = 0
     parked: int = 0
     uncommitted: int = 0
-    waiting: int = 0  # starts that are queued in the ledger
+    waiting: int = 0  # starts and operations that are queued in the ledger
+    queued: int = 0  # events that wait for their turn in an instance
 
     def rows_here(self) -> list[Row]:
         """Return the rows that were written since the scenario began."""

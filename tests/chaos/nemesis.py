@@ -10,8 +10,10 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import asyncpg
+import identity
 import observing
 import psutil
 import redis.asyncio as redis
@@ -19,9 +21,12 @@ from confluent_kafka import KafkaException
 from faults import Fault
 from history import HistoryFile
 from stack import REPLICAS, Stack
+from temporalio.service import RPCError
+from visits import VISITS
 from waiting import until
 
 from devstack.errors import DevstackError
+from devstack.infrastructure import temporal_client
 
 RUNNING = 30.0  # seconds that a process has to be there, before a fault gives up on it
 REPLICA_READY = 15.0  # seconds; it may be in vain while another fault lasts
@@ -29,6 +34,8 @@ LONGEST_WAIT = 8.0  # seconds for something to be published, while its acknowled
 ATTEMPTS = 3  # at having something published meanwhile: another fault may keep it from that
 ALL_READY = 90.0  # seconds that everything has to be ready after the last fault
 DELAY_MS, JITTER_MS = 600, 400
+WAKING = 60.0  # seconds until an instance has a timer: other faults may keep its events away
+ANSWERED = 5.0  # seconds that a server has for an answer, before it is asked again
 
 
 @dataclass
@@ -101,6 +108,8 @@ class Nemesis:
                     await asyncio.sleep(fault.seconds)
             case "fail-over":
                 await self._fail_over(fault)
+            case "terminate":
+                await self._terminate()
             case "hold-transaction":
                 await self._hold_transaction(fault.target, fault.seconds)
             case _:
@@ -221,17 +230,53 @@ class Nemesis:
 
     def _published(self) -> observing.Offsets:
         with contextlib.suppress(KafkaException):
-            bootstrap = self._suite.endpoints.kafka_bootstrap_servers
-            return observing.ends(bootstrap, (observing.TASK_EVENTS, observing.RUN_EVENTS))
+            brokers = self._suite.endpoints.brokers
+            return observing.ends(brokers, (observing.TASK_EVENTS, observing.RUN_EVENTS))
         return {}
 
     async def _flush(self) -> None:
         await asyncio.to_thread(self._suite.wait_ready, "redis", timeout=RUNNING)
-        client = redis.Redis.from_url(self._suite.endpoints.redis_url)
+        client = redis.Redis.from_url(self._suite.endpoints.redis_admin_url)
         try:
             await client.flushall()
         finally:
             await client.aclose()
+
+    async def _terminate(self) -> None:
+        """End the workflow of an instance whose timer is to fire, as somebody may by mistake.
+
+        Nobody may come who would wake it, so that it has to come back by itself.
+
+        Raises:
+            DevstackError: There is none for so long.
+        """
+        endpoints = self._suite.endpoints
+        temporal = await temporal_client(endpoints, namespace=identity.NAMESPACE, lazy=True)
+
+        async def terminated() -> bool:
+            # Another fault may keep a server from answering, or may have ended the workflow.
+            with contextlib.suppress(
+                OSError, asyncpg.PostgresError, asyncpg.InterfaceError, RPCError, RuntimeError
+            ):
+                connection = await asyncpg.connect(
+                    endpoints.postgres.dsn(), timeout=ANSWERED, command_timeout=ANSWERED
+                )
+                try:
+                    key = await observing.waking(connection)
+                finally:
+                    await connection.close(timeout=ANSWERED)
+                if key is None:
+                    return False
+                workflow_id = identity.instance_workflow(VISITS, key)
+                handle = temporal.get_workflow_handle(workflow_id)
+                await handle.terminate(reason="chaos", rpc_timeout=timedelta(seconds=ANSWERED))
+                self._history.write({"nemesis": "terminate", "workflow": workflow_id})
+                return True
+            return False
+
+        if not await until(terminated, seconds=WAKING):
+            message = "the workflow of no instance could be terminated"
+            raise DevstackError(message)
 
     async def _hold_transaction(self, database: str, seconds: float) -> None:
         dsn = self._suite.endpoints.postgres.within(database).dsn()

@@ -8,14 +8,17 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import asyncpg
+import visits
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 from history import (
     Decision,
     DueTime,
+    FoundInstance,
     FoundRun,
     FoundTask,
     Observation,
@@ -25,8 +28,14 @@ from history import (
     Unrouted,
 )
 from temporalio.client import Client
+from visits import VISITS
 
-from devstack.infrastructure import Endpoints
+from devstack.infrastructure import Endpoints, temporal_client
+from router.adapters.dead_letter_seal import DeadLetterSeal
+from router.domain import records
+from runtime import kafka
+from runtime.datakeys import DataKeyFile
+from runtime.kafka import Brokers
 
 INPUT = "dev.orders"
 TASK_EVENTS = "dev.backbone.task-events"
@@ -37,6 +46,7 @@ DEAD = "dev.backbone.dead-letters"
 GROUP = "dev.backbone.router"
 SERVICES = ("ledger", "registry")
 
+OF_RUNS = ("RunActivity", "RetryTask", "TellFailure")
 Offsets = dict[tuple[str, int], int]
 
 
@@ -61,9 +71,9 @@ class Scope:
         return self.source is None or source == self.source or run_id.startswith(self.prefixes)
 
 
-def _client(bootstrap: str) -> dict[str, object]:
+def _client(bootstrap: Brokers) -> dict[str, object]:
     return {
-        "bootstrap.servers": bootstrap,
+        **kafka.client_settings(bootstrap),
         "group.id": "observer",
         "enable.auto.commit": False,
         "enable.partition.eof": False,
@@ -80,7 +90,7 @@ def _partitions(consumer: Consumer, topic: str) -> Iterator[tuple[int, int]]:
         yield partition, end
 
 
-def ends(bootstrap: str, topics: tuple[str, ...] = (INPUT, *OUT, DEAD)) -> Offsets:
+def ends(bootstrap: Brokers, topics: tuple[str, ...] = (INPUT, *OUT, DEAD)) -> Offsets:
     """Return where the topics end now, by default those of a scenario."""
     consumer = Consumer(_client(bootstrap))
     try:
@@ -89,8 +99,11 @@ def ends(bootstrap: str, topics: tuple[str, ...] = (INPUT, *OUT, DEAD)) -> Offse
         consumer.close()
 
 
-def read_from(bootstrap: str, start: Offsets) -> list[Record]:
-    """Return every record from `start` to where the topics of `start` end now."""
+def read_from(
+    bootstrap: Brokers, start: Offsets, seal: DeadLetterSeal | None = None
+) -> list[Record]:
+    """Return every record from `start` to where the topics of `start` end now, opened by `seal`."""
+    seal = seal or DeadLetterSeal()
     consumer = Consumer(_client(bootstrap))
     try:
         topics = {topic for topic, _ in start}
@@ -104,7 +117,7 @@ def read_from(bootstrap: str, start: Offsets) -> list[Record]:
             assert message.error() is None, message.error()
             at = (message.topic(), message.partition())
             if at in open_:
-                found.append(_record(message))
+                found.append(_record(message, seal))
                 if message.offset() + 1 >= stop[at]:
                     open_.discard(at)
         return found
@@ -112,28 +125,34 @@ def read_from(bootstrap: str, start: Offsets) -> list[Record]:
         consumer.close()
 
 
-def _record(message: Any) -> Record:
+def _record(message: Any, seal: DeadLetterSeal) -> Record:
+    kept = records.Record(
+        message.topic(), message.partition(), message.offset(), None,
+        message.key(), message.value(), tuple(message.headers() or ()),
+    )  # fmt: skip
+    found, problem = seal.opened(kept, namespace="dev") if kept.topic == DEAD else (kept, "")
+    assert not problem, problem
     headers = {
-        name: (value or b"").decode("utf-8", "replace") for name, value in message.headers() or ()
+        name: (value or b"").decode("utf-8", "replace") for name, value in found.headers or ()
     }
     return Record(
         topic=message.topic(),
-        key=message.key(),
+        key=found.key,
         headers=headers,
-        value=message.value(),
+        value=found.value,
         partition=message.partition(),
         offset=message.offset(),
     )
 
 
-def uncommitted(bootstrap: str) -> int:
+def uncommitted(bootstrap: Brokers) -> int:
     """Return how many records of the input the router has not committed."""
     consumer = Consumer(_client(bootstrap))
     try:
         end = dict(_partitions(consumer, INPUT))
     finally:
         consumer.close()
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    admin = AdminClient({**kafka.client_settings(bootstrap), "log_level": 0})
     asked = ConsumerGroupTopicPartitions(GROUP, [TopicPartition(INPUT, p) for p in end])
     answer = admin.list_consumer_group_offsets([asked])[GROUP].result(10)
     committed = {one.partition: max(one.offset, 0) for one in answer.topic_partitions}
@@ -185,12 +204,18 @@ async def runs_of(
     return found
 
 
+def _signed(signature: bytes | None) -> dict[str, str]:
+    """Return the header that the copies of a row carry beside its own."""
+    return {} if signature is None else {"backbone-signature": signature.decode()}
+
+
 async def events_of(connection: "asyncpg.Connection[asyncpg.Record]", mark: Mark) -> list[Row]:
     """Return the rows of `events` of both databases."""
     found = []
     for service in SERVICES:
         rows = await connection.fetch(
-            "SELECT position, namespace, stream, version, event_id, type, topic, key, headers, body"  # noqa: S608 - one of two names
+            "SELECT position, namespace, stream, version, event_id, type, topic, key, headers,"  # noqa: S608 - one of two names
+            " body, signature"
             f" FROM {service}.events ORDER BY position"
         )
         found += [
@@ -203,7 +228,7 @@ async def events_of(connection: "asyncpg.Connection[asyncpg.Record]", mark: Mark
                 type=row["type"],
                 topic=row["topic"],
                 key=row["key"],
-                headers=dict(json.loads(row["headers"])),
+                headers=dict(json.loads(row["headers"])) | _signed(row["signature"]),
                 body=row["body"],
                 earlier=row["position"] <= mark.positions.get(service, 0),
             )
@@ -229,8 +254,11 @@ async def parked(connection: "asyncpg.Connection[asyncpg.Record]") -> int:
 
 
 async def waiting(connection: "asyncpg.Connection[asyncpg.Record]") -> int:
-    """Return how many starts wait in the ledger."""
-    return await connection.fetchval("SELECT count(*) FROM ledger.pending_starts")
+    """Return how many starts and operations wait in the ledger."""
+    return await connection.fetchval(
+        "SELECT (SELECT count(*) FROM ledger.pending_starts)"
+        " + (SELECT count(*) FROM ledger.pending_operations)"
+    )
 
 
 async def due_times(
@@ -238,7 +266,7 @@ async def due_times(
 ) -> list[DueTime]:
     """Return the due times of a definition's schedules, oldest first."""
     rows = await connection.fetch(
-        "SELECT due_at, outcome, run_id, acknowledged_at IS NOT NULL AS acknowledged"
+        "SELECT due_at, outcome, run_id, decided_at, acknowledged_at IS NOT NULL AS acknowledged"
         " FROM ledger.due_times WHERE definition_id = $1"
         " ORDER BY due_at",
         definition_id,
@@ -252,7 +280,7 @@ async def decisions_of(
     """Return what the ledger says of the events of a scenario."""
     rows = await connection.fetch(
         'SELECT "partition", record_offset AS "offset", event_id, definition_id, outcome, run_id,'
-        " clause, seen, cause FROM ledger.routing_decisions"
+        " clause, seen, cause, settled_at IS NOT NULL AS waited FROM ledger.routing_decisions"
         " WHERE topic = $1 AND ($2::text IS NULL OR source = $2)",
         INPUT,
         scope.source,
@@ -274,6 +302,57 @@ async def unrouted_of(
     return [one for one in found if one.last >= mark.offsets.get((INPUT, one.partition), 0)]
 
 
+async def instances_of(
+    connection: "asyncpg.Connection[asyncpg.Record]", mark: Mark
+) -> list[FoundInstance]:
+    """Return how the generations of the visitors' instances stand."""
+    rows = await connection.fetch(
+        "SELECT key_hash, generation, sequence, status, state_sha256, last_run_id,"
+        " jsonb_array_length(timers) AS timers"
+        " FROM ledger.instances WHERE definition_id = $1 AND position > $2",
+        VISITS,
+        mark.positions.get("ledger", 0),
+    )
+    return [FoundInstance(**row) for row in rows]
+
+
+async def states_of(
+    connection: "asyncpg.Connection[asyncpg.Record]", rows: list[Row]
+) -> dict[str, Any]:
+    """Return the states that events tell of, by their hashes."""
+    hashes = [one.state_sha256 for one in visits.steps(rows)]
+    found = await connection.fetch(
+        "SELECT sha256, body FROM ledger.documents WHERE sha256 = ANY ($1)", hashes
+    )
+    return {row["sha256"]: json.loads(row["body"]) for row in found}
+
+
+async def queued(connection: "asyncpg.Connection[asyncpg.Record]") -> int:
+    """Return how many visits wait for their turn in an instance."""
+    return await connection.fetchval(
+        "SELECT count(*) FROM ledger.instance_events WHERE definition_id = $1", VISITS
+    )
+
+
+async def timers_set(connection: "asyncpg.Connection[asyncpg.Record]") -> int:
+    """Return how many instances of visitors have a timer that is to fire yet."""
+    return await connection.fetchval(
+        "SELECT count(*) FROM ledger.instances"
+        " WHERE definition_id = $1 AND next_timer_at IS NOT NULL",
+        VISITS,
+    )
+
+
+async def waking(connection: "asyncpg.Connection[asyncpg.Record]") -> str | None:
+    """Return the key of the visitor whose timer is to fire last, not before a second has passed."""
+    return await connection.fetchval(
+        "SELECT key_hash FROM ledger.instances"
+        " WHERE definition_id = $1 AND next_timer_at > clock_timestamp() + interval '1 second'"
+        " ORDER BY next_timer_at DESC LIMIT 1",
+        VISITS,
+    )
+
+
 async def resolutions_of(
     connection: "asyncpg.Connection[asyncpg.Record]", mark: Mark
 ) -> list[Resolution]:
@@ -285,6 +364,11 @@ async def resolutions_of(
     )
     found = [Resolution(**row) for row in rows]
     return [one for one in found if one.offset >= mark.offsets.get((DEAD, one.partition), 0)]
+
+
+def started_by_events(scope: Scope) -> tuple[str, ...]:
+    """Return how the workflow ids of a scenario begin."""
+    return ("e2e.orders:event:", f"{VISITS}:event:", *scope.prefixes)
 
 
 async def executions(temporal: Client, prefixes: tuple[str, ...], mark: Mark) -> dict[str, int]:
@@ -299,13 +383,27 @@ async def executions(temporal: Client, prefixes: tuple[str, ...], mark: Mark) ->
     return found
 
 
+async def instance_executions(temporal: Client, mark: Mark) -> dict[str, list[str]]:
+    """Return how the executions of each instance's workflow stand, in the order of their starts."""
+    query = 'WorkflowType = "Instance"'
+    if mark.since is not None:
+        query += f' AND StartTime >= "{mark.since.isoformat()}"'
+    found = [one async for one in temporal.list_workflows(query)]
+    of_instance: dict[str, list[str]] = {}
+    for one in sorted(found, key=lambda one: one.start_time):
+        status = one.status.name if one.status is not None else "UNKNOWN"
+        of_instance.setdefault(one.id, []).append(status)
+    return of_instance
+
+
 async def open_executions(temporal: Client) -> int:
-    """Return how many runs Temporal is carrying out."""
-    query = 'WorkflowType = "RunActivity" AND ExecutionStatus = "Running"'
+    """Return how many workflows Temporal is carrying out that are a run's, clocks apart."""
+    kinds = " OR ".join(f'WorkflowType = "{kind}"' for kind in OF_RUNS)
+    query = f'ExecutionStatus = "Running" AND ({kinds})'
     return (await temporal.count_workflows(query)).count
 
 
-async def mark(connection: "asyncpg.Connection[asyncpg.Record]", bootstrap: str) -> Mark:
+async def mark(connection: "asyncpg.Connection[asyncpg.Record]", bootstrap: Brokers) -> Mark:
     """Return where everything stands now."""
     positions = {
         service: await connection.fetchval(
@@ -326,29 +424,39 @@ async def observe(
     mark: Mark,
     scope: Scope,
     scheduled: str | None = None,
+    data_keys: Path | None = None,
 ) -> Observation:
-    """Return everything that came of a scenario; `scheduled` is its definition with a schedule."""
-    bootstrap = endpoints.kafka_bootstrap_servers
-    temporal = await Client.connect(endpoints.temporal_address, namespace="dev")
+    """Return everything that came of a scenario; `scheduled` is its definition with a schedule.
+
+    `data_keys` is the ring that dead letters are encrypted with, where they are.
+    """
+    bootstrap = endpoints.brokers
+    temporal = await temporal_client(endpoints, namespace="dev")
     connection = await asyncpg.connect(endpoints.postgres.dsn())
     try:
         end = await asyncio.to_thread(ends, bootstrap)
         start = {place: mark.offsets.get(place, 0) for place in end}
-        records = await asyncio.to_thread(read_from, bootstrap, start)
+        ring = None if data_keys is None else DataKeyFile(data_keys)
+        found = await asyncio.to_thread(read_from, bootstrap, start, DeadLetterSeal(ring))
+        rows = await events_of(connection, mark)
         return Observation(
             runs=await runs_of(connection, scope, mark),
-            rows=await events_of(connection, mark),
-            events=[record for record in records if record.topic in OUT],
-            inputs=[record for record in records if record.topic == INPUT],
-            dead_letters=[record for record in records if record.topic == DEAD],
-            executions=await executions(temporal, ("e2e.orders:event:", *scope.prefixes), mark),
+            rows=rows,
+            events=[record for record in found if record.topic in OUT],
+            inputs=[record for record in found if record.topic == INPUT],
+            dead_letters=[record for record in found if record.topic == DEAD],
+            executions=await executions(temporal, started_by_events(scope), mark),
             due_times=await due_times(connection, scheduled) if scheduled else [],
             decisions=await decisions_of(connection, scope, mark),
             unrouted=await unrouted_of(connection, mark),
             resolutions=await resolutions_of(connection, mark),
+            instances=await instances_of(connection, mark),
+            instance_executions=await instance_executions(temporal, mark),
+            states=await states_of(connection, [row for row in rows if not row.earlier]),
             pending_outbox=await pending_outbox(connection),
             parked=await parked(connection),
             waiting=await waiting(connection),
+            queued=await queued(connection),
             uncommitted=await asyncio.to_thread(uncommitted, bootstrap),
         )
     finally:

@@ -10,6 +10,7 @@ import json
 import random
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,13 @@ from history import Answered, Applied, DueTime, HistoryFile, Intents, Scheduled,
 from waiting import until
 from workload import Planned
 
-from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc, replay_pb2_grpc
+from backbone.ledger.v1 import (
+    control_pb2_grpc,
+    ledger_pb2,
+    ledger_pb2_grpc,
+    replay_pb2_grpc,
+    shadows_pb2_grpc,
+)
 from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
 from backbone.router.v1 import router_pb2, router_pb2_grpc
 from devstack.suite import Suite
@@ -55,28 +62,46 @@ class RefusedError(AssertionError):
     """A request that nothing is wrong with was refused."""
 
 
+@dataclass(frozen=True)
+class Stubs:
+    """The services that `controlling` calls."""
+
+    control: Any
+    ledger: Any
+    shadows: Any
+    router: Any
+
+
 class People:
     """Those who call the services' gRPC APIs, directly and not through a proxy."""
 
     def __init__(
         self, suite: Suite, *, source: str, seed: int, history: HistoryFile, intents: Intents
     ) -> None:
+        certified = suite.endpoints.certificates
+        tls = None if certified is None else certified.member()
         self._channels = {
-            service: grpcclient.channel(suite.addresses[service].grpc or "", actor="chaos")
+            service: grpcclient.channel(suite.addresses[service].grpc or "", actor="chaos", tls=tls)
             for service in ("router", "ledger", "registry")
         }
         self._router = router_pb2_grpc.RouterServiceStub(self._channels["router"])
         self._replays = replay_pb2_grpc.ReplayServiceStub(self._channels["ledger"])
         self._tasks = ledger_pb2_grpc.TaskServiceStub(self._channels["ledger"])
         self._registry = registry_pb2_grpc.RegistryServiceStub(self._channels["registry"])
-        self._source = source
+        self.stubs = Stubs(
+            control=control_pb2_grpc.ControlServiceStub(self._channels["ledger"]),
+            ledger=ledger_pb2_grpc.LedgerServiceStub(self._channels["ledger"]),
+            shadows=shadows_pb2_grpc.ShadowServiceStub(self._channels["ledger"]),
+            router=self._router,
+        )
+        self.source = self._source = source
         self._chance = random.Random(f"people {seed}")
         self._history = history
-        self._intents = intents
+        self.intents = self._intents = intents
         self._beat = f"chaos.beat-{source}"
         self.unanswered: list[str] = []
         self._dsn = suite.endpoints.postgres.dsn()
-        self._bootstrap = suite.endpoints.kafka_bootstrap_servers
+        self._brokers = suite.endpoints.brokers
 
     async def __aenter__(self) -> Self:
         return self
@@ -92,12 +117,14 @@ class People:
             TimeoutError: The registry did not answer in time.
         """
         request = _applying(documents, f"{self._source}-{self._chance.randrange(10**12)}")
-        if not await self._try("registry", self._registry.ApplyResources, request, wait_s=wait_s):
+        if not await self.attempt(
+            "registry", self._registry.ApplyResources, request, wait_s=wait_s
+        ):
             raise TimeoutError(documents)
 
     async def begin_schedule(self) -> None:
         """Apply a definition of this scenario's own that is due every few seconds."""
-        await self.apply(_definition("beat", id=self._beat))
+        await self.apply(definition("beat", id=self._beat))
         self._begun = datetime.now(UTC)
 
     async def end_schedule(self, *, seconds: float) -> None:
@@ -127,7 +154,7 @@ class People:
                 raise TimeoutError(message)
         finally:
             await connection.close()
-        document = _definition("beat", id=self._beat)
+        document = definition("beat", id=self._beat)
         document["spec"]["triggers"] = [{"name": "by-hand", "manual": {}}]
         await self.apply(document)
         self._intents.scheduled = Scheduled(
@@ -144,11 +171,11 @@ class People:
         Raises:
             TimeoutError: It did not within `seconds`.
         """
-        definition = _definition("early", id=f"chaos.early-{self._source}")
+        listening = definition("early", id=f"chaos.early-{self._source}")
         event_type = workload.early_type(self._source)
-        definition["spec"]["triggers"][0]["event"]["type"] = event_type
-        await self.apply(_event_type(event_type, 1), definition)
-        self._intents.early = definition["metadata"]["id"]
+        listening["spec"]["triggers"][0]["event"]["type"] = event_type
+        await self.apply(_event_type(event_type, 1), listening)
+        self._intents.early = listening["metadata"]["id"]
         request = router_pb2.EvaluateEventRequest(
             namespace=identity.NAMESPACE, event=workload.early_event(self._source, 0).value
         )
@@ -202,10 +229,10 @@ class People:
                 reason="chaos",
             )
             call = self._router.TriggerDefinition
-            done = await self._try("router", call, request, wait_s=self._patience(give_up_at))
+            done = await self.attempt("router", call, request, wait_s=self.patience(give_up_at))
             if done and self._chance.random() < 0.5:
                 # Who asks again gets the same run.
-                await self._try("router", call, request, wait_s=ONE_TRY)
+                await self.attempt("router", call, request, wait_s=ONE_TRY)
             self._intents.triggered.append(
                 Triggered(
                     definition_id=BY_HAND,
@@ -219,7 +246,7 @@ class People:
     async def answer_tasks(
         self, records: list[Planned], *, count: int, seconds: float, give_up_at: float
     ) -> None:
-        """Complete human tasks of the workload's orders, as soon as they are there."""
+        """Have two people at once complete human tasks of the orders, as soon as they are there."""
         originals = [r for r in records if APPROVE in r.expect_tasks and not r.duplicate]
         # Of the first half, so that their runs are there before this ends.
         chosen = originals[: max(count, len(originals) // 2)]
@@ -229,17 +256,27 @@ class People:
             if not await until(partial(self._is_there, record), seconds=ONE_TRY):
                 continue
             run_id = identity.event_run(ORDERS, self._source, record.event_id or "")
-            request = ledger_pb2.CompleteTaskRequest(
-                namespace=identity.NAMESPACE,
-                task_id=identity.task(run_id, APPROVE),
-                answer=b"{}",
-                request_id=f"{self._source}-{record.event_id}",
-                reason="chaos",
+            # Two people at once: one of them closes it, whoever that is.
+            requests = [
+                ledger_pb2.CompleteTaskRequest(
+                    namespace=identity.NAMESPACE,
+                    task_id=identity.task(run_id, APPROVE),
+                    answer=b"{}",
+                    request_id=f"{self._source}-{record.event_id}{rival}",
+                    reason="chaos",
+                )
+                for rival in ("", "-rival")
+            ]
+            wait_s = self.patience(give_up_at)
+            done = await asyncio.gather(
+                *(
+                    self.attempt(
+                        "ledger", self._tasks.CompleteTask, one, wait_s=wait_s, too_late=True
+                    )
+                    for one in requests
+                )
             )
-            done = await self._try(
-                "ledger", self._tasks.CompleteTask, request, wait_s=self._patience(give_up_at)
-            )
-            self._intents.answered.append(Answered(run_id, APPROVE, acknowledged=done))
+            self._intents.answered.append(Answered(run_id, APPROVE, acknowledged=any(done)))
 
     async def replay_orders(self, *, after: int, seconds: float, give_up_at: float) -> None:
         """Have the orders started once more that have come by the time so many were sent."""
@@ -274,14 +311,14 @@ class People:
         """Apply a definition again and again, each time with another content."""
         churn = f"chaos.churn-{self._source}"
         for number in range(count):
-            document = _definition("by-hand", id=churn)
+            document = definition("by-hand", id=churn)
             document["metadata"]["labels"] = {"number": str(number)}
             request = _applying([document], f"{churn}-{number}")
-            done = await self._try(
+            done = await self.attempt(
                 "registry",
                 self._registry.ApplyResources,
                 request,
-                wait_s=self._patience(give_up_at),
+                wait_s=self.patience(give_up_at),
             )
             self._intents.applied.append(Applied(f"definition:{churn}", acknowledged=done))
             await asyncio.sleep(seconds / count)
@@ -294,8 +331,9 @@ class People:
         )
 
     async def _all_decided(self) -> bool:
-        with contextlib.suppress(KafkaException):
-            return await asyncio.to_thread(observing.uncommitted, self._bootstrap) == 0
+        # A broker that is away says so, or nothing in time.
+        with contextlib.suppress(KafkaException, TimeoutError):
+            return await asyncio.to_thread(observing.uncommitted, self._brokers) == 0
         return False
 
     async def _redrive(self, request_id: str) -> int | None:
@@ -319,33 +357,37 @@ class People:
                 page_token=token,
             )
             # Given up after a few tries, it is a surprise to nobody: there are more requests.
-            if not await self._try("router", call, request, wait_s=ONE_TRY):
+            if not await self.attempt("router", call, request, wait_s=ONE_TRY):
                 return None
             token = found[-1].next_page_token
             if not token:
                 return sum(len(page.redriven) for page in found)
 
-    def _patience(self, give_up_at: float) -> float:
+    def patience(self, give_up_at: float) -> float:
         """Return the seconds that a request is tried for."""
         if self._chance.random() < GIVEN_UP:
             return 0.0
         return max(0.0, give_up_at - time.monotonic())
 
-    async def _try(
+    async def attempt(
         self,
         service: str,
         call: Callable[..., Awaitable[Any]],
         request: Any,
         *,
         wait_s: float,
+        too_late: bool = False,
     ) -> bool:
         """Ask until there is an answer; return whether there was one.
+
+        Where others do the same, it may be `too_late`, which is an answer.
 
         Raises:
             RefusedError: The answer was that something is wrong with the request.
         """
+        named = getattr(request, "request_id", type(request).__name__)
         operation = self._history.begin(
-            f"people-{service}", type(request).__name__, request_id=request.request_id
+            f"people-{service}", type(request).__name__, request_id=named
         )
         deadline = time.monotonic() + wait_s
         while True:
@@ -354,12 +396,15 @@ class People:
             except grpc.aio.AioRpcError as exc:
                 if exc.code() in DEFINITIVE:
                     self._history.end(operation, "fail", error=str(exc.code()))
-                    raise RefusedError(f"{request.request_id}: {exc.details()}") from exc
+                    raise RefusedError(f"{named}: {exc.details()}") from exc
+                if too_late and exc.code() is grpc.StatusCode.FAILED_PRECONDITION:
+                    self._history.end(operation, "fail", error=str(exc.code()))
+                    return True
                 if time.monotonic() > deadline:
                     self._history.end(operation, "info", error=str(exc.code()))
                     # Given up after one try it is no surprise.
                     if wait_s > ONE_TRY:
-                        self.unanswered.append(f"{service}: {request.request_id}: {exc.details()}")
+                        self.unanswered.append(f"{service}: {named}: {exc.details()}")
                     return False
                 await asyncio.sleep(PAUSE)
             else:
@@ -385,7 +430,7 @@ def _event_type(name: str, *versions: int) -> dict[str, Any]:
     }
 
 
-def _definition(name: str, *, id: str) -> dict[str, Any]:  # noqa: A002 - the field's name
+def definition(name: str, *, id: str) -> dict[str, Any]:  # noqa: A002 - the field's name
     document = yaml.safe_load((HERE / "definitions" / f"{name}.yaml").read_text())
     document["metadata"]["id"] = id
     return document

@@ -9,15 +9,16 @@ import asyncpg
 import checker
 import identity
 import observing
+import visits
 from history import HistoryFile, Intents, Observation, Sent
 from observing import Mark, Scope
 from sending import Sender
-from temporalio.client import Client
 from waiting import until
 from workload import Planned
 
-from devstack.infrastructure import Endpoints
+from devstack.infrastructure import Endpoints, temporal_client
 from devstack.suite import Suite
+from runtime.kafka import Brokers
 
 PATIENCE = 60.0  # seconds that Kafka has to acknowledge a record
 AT_REST = 3  # looks in a row, since what is on its way from one place to another is in neither
@@ -50,7 +51,7 @@ async def run(
     during: Callable[[int], Awaitable[None]] | None = None,
     settle_s: float = 120,
     alongside: Callable[[Intents], Awaitable[None]] | None = None,
-    bootstrap: str | None = None,
+    bootstrap: Brokers | None = None,
     patience_s: float = PATIENCE,
     hasty_s: float = PATIENCE,
 ) -> Outcome:
@@ -72,12 +73,12 @@ async def run(
     endpoints = suite.endpoints
     connection = await asyncpg.connect(endpoints.postgres.dsn())
     try:
-        mark = await observing.mark(connection, endpoints.kafka_bootstrap_servers)
+        mark = await observing.mark(connection, endpoints.brokers)
     finally:
         await connection.close()
     intents = Intents()
     sender = Sender(
-        bootstrap or endpoints.kafka_bootstrap_servers,
+        bootstrap or endpoints.brokers,
         history,
         intents,
         patience_s=patience_s,
@@ -105,7 +106,11 @@ async def run(
     settling_s = time.monotonic() - began
     scheduled = intents.scheduled.definition_id if intents.scheduled else None
     seen = await observing.observe(
-        endpoints, mark=mark, scope=_scope(intents, source), scheduled=scheduled
+        endpoints,
+        mark=mark,
+        scope=_scope(intents, source),
+        scheduled=scheduled,
+        data_keys=suite.data_keys,
     )
     violations = checker.violations(intents, seen)
     if not settled:
@@ -118,7 +123,8 @@ def _scope(intents: Intents, source: str) -> Scope:
     schedule = [f"{intents.scheduled.definition_id}:"] if intents.scheduled else []
     bundles = [f"{intents.bundling}:batch:"] if intents.bundling else []
     early = [f"{intents.early}:event:"] if intents.early else []
-    return Scope(source=source, prefixes=(*by_hand, *schedule, *bundles, *early))
+    timers = visits.timer_prefixes(intents)
+    return Scope(source=source, prefixes=(*by_hand, *schedule, *bundles, *early, *timers))
 
 
 async def _settled(
@@ -126,8 +132,9 @@ async def _settled(
 ) -> bool:
     """Wait until nothing is on its way any more; return whether that was in time."""
     scope = _scope(intents, source)
-    bootstrap = endpoints.kafka_bootstrap_servers
-    temporal = await Client.connect(endpoints.temporal_address, namespace="dev")
+    prefixes = observing.started_by_events(scope)
+    bootstrap = endpoints.brokers
+    temporal = await temporal_client(endpoints, namespace="dev")
     connection = await asyncpg.connect(endpoints.postgres.dsn())
     due = {
         identity.event_run(checker.ORDERS, sent.source, sent.event_id)
@@ -143,6 +150,7 @@ async def _settled(
         for sent in intents.sent
         if intents.early is not None and sent.early and sent.offset is not None
     }
+    due |= visits.event_runs(intents)
     looks = 0
 
     async def at_rest() -> bool:
@@ -153,9 +161,12 @@ async def _settled(
             and all(run.status != "running" for run in runs)
             and await observing.pending_outbox(connection) == 0
             and await observing.waiting(connection) == 0
+            and await observing.queued(connection) == 0
+            and await observing.timers_set(connection) == 0
             and await asyncio.to_thread(observing.uncommitted, bootstrap) == 0
             and await observing.open_executions(temporal) == 0
-            and len(await observing.executions(temporal, _prefixes(scope), mark)) >= len(runs)
+            and len(await observing.executions(temporal, prefixes, mark))
+            >= sum(map(visits.is_carried_out, runs))
         )
         looks = looks + 1 if quiet else 0
         return looks >= AT_REST
@@ -164,7 +175,3 @@ async def _settled(
         return await until(at_rest, seconds=settle_s)
     finally:
         await connection.close()
-
-
-def _prefixes(scope: Scope) -> tuple[str, ...]:
-    return (f"{checker.ORDERS}:event:", *scope.prefixes)

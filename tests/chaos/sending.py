@@ -7,6 +7,9 @@ from history import HistoryFile, Intents, Sent, digest
 from observing import INPUT
 from workload import Planned
 
+from runtime import kafka
+from runtime.kafka import Brokers
+
 POLL = 0.1  # seconds between two looks for acknowledgements
 HASTY = 6  # one record of so many
 LONGEST_FLUSH = 120.0  # seconds
@@ -20,7 +23,7 @@ class Sender:
 
     def __init__(
         self,
-        bootstrap: str,
+        bootstrap: Brokers,
         history: HistoryFile,
         intents: Intents,
         *,
@@ -54,6 +57,7 @@ class Sender:
                 expect_decision=planned.expect_decision,
                 duplicate=planned.duplicate,
                 early=planned.early,
+                visit=planned.visit,
             )
             with self._lock:
                 self._intents.sent.append(sent)
@@ -85,11 +89,11 @@ class Sender:
                 producer.poll(POLL)
 
 
-def _producer(bootstrap: str, patience_s: float) -> Producer:
+def _producer(bootstrap: Brokers, patience_s: float) -> Producer:
     # No idempotence: what it sends again after a lost acknowledgement is there twice.
     return Producer(
         {
-            "bootstrap.servers": bootstrap,
+            **kafka.client_settings(bootstrap),
             "acks": "all",
             "enable.idempotence": False,
             "message.timeout.ms": int(patience_s * 1000),

@@ -9,6 +9,7 @@ import crashpoints_stimuli
 import pytest
 import scenario
 import workload
+from arming import Arm
 from crashpoints import of
 from crashpoints_stimuli import PATIENCE, STIMULI
 from waiting import until
@@ -16,26 +17,6 @@ from waiting import until
 EVENTS, DUPLICATES = 20, 6
 SECONDS, SLOWLY = 2.0, 12.0
 FIRST = date(2026, 1, 1)
-
-
-class Arm:
-    """Arms a process with one point, to be died at once."""
-
-    def __init__(self, suite, point, marker):
-        self.suite, self.point, self.marker = suite, point, marker
-        self.crashes = len(suite.crashes(point.process))
-
-    def __enter__(self):
-        armed = f"{self.point.name}:1:{self.marker}"
-        self.suite.restart(self.point.process, env={"BACKBONE_FAULTPOINT": armed})
-        return self
-
-    def __exit__(self, *_):
-        if not self.marker.exists():  # It would die of it in somebody else's hands.
-            self.suite.restart(self.point.process, env={"BACKBONE_FAULTPOINT": ""})
-
-    async def died(self):
-        return self.marker.exists() and len(self.suite.crashes(self.point.process)) > self.crashes
 
 
 @of(*STIMULI)
@@ -66,7 +47,15 @@ async def test_a_crash_loses_nothing_and_repeats_nothing(
 
 def test_every_fault_point_has_its_stimulus():
     unknown = {point.stimulus for point in crashpoints.all_points()} - STIMULI.keys()
-    assert unknown <= {"rebuild", "producer", "consumer", "skip"}
+    assert unknown <= {
+        "rebuild",
+        "producer",
+        "consumer",
+        "skip",
+        "visited",
+        "sensitive",
+        "built_in",
+    }
 
 
 def test_samples_come_to_every_point_and_are_spread_over_all_processes():

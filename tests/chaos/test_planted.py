@@ -18,6 +18,7 @@ import observing
 import pytest
 import scenario
 import workload
+from checker import ORDERS
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 from history import HistoryFile, Intents
@@ -35,6 +36,7 @@ from runtime.postgres import Postgres
 HERE = Path(__file__).parent
 PLANTED = HERE / "planted"
 EVENTS = 6
+VISITS, VISITS_AGAIN = 6, 2  # of one visitor, who leaves after every third
 SECONDS = 1.0
 PATIENCE = 60.0  # seconds for what has to happen
 NOTHING_MORE = 4.0  # seconds for what must not be missing, once all else has happened
@@ -55,6 +57,9 @@ class Stage:
     ) -> scenario.Outcome:
         """Send some events while `scene` is played, and judge what came of them."""
         planned = workload.plan(1, self.source, events=EVENTS, duplicates=0)
+        records = [one for one in planned if one.starts]
+        if scene is comes_back:
+            records = workload.with_visits(records, 1, self.source, visitors=1, each=VISITS)
 
         async def begin(_number: int) -> None:
             await self.is_set.wait()
@@ -62,7 +67,7 @@ class Stage:
         return await scenario.run(
             self.suite,
             source=self.source,
-            records=[one for one in planned if one.starts],
+            records=records,
             seconds=SECONDS,
             history=self.history,
             during=begin,
@@ -70,7 +75,7 @@ class Stage:
             settle_s=settle_s,
         )
 
-    async def all_decided(self, intents: Intents) -> None:
+    async def all_decided(self, intents: Intents, *, records: int = EVENTS) -> None:
         """Return once every event is sent and committed, and every run that began has ended."""
         temporal = await Client.connect(self.suite.endpoints.temporal_address, namespace="dev")
         bootstrap = self.suite.endpoints.kafka_bootstrap_servers
@@ -79,7 +84,7 @@ class Stage:
         async def decided() -> bool:
             nonlocal looks
             quiet = (
-                len(intents.sent) == EVENTS
+                len(intents.sent) == records
                 and await asyncio.to_thread(observing.uncommitted, bootstrap) == 0
                 and await observing.open_executions(temporal) == 0
             )
@@ -155,7 +160,13 @@ async def commits_late(stage: Stage, intents: Intents) -> None:
         await postgres.close()
 
 
-SCENES = (dies_before_a_start, reads_again, commits_late)
+async def comes_back(stage: Stage, intents: Intents) -> None:
+    """Somebody visits, leaves, and visits again."""
+    stage.is_set.set()
+    await stage.all_decided(intents, records=EVENTS + VISITS + VISITS_AGAIN)
+
+
+SCENES = (dies_before_a_start, reads_again, commits_late, comes_back)
 
 
 @dataclass(frozen=True)
@@ -176,14 +187,18 @@ REDS = (
     Red("mark_first", "router", dies_before_a_start, r"I2: the run .* is not there"),
     Red("allow_duplicate", "router", reads_again, r"I2: the run .* has 2 executions"),
     Red("random_ids", "ledger", commits_late, r"I5: version \d+ of run:.* has the id .*"),
+    Red(
+        "no_end", "ledger", comes_back, r"I8: .* has the place \(1, \d+\) of .*, expected \(2, 1\)"
+    ),
     Red("cursor", "outbox-relay", commits_late, r"I4: version 1 of run:.*:late is not on .*"),
 )
 
 
 @pytest.fixture(scope="module")
 def definitions(suite, backbone):
-    files = [str(HERE / "definitions" / f"{name}.yaml") for name in ("order-placed", "orders")]
-    backbone("apply", "-f", files[0], "-f", files[1], "--reason", "planted bugs")
+    names = ("order-placed", "orders", "visit", "visits")
+    words = [word for name in names for word in ("-f", str(HERE / "definitions" / f"{name}.yaml"))]
+    backbone("apply", *words, "--reason", "planted bugs")
 
 
 @pytest.fixture
@@ -220,7 +235,8 @@ async def test_without_a_bug_nothing_is_wrong(stage, processes, scene):
         processes("router", env)
     outcome = await stage.play(scene, settle_s=PATIENCE)
     assert outcome.violations == []
-    assert len(outcome.seen.runs) == EVENTS
+    assert sum(run.definition_id == ORDERS for run in outcome.seen.runs) == EVENTS
+    assert len(outcome.seen.instances) == (2 if scene is comes_back else 0)
 
 
 @pytest.mark.parametrize("red", REDS, ids=str)

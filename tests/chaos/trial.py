@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import checker
+import controlling
 import faults
 import observing
 import scenario
+import visits
 import workload
 from faults import Fault
 from history import HistoryFile, Intents
@@ -31,6 +33,7 @@ PATIENCE, HASTY = 40.0, 3.0
 ANSWER = 150.0
 READY = 60.0  # seconds that the router has to hear of what a scenario needs
 BUNDLES = "chaos.bundles"
+VISITORS = 5
 
 
 @dataclass(frozen=True)
@@ -86,27 +89,39 @@ async def prepare(stack: Stack, folder: Path) -> None:
     async with People(
         stack.suite, source="prepare", seed=0, history=history, intents=Intents()
     ) as people:
-        await people.apply(*documents("bundles"))
+        await people.apply(*documents("bundles", "controlled", "timed", "visit", "visits"))
     history.close()
 
 
-async def run(stack: Stack, *, seed: int, events: int, fault_count: int, folder: Path) -> Verdict:
+async def run(
+    stack: Stack,
+    *,
+    seed: int,
+    events: int,
+    fault_count: int,
+    folder: Path,
+    every_kind: bool = False,
+) -> Verdict:
     """Run one seed on a stack that is up; everything about it comes from the seed.
 
     Args:
         stack: All of it ready.
         seed: Of workload and faults.
-        events: How many; a third of them is sent twice.
+        events: How many; a third of them is sent twice. Visits come beside them.
         fault_count: How many faults.
         folder: Where the history goes.
+        every_kind: Whether there is a fault of each kind, see `faults.plan`.
     """
     # The same seed may run twice on one stack: its events are then others.
     source = f"s{seed}-{uuid.uuid4().hex[:6]}"
     records = workload.plan(
         seed, source, events=events, duplicates=events // 3, cloudevents=True, early=events // 20
     )
+    records = workload.with_visits(
+        records, seed, source, visitors=VISITORS, each=max(6, events // 30)
+    )
     seconds = len(records) / PACE
-    planned = faults.plan(seed, count=fault_count, seconds=seconds)
+    planned = faults.plan(seed, count=fault_count, seconds=seconds, every_kind=every_kind)
     path = folder / f"{source}.jsonl"
     history = HistoryFile(path)
     history.write({"seed": seed, "events": events, "faults": fault_count, "source": source})
@@ -126,10 +141,12 @@ async def run(stack: Stack, *, seed: int, events: int, fault_count: int, folder:
         ) as people:
             await people.await_early_events(seconds=READY)
             await people.begin_schedule()
+            await controlling.begin_shadow(people, give_up_at=time.monotonic() + READY)
             prepared.set()
             end = time.monotonic() + seconds + ANSWER
             each = max(3, events // 25)
             shared = {"count": each, "seconds": seconds, "give_up_at": end}
+            few = {**shared, "count": max(2, events // 75)}
             await asyncio.gather(
                 _told(found, "I2", people.start_by_hand(**shared)),
                 _told(found, "I3", people.answer_tasks(records, **shared)),
@@ -144,10 +161,14 @@ async def run(stack: Stack, *, seed: int, events: int, fault_count: int, folder:
                     "I2",
                     people.replay_orders(after=events // 3, seconds=seconds, give_up_at=end),
                 ),
+                _told(found, "I15", controlling.control_runs(people, **few)),
+                _told(found, "I15", controlling.leave_to_the_clock(people, **few)),
                 # What did not come back by itself is a finding too.
                 _told(found, "I10", nemesis.run(planned)),
             )
             await _told(found, "I9", people.end_schedule(seconds=ANSWER))
+            until = time.monotonic() + ANSWER
+            await _told(found, "I15", controlling.end_shadow(people, give_up_at=until))
             found.extend(f"I10: {name} was never answered" for name in people.unanswered)
 
     try:
@@ -159,7 +180,7 @@ async def run(stack: Stack, *, seed: int, events: int, fault_count: int, folder:
             history=history,
             during=begin,
             alongside=alongside,
-            bootstrap=stack.proxies.addresses["workload-kafka"],
+            bootstrap=stack.workload_brokers,
             patience_s=PATIENCE,
             hasty_s=HASTY,
             settle_s=ANSWER,
@@ -197,14 +218,30 @@ def idle(verdicts: Sequence[Verdict]) -> list[str]:
         wrong.append("nothing was killed")
     if not sum(verdict.duplicates["events"] for verdict in verdicts):
         wrong.append("no event was published twice")
+    if not sum(len(verdict.outcome.intents.controlled) for verdict in verdicts):
+        wrong.append("no run was retried and cancelled")
     if not sum(len(verdict.outcome.seen.resolutions) for verdict in verdicts):
         wrong.append("no dead letter was redriven")
+    applied = [one for v in verdicts for one in visits.steps(v.outcome.seen.rows_here())]
+    if not applied:
+        wrong.append("no event was applied to an instance")
+    if not any(step.ended for step in applied):
+        wrong.append("no instance ended")
+    if not any(step.of_timer for step in applied):
+        wrong.append("no timer of an instance fired")
+    if not sum(visits.came_back(verdict.outcome.seen) for verdict in verdicts):
+        wrong.append("no instance came back after its workflow was terminated")
     return wrong
 
 
 async def from_the_beginning(stack: Stack) -> list[str]:
     """Judge all that the stack holds, of every trial, from the first offset and row on."""
-    seen = await observing.observe(stack.suite.endpoints, mark=Mark(), scope=Scope(prefixes=("",)))
+    seen = await observing.observe(
+        stack.suite.endpoints,
+        mark=Mark(),
+        scope=Scope(prefixes=("",)),
+        data_keys=stack.suite.data_keys,
+    )
     return checker.violations_of_all(seen)
 
 

@@ -1,4 +1,4 @@
-"""A seeded workload: events, some of them sent twice, and malformed records.
+"""A seeded workload: events, some of them sent twice, visits, and malformed records.
 
 The oracle stands beside each record: what must come of it, computed here and not by Backbone.
 """
@@ -8,6 +8,8 @@ import random
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
+
+from history import Visit
 
 EVENTS = 150
 DUPLICATES = 50
@@ -47,6 +49,7 @@ class Planned:
     expect_decision: str = "started"
     duplicate: bool = False
     early: bool = False
+    visit: Visit | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
 
     @property
@@ -92,6 +95,45 @@ def plan(
             at = chance.randrange(at + 1, len(records) // 3 + 2)
             records.insert(at, replace(planned, duplicate=True))
     return records
+
+
+def with_visits(
+    records: list[Planned], seed: int, source: str, *, visitors: int, each: int
+) -> list[Planned]:
+    """Return the records with visits among them, a third of which are told twice.
+
+    Those of one visitor have one key, keep their order, and come several at a time, the last visit
+    at the end. Visitors differ in how many visits they leave after.
+    """
+    chance = random.Random(f"visits {seed}")
+    records = list(records)
+    for stay in range(3, 3 + visitors):
+        told = [_visit(source, stay, number) for number in range(1, each + 1)]
+        for original in chance.sample(told[:-1], each // 3):
+            at = chance.randrange(told.index(original) + 1, len(told))
+            told.insert(at, replace(original, duplicate=True))
+        crowds = chance.sample(range(len(records) + 1), each // 2)
+        # Whenever a fault comes, somebody comes after it.
+        places = [*sorted(chance.choices(crowds, k=len(told) - 1)), len(records)]
+        for at, planned in reversed(list(zip(places, told, strict=True))):
+            records.insert(at, planned)
+    return records
+
+
+def _visit(source: str, stay: int, number: int) -> Planned:
+    visit = Visit(f"{source}-v{stay}", number, leaves=number % stay == 0)
+    word = "goodbye" if visit.leaves else "hello"
+    told = _order(
+        source,
+        f"visit-{stay}-{number}",
+        "chaos.visit",
+        visitor=visit.visitor,
+        number=number,
+        word=word,
+    )
+    return Planned(
+        **{**told, "key": visit.visitor.encode()}, expect_decision="signalled", visit=visit
+    )
 
 
 def early_type(source: str) -> str:

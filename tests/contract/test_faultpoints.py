@@ -21,8 +21,18 @@ READS = {
         *("ControlLedger.open_executions", "ControlLedger.history_of"),
     },
     "services/ledger/src/ledger/service/operations.py": {"OperationLedger.page"},
-    "services/ledger/src/ledger/service/dead_letters.py": {"DeadLetterLedger.resolutions"},
+    "services/ledger/src/ledger/service/dead_letters.py": {
+        *("DeadLetterLedger.resolutions", "DeadLetterLedger.openings"),
+    },
+    "services/ledger/src/ledger/service/subjects.py": {
+        f"SubjectLedger.{name}" for name in ("resolve", "reveals", "get")
+    },
     "services/ledger/src/ledger/service/schedules.py": {"ScheduleLedger.list_due_times"},
+    "services/ledger/src/ledger/service/schedule_control.py": {
+        f"ScheduleControl.{name}" for name in ("get", "overdue")
+    },
+    "services/ledger/src/ledger/service/schedule_explaining.py": {"ScheduleExplaining.explain"},
+    "services/ledger/src/ledger/service/schedule_watch.py": {"ScheduleWatch.look"},
     "services/ledger/src/ledger/service/shadows.py": {
         *("ShadowLedger.get", "ShadowLedger.page", "ShadowLedger.decisions"),
     },
@@ -37,7 +47,20 @@ READS = {
         # Looks whether there is something to begin, before it begins it.
         "ReplayLedger.begin",
     },
-    f"{REGISTRY}/postgres_materialisations.py": {"PostgresMaterialisations.all"},
+    "services/ledger/src/ledger/service/backfills.py": {
+        *("BackfillLedger.get", "BackfillLedger.page", "BackfillLedger.due_times"),
+        # As above.
+        "BackfillLedger.begin",
+    },
+    "services/ledger/src/ledger/service/instances.py": {
+        *("InstanceLedger.waiting", "InstanceLedger.get", "InstanceLedger.page"),
+    },
+    "services/ledger/src/ledger/adapters/instance_backlog.py": {"InstanceBacklog.look"},
+    f"{REGISTRY}/postgres_materialisations.py": {
+        f"PostgresMaterialisations.{name}" for name in ("all", "of")
+    },
+    f"{REGISTRY}/postgres_leadership.py": {"PostgresLeases.lease"},
+    f"{REGISTRY}/postgres_drift_log.py": {f"PostgresDriftLog.{name}" for name in ("open", "page")},
     f"{REGISTRY}/postgres_resources.py": {
         f"PostgresResourceStore.{name}"
         for name in (
@@ -47,6 +70,8 @@ READS = {
     },
     f"{ROUTER}/grpc_resolutions.py": {"GrpcResolutions.of"},
     f"{ROUTER}/ledger_replays.py": {"LedgerReplays.get"},
+    # A question to a worker, of which nothing stays: the person who asked asks again.
+    f"{ROUTER}/temporal_simulations.py": {"TemporalRunSimulator.simulate"},
     f"{ROUTER}/kafka_reading.py": {"Reading.poll"},
     f"{ROUTER}/registry_history.py": {"RegistryHistory.at", "RegistryHistory.changed_since"},
     f"{SDK}/inbox/postgres.py": {
@@ -71,14 +96,15 @@ HEALTH = {
     f"{ROUTER}/kafka_topics.py": {"missing"},
     f"{ROUTER}/ledger_routing.py": {"LedgerDecisionLog.ping"},
     f"{ROUTER}/redis_seen.py": {"RedisSeenEvents.ready"},
+    f"{SDK}/builtins/serving.py": {"_temporal", "_topics"},
 }
 """Looks whether a neighbour is there."""
 
 OTHERS = {
+    # As it ends: a crash here is one without it, after which the lease runs out.
+    f"{REGISTRY}/postgres_leadership.py": {"PostgresLeadership._give_back"},
     # Opens with its first read, which has the pair.
     f"{ROUTER}/registry_resources.py": {"RegistryResources._changes"},
-    # Whoever sends with it has the pair.
-    f"{ROUTER}/kafka_producer.py": {"RenewedProducer.send"},
     # The block is its caller's, which has the pair; a savepoint is inside of it; tables are made
     # before the first record is read, and made again does nothing.
     f"{SDK}/inbox/postgres.py": {
@@ -260,3 +286,9 @@ class Ledger:
 """
     names = [point.name for point in source.points_of(text, "x.py")]
     assert names == ["x.before_record", "x.before_close", "x.after_record", "x.after_close"]
+
+
+def test_a_hole_in_a_function_is_filled_by_the_other_modules_of_its_folder():
+    path = "services/ledger/src/ledger/service/writing.py"
+    names = [point.name for point in source.points_of((source.ROOT / path).read_text(), path)]
+    assert {"ledger.before_record_run", "ledger.after_cancel_run"} <= set(names)

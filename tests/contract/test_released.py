@@ -45,9 +45,16 @@ TIMERS = {"properties.tasks.items"}
 # No older worker or ledger reads the trigger of a batch, and none is given one: only a definition
 # that gathers or holds events has such runs, and the registry before refuses these.
 # Nor that of a replay of events, or of a run that is decided again: only who asks for one gets it.
-ASKED_FOR = {"batch_id", "events", "kind", "replay_id", "retry_of"}
+# Nor that of a timer, which only the instances of a definition with timers have.
+# Nor that of a backfill, which only who applies one gets.
+# Nor the chain of a start by a task: only a definition whose task starts another has such runs.
+ASKED_FOR = {
+    *("backfill_id", "batch_id", "chain", "events", "kind", "replay_id", "retry_of", "timer"),
+}
+# Nor what became of an instance's state: only the runs of a stateful definition have it.
+STATE = {"properties.state"}
 NEW_BY_REQUEST = {
-    "decision": TIMERS,
+    "decision": TIMERS | STATE,
     "trigger": {f"properties.{field}" for field in ASKED_FOR},
     "run-input": {f"properties.trigger.properties.{field}" for field in ASKED_FOR},
 }

@@ -1,6 +1,5 @@
 """What the end-to-end tests share: letters that wait, and routers beside the suite's own."""
 
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -12,6 +11,7 @@ import pytest
 from letters import Letters
 from temporalio.client import Client
 
+from devstack import ports
 from devstack.suite import Suite, answers_ok
 
 DEFINITIONS = Path(__file__).parent / "definitions"
@@ -47,9 +47,7 @@ def another_router(suite: Suite, tmp_path: Path) -> Iterator[Callable[..., Other
     started: list[OtherRouter] = []
 
     def start(**env: str) -> OtherRouter:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            http = f"127.0.0.1:{probe.getsockname()[1]}"
+        http = f"127.0.0.1:{ports.unused()}"
         listen = {"BACKBONE_HTTP_LISTEN": http, "BACKBONE_GRPC_LISTEN": "127.0.0.1:0"}
         with (tmp_path / f"router-{len(started)}.log").open("wb") as log:
             process = subprocess.Popen(

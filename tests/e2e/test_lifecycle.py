@@ -219,7 +219,7 @@ async def _disabled_and_enabled(world, backbone):
         for one in await world.due_times(PARCELS)
         if disabled_at < _due(one) < enabling_at - tolerance
     ]
-    assert set(meanwhile) == {"skipped"}
+    assert set(meanwhile) == {"disabled"}
 
 
 async def _next_run_uses(world, version):

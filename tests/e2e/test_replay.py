@@ -34,6 +34,10 @@ EVENT_TYPE = {
 }
 
 
+FAILED = 20
+"""Of so many events a replay by one a second goes on while commands come to it."""
+
+
 def definition(name, *, handler="pack"):
     """Return a definition with a run for each crate; `handler` is its tasks'."""
     task = {
@@ -203,11 +207,12 @@ async def test_only_what_failed_is_started_again_and_a_pause_holds_it(world):
         return shown is not None and plan["state"] == "planned"
 
     assert await until(is_known, seconds=60)
-    await world.send(6)
+    await world.send(2 * FAILED)
 
     async def all_ended():
         runs = await world.runs(name)
-        return Counter(status for status, _, _ in runs.values()) == {"completed": 3, "failed": 3}
+        counted = Counter(status for status, _, _ in runs.values())
+        return counted == {"completed": FAILED, "failed": FAILED}
 
     assert await until(all_ended, seconds=90), await world.runs(name)
     document["spec"]["rules"][0]["when"] = "true"
@@ -219,10 +224,10 @@ async def test_only_what_failed_is_started_again_and_a_pause_holds_it(world):
 
     assert await until(mended, seconds=60)
     plan = world.plan(name, mode="failed", rate=1)
-    assert plan["definitions"][0]["planned"] == {"start": 3, "not_failed": 3}
+    assert plan["definitions"][0]["planned"] == {"start": FAILED, "not_failed": FAILED}
     world.do("apply", plan["plan"])
     paused = world.do("pause", plan["replay_id"])
-    assert paused["begun"] < 3
+    assert paused["begun"] < FAILED
     assert len(world.backbone("replay", "starts", plan["replay_id"]).splitlines()) > 1
     world.do("resume", plan["replay_id"])
     await world.finished(plan["replay_id"])
@@ -233,8 +238,8 @@ async def test_only_what_failed_is_started_again_and_a_pause_holds_it(world):
 
     async def all_well():
         return await mended_runs() == [
-            *(("event", n) for n in (0, 2, 4)),
-            *(("replay", n) for n in (1, 3, 5)),
+            *(("event", n) for n in range(0, 2 * FAILED, 2)),
+            *(("replay", n) for n in range(1, 2 * FAILED, 2)),
         ]
 
     assert await until(all_well, seconds=60), await mended_runs()

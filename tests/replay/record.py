@@ -20,45 +20,50 @@ from typing import Any
 
 from temporalio import activity
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
-from temporalio.common import WorkflowIDReusePolicy
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import Worker
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from contracts import identifiers
 from contracts.decisions import AutomatedInstance
 from contracts.definitions import Retry
-from contracts.names import TemporalActivity, Workflow
+from contracts.names import Signal, TemporalActivity, Workflow
 from contracts.runs import (
-    Acknowledgement,
-    Advanced,
     AdvanceInput,
     AdvanceTask,
+    Applied,
+    ApplyNextInput,
     Decided,
     DecideInput,
-    DueRun,
     FailureHandler,
     FailureHandling,
     FailureQuestion,
+    InstanceInput,
+    NextLook,
     RecordOutcome,
     RetryTaskInput,
     RunFailure,
     RunInput,
     SweepInput,
     SweptPage,
-    TaskAdvanced,
     TaskCall,
+    TaskFailure,
     TaskOutcome,
     TaskReport,
     TaskTimersInput,
+    TellFailureInput,
     TickInput,
 )
+from contracts.simulations import Simulated, SimulateInput, SimulationOutcome
 from contracts.triggers import Trigger, TriggerKind, Window
-from orchestrator_worker.adapters.temporal_worker import sandbox
+from orchestrator_worker.workflows.instance import Instance
 from orchestrator_worker.workflows.retry_task import RetryTask
 from orchestrator_worker.workflows.run_activity import RunActivity
 from orchestrator_worker.workflows.scheduled_tick import ScheduledTick
+from orchestrator_worker.workflows.simulate import Simulate
 from orchestrator_worker.workflows.sweep import Sweep
 from orchestrator_worker.workflows.task_timers import TaskTimers
+from orchestrator_worker.workflows.tell_failure import TellFailure
 from runtime import temporal
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -74,7 +79,8 @@ class Standin:
     outcome: RecordOutcome = RecordOutcome.RECORDED
     undecidable: bool = False
     away_locally: bool = False
-    due: list[DueRun] = field(default_factory=list)
+    applied: list[Applied] = field(default_factory=list)
+    waits_until: datetime | None = None
     timed: list[uuid.UUID] = field(default_factory=list)
     wakes: int = 0
     told: AutomatedInstance | None = None
@@ -89,6 +95,13 @@ class Standin:
             raise ApplicationError("rule remind: no such key: overdue", non_retryable=True)
         return Decided(outcome=self.outcome, tasks=self.tasks, timed=self.timed)
 
+    @activity.defn(name=TemporalActivity.APPLY_NEXT.value)
+    async def apply_next(self, _question: ApplyNextInput) -> Applied:
+        """Say what the scenario says, one answer for each question."""
+        self._refuse_locally()
+        self.handling.set()
+        return self.applied.pop(0)
+
     @activity.defn(name=TemporalActivity.RECORD_RUN_FAILURE.value)
     async def record_run_failure(self, _failure: RunFailure) -> RecordOutcome:
         """Take it."""
@@ -101,23 +114,20 @@ class Standin:
         return True
 
     @activity.defn(name=TemporalActivity.ADVANCE_SCHEDULE.value)
-    async def advance_schedule(self, _advance: AdvanceInput) -> Advanced:
-        """Return the due runs of the scenario."""
+    async def advance_schedule(self, _advance: AdvanceInput) -> NextLook:
+        """Have a due time of the scenario wait for its jitter, while it does."""
         self._refuse_locally()
-        return Advanced(runs=self.due)
+        if self.waits_until is not None and datetime.now(UTC) < self.waits_until:
+            return NextLook(next_at=self.waits_until)
+        return NextLook()
 
     @activity.defn(name=TemporalActivity.ADVANCE_TASK.value)
-    async def advance_task(self, _advance: AdvanceTask) -> TaskAdvanced:
+    async def advance_task(self, _advance: AdvanceTask) -> NextLook:
         """Want to be woken as often as the scenario says, soon."""
         self._refuse_locally()
         self.wakes -= 1
         soon = datetime.now(UTC) + timedelta(seconds=1)
-        return TaskAdvanced(next_at=soon if self.wakes >= 0 else None)
-
-    @activity.defn(name=TemporalActivity.ACKNOWLEDGE_RUNS.value)
-    async def acknowledge_runs(self, _acknowledgement: Acknowledgement) -> bool:
-        """Take it."""
-        return True
+        return NextLook(next_at=soon if self.wakes >= 0 else None)
 
     @activity.defn(name=TemporalActivity.FIND_FAILURE_HANDLER.value)
     async def find_failure_handler(self, _question: FailureQuestion) -> FailureHandler:
@@ -135,6 +145,11 @@ class Standin:
         page = int(sweep.page_token or 1)
         more = str(page + 1) if page < self.pages else ""
         return SweptPage(next_page_token=more, looked_at=1)
+
+    @activity.defn(name=TemporalActivity.SIMULATE.value)
+    async def simulate(self, _question: SimulateInput) -> Simulated:
+        """Decide nothing."""
+        return Simulated(outcome=SimulationOutcome.DECIDED, decision="{}")
 
     @activity.defn(name="records_itself")
     async def records_itself(self, _call: TaskCall) -> TaskReport:
@@ -163,14 +178,15 @@ class Standin:
         """Return all of them, to be registered."""
         return [
             self.decide,
+            self.apply_next,
             self.record_run_failure,
             self.record_task_outcome,
             self.advance_schedule,
-            self.acknowledge_runs,
             self.advance_task,
             self.find_failure_handler,
             self.record_failure_handled,
             self.sweep_page,
+            self.simulate,
             self.records_itself,
             self.foreign,
             self.fails,
@@ -240,6 +256,30 @@ class Recording:
             task_queue=self.task_queue,
         )
 
+    async def wake_instance(self, *, times: int = 1, at_a_time: int = 100) -> Any:
+        """Wake an instance that was never there before, as the router does."""
+        instance = InstanceInput(
+            namespace=NAMESPACE,
+            definition_id="replay.example",
+            key_hash=identifiers.short_hash(uuid.uuid4().hex),
+            events_per_execution=at_a_time,
+        )
+        workflow_id = identifiers.instance_workflow_id("replay.example", instance.key_hash)
+        handles = [
+            await self.client.start_workflow(
+                Workflow.INSTANCE.value,
+                instance,
+                id=workflow_id,
+                task_queue=self.task_queue,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                start_signal=Signal.WAKE.value,
+            )
+            for _ in range(times)
+        ]
+        return self.client.get_workflow_handle(
+            workflow_id, run_id=handles[0].first_execution_run_id
+        )
+
     async def start_timers(self) -> WorkflowHandle[Any, Any]:
         """Start what watches over a human task as a run does."""
         task_id = uuid.uuid4()
@@ -264,6 +304,25 @@ class Recording:
                 generation=2,
             ),
             id=identifiers.retry_workflow_id(task.task_id, 2),
+            task_queue=self.task_queue,
+        )
+
+    async def start_telling(self) -> WorkflowHandle[Any, Any]:
+        """Start what tells of a task's failure when its run cannot, as the operator does."""
+        run, task = self.run_input(), self.task("fails")
+        call_id = identifiers.failure_call_id(NAMESPACE, run.run_id, task.task_id, 1)
+        question = FailureQuestion(
+            namespace=NAMESPACE,
+            run_id=run.run_id,
+            definition_id=run.definition_id,
+            definition_version=1,
+            failure=TaskFailure(type="WorkflowTerminated", message="stuck"),
+            task=task,
+        )
+        return await self.client.start_workflow(
+            Workflow.TELL_FAILURE.value,
+            TellFailureInput(question=question),
+            id=identifiers.failure_workflow_id(call_id),
             task_queue=self.task_queue,
         )
 
@@ -349,11 +408,8 @@ async def _tick_nothing_due(recording: Recording) -> WorkflowHandle[Any, Any]:
     return await recording.start_tick()
 
 
-async def _tick_children(recording: Recording) -> WorkflowHandle[Any, Any]:
-    runs = [recording.run_input(TriggerKind.SCHEDULE) for _ in range(2)]
-    # The first was started by a tick that died before it could acknowledge it.
-    await (await recording.start_run(runs[0])).result()
-    recording.standin.due = [DueRun(task_queue=recording.task_queue, run=run) for run in runs]
+async def _tick_jitter(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.waits_until = datetime.now(UTC) + timedelta(seconds=3)
     return await recording.start_tick()
 
 
@@ -395,6 +451,23 @@ async def _retry_cancelled(recording: Recording) -> WorkflowHandle[Any, Any]:
     return handle
 
 
+async def _telling(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.told = recording.task("foreign", "told")
+    return await recording.start_telling()
+
+
+async def _telling_nobody(recording: Recording) -> WorkflowHandle[Any, Any]:
+    return await recording.start_telling()
+
+
+async def _telling_cancelled(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.told = recording.task("waits", "told")
+    handle = await recording.start_telling()
+    await recording.standin.handling.wait()
+    await handle.cancel()
+    return handle
+
+
 async def _sweep(recording: Recording) -> WorkflowHandle[Any, Any]:
     recording.standin.pages = 3
     return await recording.client.start_workflow(
@@ -403,6 +476,60 @@ async def _sweep(recording: Recording) -> WorkflowHandle[Any, Any]:
         id=f"sweep-{uuid.uuid4().hex}",
         task_queue=recording.task_queue,
     )
+
+
+async def _simulate(recording: Recording) -> WorkflowHandle[Any, Any]:
+    return await recording.client.start_workflow(
+        Workflow.SIMULATE.value,
+        SimulateInput(run=recording.run_input(), definition="{}"),
+        id=identifiers.simulation_workflow_id(uuid.uuid4()),
+        task_queue=recording.task_queue,
+    )
+
+
+async def _instance_ends(recording: Recording) -> WorkflowHandle[Any, Any]:
+    # It waits while it is open, and is woken to its end.
+    recording.standin.applied = [Applied(events=1), Applied(events=1, open=False)]
+    handle = await recording.wake_instance()
+    await recording.standin.handling.wait()
+    await handle.signal(Signal.WAKE.value)
+    return handle
+
+
+async def _instance_child(recording: Recording) -> WorkflowHandle[Any, Any]:
+    runs = [recording.run_input() for _ in range(2)]
+    # An execution before this one has started the first.
+    await (await recording.start_run(runs[0])).result()
+    recording.standin.applied = [
+        Applied(begin=runs[0], more=True),
+        Applied(events=3, begin=runs[1], more=True),
+        Applied(events=2, open=False),
+    ]
+    return await recording.wake_instance()
+
+
+async def _instance_continues(recording: Recording) -> WorkflowHandle[Any, Any]:
+    run = recording.run_input()
+    recording.standin.applied = [
+        Applied(events=1, more=True),
+        Applied(events=1, begin=run, more=True),
+        Applied(open=False),
+    ]
+    return await recording.wake_instance(at_a_time=2)
+
+
+async def _instance_timer(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.applied = [
+        Applied(events=1, due_in=timedelta(seconds=1)),
+        Applied(events=1, open=False),
+    ]
+    return await recording.wake_instance()
+
+
+async def _instance_ledger_away(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.away_locally = True
+    recording.standin.applied = [Applied(events=1, open=False)]
+    return await recording.wake_instance()
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -419,7 +546,7 @@ SCENARIOS: dict[str, Scenario] = {
     "timers-of-a-closed-task": _timers_of_a_closed_task,
     "timers-ledger-away": _timers_ledger_away,
     "tick-nothing-due": _tick_nothing_due,
-    "tick-children": _tick_children,
+    "tick-jitter": _tick_jitter,
     "tick-ledger-away": _tick_ledger_away,
     "run-failure-told": _failure_told,
     "run-failure-handler-fails": _failure_handler_fails,
@@ -427,7 +554,16 @@ SCENARIOS: dict[str, Scenario] = {
     "retry": _retry,
     "retry-fails": _retry_fails,
     "retry-cancelled": _retry_cancelled,
+    "telling": _telling,
+    "telling-nobody": _telling_nobody,
+    "telling-cancelled": _telling_cancelled,
     "sweep-pages": _sweep,
+    "simulate": _simulate,
+    "instance-ends": _instance_ends,
+    "instance-child": _instance_child,
+    "instance-continues": _instance_continues,
+    "instance-timer": _instance_timer,
+    "instance-ledger-away": _instance_ledger_away,
 }
 
 
@@ -439,9 +575,12 @@ async def record(address: str, name: str) -> str:
     async with Worker(
         client,
         task_queue=task_queue,
-        workflows=[RunActivity, ScheduledTick, TaskTimers, RetryTask, Sweep],
+        workflows=[
+            *(RunActivity, ScheduledTick, TaskTimers, RetryTask, TellFailure),
+            *(Sweep, Instance, Simulate),
+        ],
         activities=standin.activities(),
-        workflow_runner=sandbox(),
+        workflow_runner=UnsandboxedWorkflowRunner(),
         default_heartbeat_throttle_interval=timedelta(milliseconds=100),
         max_heartbeat_throttle_interval=timedelta(milliseconds=100),
     ):
@@ -451,7 +590,7 @@ async def record(address: str, name: str) -> str:
         try:
             await handle.result()
         except WorkflowFailureError:
-            if name not in {"run-cancelled", "retry-cancelled"}:
+            if name not in {"run-cancelled", "retry-cancelled", "telling-cancelled"}:
                 raise
         return _portable((await handle.fetch_history()).to_json())
 

@@ -62,6 +62,8 @@ class Api:
     answers: dict[str, Behaviour] = field(default_factory=dict)
     targets: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    methods: list[str] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
     connections: int = 0
     server_names: list[str | None] = field(default_factory=list)
 
@@ -75,10 +77,13 @@ class Api:
         try:
             while True:
                 lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-                target = lines[0].split(" ")[1]
+                method, target = lines[0].split(" ")[:2]
+                self.methods.append(method)
                 self.targets.append(target)
                 pairs = (line.split(": ", 1) for line in lines[1:] if line)
                 self.headers.append({name.lower(): value for name, value in pairs})
+                length = int(self.headers[-1].get("content-length", "0"))
+                self.bodies.append(await reader.readexactly(length))
                 await self.answers.get(target, answer(b"{}", status="404 Not Found"))(send)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass

@@ -7,10 +7,13 @@ from typing import Any
 
 from contracts import identifiers
 from contracts.routing import PendingOutcome
+from ledger.adapters.postgres_instances import PostgresInstanceEventStore, PostgresInstanceStore
 from ledger.adapters.postgres_pending import PostgresPendingStore
 from ledger.adapters.postgres_replays import PostgresReplayStore
+from ledger.adapters.postgres_runs import PostgresRunStore
 from ledger.domain.pending import Arrival, Limits, Origin, Reason
 from ledger.ports import PendingRow, Settlement
+from ledger.service.instance_events import InstanceEvents
 from ledger.service.pending import Confirmed, PendingLedger
 from runtime.postgres import Postgres, Transaction
 
@@ -65,6 +68,14 @@ class Queue:
             store=self.store,
             decisions=self.log,
             replays=PostgresReplayStore(),
+            instance_events=InstanceEvents(
+                store=PostgresInstanceEventStore(),
+                instances=PostgresInstanceStore(),
+                runs=PostgresRunStore(),
+                decisions=self.log,
+                max_waiting=10,
+                max_age=max_age,
+            ),
             max_age=max_age,
         )
 

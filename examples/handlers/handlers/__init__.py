@@ -31,8 +31,16 @@ class PaymentConfirmation(BaseModel):
     amount: Decimal = Field(gt=0)
 
 
+class Posting(BaseModel):
+    """The input of `post_payment`."""
+
+    payment: str
+    currency: str
+    euros: Decimal = Field(gt=0)
+
+
 class Sent(BaseModel):
-    """The output of both: where the message went."""
+    """The output of those that send: where the message went."""
 
     to: str
     subject: str
@@ -62,6 +70,17 @@ async def send_payment_confirmation(
         "confirmation_sent", payment=confirmation.payment, key=context.idempotency_key
     )
     return sent
+
+
+@sdk.task_handler("post_payment")
+async def post_payment(posting: Posting, context: sdk.TaskContext) -> None:
+    """Post a payment to the accounts."""
+    context.logger.info(
+        "payment_posted",
+        payment=posting.payment,
+        euros=f"{posting.euros:.2f}",
+        key=context.idempotency_key,
+    )
 
 
 def _checked(email: str) -> str:

@@ -1,12 +1,14 @@
 """Fakes behind the router's ports, and builders of definitions and events."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from contracts import definitions as definition_language
 from contracts.eventtypes import EventType
@@ -14,14 +16,45 @@ from contracts.producers import Producer
 from contracts.rejections import EventRejectedError, Reason
 from contracts.routing import PendingOutcome
 from contracts.runs import RunInput
+from contracts.sensitive import Reference
 from router.domain import routing
 from router.domain.decisions import RoutedEvent, UnroutedRange
+from router.domain.instances import Address
 from router.domain.pending import Confirmation, DueStart
 from router.domain.policy import Policy
 from router.domain.records import RawHeaders, Record
 from router.domain.routing import Active, Index
+from router.domain.sensitive_events import SensitiveValue
 from router.errors import DefinitionUnknownError, StartRefusedError, TransientError
 from router.ports import Seen
+from signing.keys import SigningKey
+
+SIGNED_AT_MS = 1_795_000_000_000
+"""When the records of these tests are signed, and what their clocks show."""
+
+
+def signing_key(key_id: str = "k", *, signer: str = "strict", seed: str = "") -> SigningKey:
+    """Return the key of a producer, or a service, that goes by this id; `seed` makes another."""
+    private = Ed25519PrivateKey.from_private_bytes((seed or key_id).encode().ljust(32, b"."))
+    return SigningKey(private, signer=signer, key_id=key_id)
+
+
+def signed_record(
+    value: bytes | None,
+    *,
+    by: SigningKey | None = None,
+    topic: str = "dev.events",
+    audience: str = "",
+    key: bytes | None = None,
+    headers: RawHeaders = (),
+    at_ms: int = SIGNED_AT_MS,
+    after: RawHeaders = (),
+) -> Record:
+    """Return a record with its signature; the headers `after` are added to it then."""
+    signature = (by or signing_key()).sign_record(
+        topic=audience or topic, issued_at_ms=at_ms, key=key, headers=headers, value=value
+    )
+    return raw_record(value, topic=topic, key=key, headers=(*headers, signature.header(), *after))
 
 
 def definition_content(
@@ -133,6 +166,7 @@ class FakeStarter:
         self.calls = 0
         self.away = False
         self.refuses: set[str] = set()
+        self.woken: list[Address] = []
 
     async def start(self, run: RunInput, *, task_queue: str) -> bool:
         self.calls += 1
@@ -145,6 +179,15 @@ class FakeStarter:
         self.runs[run.run_id] = run
         self.queues[run.run_id] = task_queue
         return True
+
+    async def wake(self, namespace: str, address: Address) -> None:
+        assert namespace == "dev"
+        self.calls += 1
+        if self.away:
+            raise TransientError("Temporal is away")
+        if address.definition_id in self.refuses:
+            raise StartRefusedError("not like this")
+        self.woken.append(address)
 
     async def started(self, namespace: str, run_id: str) -> RunInput | None:
         return self.runs.get(run_id)
@@ -206,6 +249,49 @@ class FakeDecisionLog:
             for event in self.events.values()
             for decision in event.decisions
         ]
+
+
+class FakeSensitiveValues:
+    """Keeps values by their ids: the first one stays; `away` makes it unreachable.
+
+    Who is in `erased` is read no more.
+    """
+
+    def __init__(self) -> None:
+        self.kept: dict[str, SensitiveValue] = {}
+        self.erased: set[str] = set()
+        self.calls = 0
+        self.away = False
+
+    def hash_of(self, blob_id: str) -> str:
+        return "h" * 13 + blob_id.replace("-", "").translate(_BASE32)[:13]
+
+    async def keep(
+        self, namespace: str, values: Sequence[SensitiveValue]
+    ) -> dict[UUID, str | None]:
+        assert namespace == "dev"
+        self.calls += 1
+        if self.away:
+            raise TransientError("no ledger now")
+        return {
+            one.blob_id: self.hash_of(str(one.blob_id))
+            if self.kept.setdefault(str(one.blob_id), one) == one
+            else None
+            for one in values
+        }
+
+    async def resolve(self, namespace: str, references: Collection[Reference]) -> dict[str, Any]:
+        if self.away:
+            raise TransientError(f"no ledger of {namespace} now")
+        return {
+            one.blob_id: self.kept[one.blob_id].value
+            for one in references
+            if one.hash == self.hash_of(one.blob_id)
+            and self.kept[one.blob_id].subject not in self.erased
+        }
+
+
+_BASE32 = str.maketrans("0189", "efgh")
 
 
 class FakePendingStarts:
@@ -328,6 +414,11 @@ def decision_log() -> FakeDecisionLog:
 
 
 @pytest.fixture
+def sensitive_values() -> FakeSensitiveValues:
+    return FakeSensitiveValues()
+
+
+@pytest.fixture
 def pending() -> FakePendingStarts:
     return FakePendingStarts()
 
@@ -344,7 +435,7 @@ def counts() -> Counts:
 
 @pytest.fixture
 def policy() -> Policy:
-    """One producer of `shop`, one of `strict` that has to sign, and a schema for `paid`."""
+    """Producers of `shop`, of `strict`, which signs, and of `refusing`; a schema for `paid`."""
 
     def head(kind: str, name: str) -> dict[str, Any]:
         metadata = {"id": name, "namespace": "dev", "owner": "tests"}
@@ -356,9 +447,23 @@ def policy() -> Policy:
         "sources": ["strict"],
         "types": ["*"],
         "signatures": "required",
-        "keys": [{"id": "k", "publicKey": "A" * 43 + "="}],
+        "keys": [
+            {"id": "k", "publicKey": signing_key().public_key},
+            {
+                "id": "lost",
+                "publicKey": signing_key("lost").public_key,
+                "revokedAt": "2026-01-01T00:00:00Z",
+            },
+            {
+                "id": "old",
+                "publicKey": signing_key("old").public_key,
+                "notAfter": "2026-01-01T00:00:00Z",
+            },
+        ],
     }
-    for name, spec in (("shop", shop), ("strict", strict)):
+    refusing = {"sources": ["refusing"], "types": ["*"], "signatures": "rejected"}
+    refusing["keys"] = strict["keys"]
+    for name, spec in (("shop", shop), ("strict", strict), ("refusing", refusing)):
         producer = Producer.model_validate(head("Producer", name) | {"spec": spec})
         policy.put_producer(name, producer)
     schemas = {"schemas": [{"version": 1, "schema": {"type": "object"}}]}
@@ -368,8 +473,14 @@ def policy() -> Policy:
 
 @pytest.fixture
 def make() -> SimpleNamespace:
-    """Builders: `definition` content, `event` bytes and raw `record`s."""
-    return SimpleNamespace(definition=definition_content, event=event_bytes, record=raw_record)
+    """Builders: `definition` content, `event` bytes, raw `record`s, and those that are `signed`."""
+    return SimpleNamespace(
+        definition=definition_content,
+        event=event_bytes,
+        record=raw_record,
+        signed=signed_record,
+        key=signing_key,
+    )
 
 
 @pytest.fixture

@@ -71,6 +71,15 @@ def random_ids(_derived):
     return emitted_event_id
 
 
+def no_end(_next_turn):
+    """Go on with an instance that has ended, as if nobody had left."""
+
+    def next_turn(newest, status):
+        return newest._replace(sequence=newest.sequence + 1)
+
+    return next_turn
+
+
 def cursor(horizon):
     """Read the outbox by a cursor on the position, which never goes back."""
 
@@ -91,6 +100,7 @@ BUGS = {
         "router.adapters.temporal_starter:WorkflowIDReusePolicy", allow_duplicate
     ),
     "random_ids": Bug("contracts.identifiers:emitted_event_id", random_ids),
+    "no_end": Bug("ledger.domain.instances:next_turn", no_end),
     "cursor": Bug("outbox_relay.domain.horizon:Horizon", cursor),
 }
 

@@ -56,7 +56,7 @@ _NOT_AN_EXTENSION = frozenset({*_FIELD_OF, "specversion", "data", "payload"})
 _SPECVERSION_HEADER = f"{CLOUDEVENTS_HEADER_PREFIX}specversion"
 _STRUCTURED_PREFIX = "application/cloudevents"
 _JSON = re.compile(r"[a-z0-9!#$&^_.+-]+/(?:[a-z0-9!#$&^_.+-]+\+)?json")
-_VERSION = re.compile(r"[/:#=]v?([1-9][0-9]{0,9})$")
+_VERSION = re.compile(r"[/:#=]v?([1-9][0-9]{0,9})\Z")
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _HOPS = re.compile(r"[0-9]{1,9}")
 

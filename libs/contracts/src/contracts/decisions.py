@@ -62,6 +62,14 @@ class RuleTrace(_Model):
     tasks: list[UUID] = Field(default_factory=list)
 
 
+class StateChange(_Model):
+    """What a decision did to the state of an instance, by the hashes of the documents."""
+
+    before_sha256: str
+    after_sha256: str
+    ended: bool = Field(description="Whether the generation ends with it.")
+
+
 class Decision(_Model):
     """The 0..N tasks of a run, with the trace that explains them.
 
@@ -75,6 +83,16 @@ class Decision(_Model):
     snapshot_sha256: str
     tasks: list[TaskInstance]
     rules: list[RuleTrace]
+    state: StateChange | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="Of a stateful definition: what became of the instance's state.",
+    )
+
+    @property
+    def has_work(self) -> bool:
+        """Whether anybody but people has something to do: a handler, or a clock."""
+        return any(isinstance(task, AutomatedInstance) or task.has_timers for task in self.tasks)
 
 
 class RunStatus(StrEnum):

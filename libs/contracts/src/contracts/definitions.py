@@ -2,7 +2,7 @@
 
 A definition holds no URL, no credential and no SQL: it names connectors, statements and handlers
 that belong to the operator's catalogue. Texts in fields called `when`, `correlate`, `key`, `in`,
-`title`, `input` and `parameters` are CEL expressions.
+`title`, `input`, `parameters`, `initial`, `update` and `endWhen` are CEL expressions.
 """
 
 from datetime import timedelta
@@ -39,12 +39,25 @@ class SkipMissed(Model):
     tolerance: Duration
 
 
+class CatchUpOrder(StrEnum):
+    """Which of several missed due times goes first."""
+
+    OLDEST_FIRST = "oldestFirst"
+    NEWEST_FIRST = "newestFirst"
+
+
 class CatchUpMissed(Model):
-    """Every missed due time runs, oldest first, bounded by age and by count."""
+    """Every missed due time runs, bounded by age and by count."""
 
     policy: Literal["catchUp"]
     window: Duration = Field(description="Due times older than this are dropped, and recorded so.")
     limit: int = Field(100, ge=1, le=1000, description="At most this many at once, the newest.")
+    order: CatchUpOrder = Field(
+        CatchUpOrder.OLDEST_FIRST,
+        # What was written before there was an order keeps its text, and its hash.
+        exclude_if=lambda value: value is CatchUpOrder.OLDEST_FIRST,
+        description="Which of several goes first where not all may go at once.",
+    )
 
 
 class CompressMissed(Model):
@@ -73,7 +86,7 @@ CalendarField = Annotated[
 
 
 class Calendar(Model):
-    """Times of a calendar, field by field as cron has them: midnight of every day, if left out."""
+    """Times that match all fields, each as cron has it: midnight of every day, if left out."""
 
     minute: CalendarField = "0"
     hour: CalendarField = "0"
@@ -84,7 +97,7 @@ class Calendar(Model):
 
 
 class Exclusion(Calendar):
-    """Times of a calendar that are not due: every minute of every day, if left out."""
+    """Times that are not due, by the clocks of the time zone: all times, if left out."""
 
     minute: CalendarField = "*"
     hour: CalendarField = "*"
@@ -94,7 +107,9 @@ class Schedule(Model):
     """Due times, as cron, as a fixed period or as calendars, and what to do with missed ones."""
 
     cron: Annotated[str, Field(min_length=9, max_length=200)] | None = Field(
-        None, description="Five fields: minute, hour, day of month, month, day of week."
+        None,
+        description="Five fields: minute, hour, day of month, month, day of week; or six, with the "
+        "second first. Days take L, 15W, LW, fri#2 and friL.",
     )
     every: Duration | None = Field(
         None, description="A period counted from 1970-01-01T00:00:00Z: 15m is :00, :15, :30, :45."
@@ -108,10 +123,13 @@ class Schedule(Model):
     start: Instant | None = Field(None, description="Nothing is due before this time.")
     end: Instant | None = Field(None, description="Nothing is due after this time.")
     jitter: Duration | None = Field(
-        None, description="Each due time is delayed by up to this, always by the same."
+        None,
+        description="Each due time is taken up later by up to this, always by the same, at most "
+        "12h. The due time itself, the run's id and its window do not move.",
     )
     timezone: Annotated[str, Field(min_length=1, max_length=64)] = Field(
-        "UTC", description="IANA name that cron is read in: Europe/Berlin."
+        "UTC",
+        description="IANA name that cron, calendars and exclusions are read in: Europe/Berlin.",
     )
     missed_runs: MissedRuns = Field(
         description="What becomes of late due times. Required: there is no silent default."
@@ -205,6 +223,7 @@ class RunEnd(StrEnum):
 
     COMPLETED = "completed"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 class LastRun(Model):
@@ -391,6 +410,59 @@ class Mode(StrEnum):
     STATEFUL = "stateful"
 
 
+StateField = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
+
+
+MAX_TIMERS = 10
+"""Of one instance."""
+
+LONGEST_TIMER = timedelta(days=365)
+
+
+class InstanceTimer(Model):
+    """Something that is decided when no event has come for a while.
+
+    It is set anew by each event, fires once, and is decided like an event, with `event` null.
+    """
+
+    name: Name
+    after: Annotated[Duration, Field(ge=timedelta(seconds=1), le=LONGEST_TIMER)] = Field(
+        description="How long after the last event it fires, from a second to a year."
+    )
+    when: Expression | None = Field(
+        None,
+        description="CEL over `state` as it is after an event: whether the timer is set.",
+    )
+
+
+class Instance(Model):
+    """The state document of a stateful instance: how it begins, changes and ends.
+
+    `update` reads `state` as it was before the event; rules and `endWhen` read it as it is after.
+    """
+
+    initial: dict[StateField, Expression] = Field(
+        default_factory=dict,
+        max_length=100,
+        description="CEL for each field of the state, when a generation begins.",
+    )
+    update: dict[StateField, Expression] = Field(
+        default_factory=dict,
+        max_length=100,
+        description="CEL for the fields that an event changes; the others stay as they are.",
+    )
+    end_when: Expression | None = Field(
+        None, description="CEL that ends the generation; the next event begins another one."
+    )
+    timers: list[InstanceTimer] = Field(
+        default_factory=list,
+        max_length=MAX_TIMERS,
+        # Who is of an earlier release knows no timers, and reads the others.
+        exclude_if=lambda value: not value,
+        description="What is decided when no event has come for a while.",
+    )
+
+
 class WhileDisabled(StrEnum):
     """What happens to events while the definition is disabled."""
 
@@ -445,6 +517,9 @@ class Spec(Model):
     mode: Mode = Field(
         Mode.PER_TRIGGER,
         description="One run for each trigger, or one long-lived instance for each key.",
+    )
+    instance: Instance | None = Field(
+        None, description="What an instance of a stateful definition remembers, and when it ends."
     )
     triggers: list[Trigger] = Field(
         default_factory=list, max_length=50, description="What starts it, besides a person."

@@ -10,6 +10,7 @@ from contracts.definitions import Assignees
 from contracts.names import EventType
 from contracts.resources import HeldEvents, ResourceKind, ResourceState
 from contracts.runs import TaskFailure
+from contracts.triggers import TimerOf
 
 
 class _Payload(BaseModel):
@@ -57,6 +58,29 @@ DecidedStatus = Literal[RunStatus.RUNNING, RunStatus.WAITING, RunStatus.COMPLETE
 """Where a run can stand when it is decided."""
 
 
+class PendingTimer(_Payload):
+    """A timer of an instance that is set: when it is due, and which application has set it."""
+
+    name: str
+    due_at: AwareDatetime
+    sequence: int
+
+
+class InstanceStep(_Payload):
+    """The event of a run was applied to an instance: the `sequence`th of its generation."""
+
+    key_hash: str
+    generation: int
+    sequence: int
+    state_sha256: str = Field(description="Of the state document after the event.")
+    ended: bool = Field(description="Whether the generation ends with it.")
+    timers: list[PendingTimer] = Field(
+        default_factory=list,
+        exclude_if=lambda value: not value,
+        description="What fires when no event comes until then.",
+    )
+
+
 class RunDecided(_Payload):
     """A run was recorded with its decision, which may hold no task."""
 
@@ -74,6 +98,11 @@ class RunDecided(_Payload):
     status: DecidedStatus
     workflow_run_id: str
     scheduled_for: AwareDatetime | None = None
+    instance: InstanceStep | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="Of a stateful definition: to which instance the event was applied.",
+    )
 
 
 class RunFailed(_Payload):
@@ -88,6 +117,11 @@ class RunFailed(_Payload):
     trigger_sha256: str
     failure: TaskFailure
     workflow_run_id: str
+    timer: TimerOf | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="Of a timer of an instance that could not be applied: which one.",
+    )
 
 
 class RunCompleted(_Payload):
@@ -269,6 +303,17 @@ class TaskRetried(_OfTask):
     reason: str
 
 
+class SubjectErased(_Payload):
+    """The key of a person's sensitive values was destroyed: nobody reads them any more."""
+
+    subject_ref: str = Field(
+        description="Stands for the person: a keyed hash, by which nobody finds out who it is."
+    )
+    values: int = Field(description="How many values cannot be read any more.")
+    actor: str
+    reason: str
+
+
 PAYLOAD_OF: dict[EventType, type[BaseModel]] = {
     EventType.RESOURCE_APPLIED: ResourceApplied,
     EventType.RESOURCE_ACTIVATED: ResourceActivated,
@@ -295,4 +340,5 @@ PAYLOAD_OF: dict[EventType, type[BaseModel]] = {
     EventType.TASK_OVERDUE: TaskOverdue,
     EventType.TASK_ESCALATED: TaskEscalated,
     EventType.TASK_RETRIED: TaskRetried,
+    EventType.SUBJECT_ERASED: SubjectErased,
 }

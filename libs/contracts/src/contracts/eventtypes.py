@@ -6,10 +6,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from contracts import resources
+from contracts import resources, sensitive
 from contracts.resources import JsonSchema, Model
+from contracts.sensitive import Marks
 
 MAX_SCHEMAS = 50
+SUBJECT_PATTERN = r"^(subject|payload(\.[^.\x00-\x1f]{1,128})+)$"
+"""Of whose the sensitive fields are: a place in the envelope."""
 
 
 class Compatibility(StrEnum):
@@ -53,6 +56,11 @@ class EventTypeSpec(Model):
         max_length=MAX_SCHEMAS,
         description="Every schema version that producers may use, in ascending order.",
     )
+    subject: Annotated[str, Field(pattern=SUBJECT_PATTERN, max_length=400)] | None = Field(
+        None,
+        description="Where an event says whose its sensitive fields are: subject, or a field of "
+        "the payload as payload.customer_id.",
+    )
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
@@ -69,3 +77,9 @@ class EventType(Model):
     kind: Literal["EventType"]
     metadata: EventTypeMetadata
     spec: EventTypeSpec
+
+    def marks(self) -> dict[int, Marks]:
+        """Return which fields are sensitive, by schema version; none where a schema has no such."""
+        path = tuple((self.spec.subject or "subject").split("."))
+        found = {one.version: sensitive.fields(one.schema_) for one in self.spec.schemas}
+        return {version: Marks(fields, path) for version, fields in found.items() if fields}

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from contracts.builtins import INPUT_OF
 from contracts.catalogue import Catalogue
 from contracts.decisions import Decision
 from contracts.definitions import ActivityDefinition
@@ -15,6 +16,7 @@ from contracts.eventtypes import EventType
 from contracts.kinds import ResourceDocument
 from contracts.producers import Producer
 from contracts.runs import RunInput, TaskCall, TaskReport
+from contracts.scheduletests import ScheduleTest
 from contracts.triggers import Trigger
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -28,6 +30,7 @@ def published() -> dict[str, str]:
         "definition": ActivityDefinition,
         "event-type": EventType,
         "producer": Producer,
+        "schedule-test": ScheduleTest,
         "catalogue": Catalogue,
         "envelope": Envelope,
         "trigger": Trigger,
@@ -36,6 +39,7 @@ def published() -> dict[str, str]:
         "task-call": TaskCall,
         "task-report": TaskReport,
     }
+    models |= {f"handlers/{built_in}": model for built_in, model in INPUT_OF.items()}
     models |= {f"events/{event_type}": model for event_type, model in PAYLOAD_OF.items()}
     return {f"{name}.schema.json": _text(name, model) for name, model in models.items()}
 

@@ -21,9 +21,22 @@ def topic(namespace: str, name: Topic) -> str:
     return f"{namespace}.{name}"
 
 
+def topic_in(namespace: str, name: str) -> str:
+    """Return the Kafka topic that an operator calls `name` in `namespace`."""
+    return f"{namespace}.{name}"
+
+
 def router_group(namespace: str) -> str:
     """Return the consumer group that the routers of `namespace` share."""
     return f"{namespace}.backbone.router"
+
+
+class Reader(StrEnum):
+    """Who reads topics by hand; Kafka asks for a group of whoever reads, which nobody joins."""
+
+    ROUTER_RECORDS = "router-record-reader"
+    ROUTER_DEAD_LETTERS = "router-dead-letter-reader"
+    CLI = "backbone-cli"  # each command has one of its own, which begins so
 
 
 RESERVED_PREFIX = "backbone."
@@ -58,6 +71,7 @@ class EventType(StrEnum):
     TASK_OVERDUE = "backbone.TaskOverdue"
     TASK_ESCALATED = "backbone.TaskEscalated"
     TASK_RETRIED = "backbone.TaskRetried"
+    SUBJECT_ERASED = "backbone.SubjectErased"
 
 
 TOPIC_OF: dict[EventType, Topic] = {
@@ -86,12 +100,18 @@ TOPIC_OF: dict[EventType, Topic] = {
     EventType.TASK_OVERDUE: Topic.TASK_EVENTS,
     EventType.TASK_ESCALATED: Topic.TASK_EVENTS,
     EventType.TASK_RETRIED: Topic.TASK_EVENTS,
+    EventType.SUBJECT_ERASED: Topic.RUN_EVENTS,
 }
 
 
 def source(service: str) -> str:
     """Return the envelope `source` of the events that `service` emits."""
     return f"backbone/{service}"
+
+
+def task_source(definition_id: str) -> str:
+    """Return the envelope `source` of the events that tasks of a definition publish."""
+    return f"tasks/{definition_id}"
 
 
 class Header(StrEnum):
@@ -102,6 +122,7 @@ class Header(StrEnum):
     STREAM = "backbone-stream"
     STREAM_VERSION = "backbone-stream-version"
     REPUBLISHED = "backbone-republished"
+    SIGNATURE = "backbone-signature"
     TRACEPARENT = "traceparent"
     REASON = "backbone-reason"
     DETAIL = "backbone-detail"
@@ -112,6 +133,8 @@ class Header(StrEnum):
     ATTEMPTS = "backbone-attempts"
     HEADERS_UNREADABLE = "backbone-headers-unreadable"
     VALUE_CUT_FROM = "backbone-value-cut-from"
+    DATA_KEY = "backbone-data-key"
+    SEALED = "backbone-sealed"
 
 
 CONTENT_TYPE_HEADER = "content-type"
@@ -119,6 +142,13 @@ CONTENT_TYPE_HEADER = "content-type"
 
 CLOUDEVENTS_HEADER_PREFIX = "ce_"
 """Begins the Kafka headers that carry the attributes of a CloudEvent in binary mode."""
+
+
+class HttpHeader(StrEnum):
+    """Headers of the requests that tasks send."""
+
+    IDEMPOTENCY_KEY = "Idempotency-Key"
+    TRACEPARENT = "traceparent"
 
 
 class ContentType(StrEnum):
@@ -144,6 +174,7 @@ class Metadata(StrEnum):
     """gRPC request metadata."""
 
     ACTOR = "backbone-actor"
+    AUTHORIZATION = "authorization"
     TRACEPARENT = "traceparent"
 
 
@@ -168,7 +199,16 @@ class Workflow(StrEnum):
     SCHEDULED_TICK = "ScheduledTick"
     TASK_TIMERS = "TaskTimers"
     RETRY_TASK = "RetryTask"
+    TELL_FAILURE = "TellFailure"
     SWEEP = "Sweep"
+    INSTANCE = "Instance"
+    SIMULATE = "Simulate"
+
+
+class Signal(StrEnum):
+    """Signals that our workflows take."""
+
+    WAKE = "wake"
 
 
 class TemporalActivity(StrEnum):
@@ -178,11 +218,12 @@ class TemporalActivity(StrEnum):
     RECORD_TASK_OUTCOME = "backbone.record_task_outcome"
     RECORD_RUN_FAILURE = "backbone.record_run_failure"
     ADVANCE_SCHEDULE = "backbone.advance_schedule"
-    ACKNOWLEDGE_RUNS = "backbone.acknowledge_runs"
     ADVANCE_TASK = "backbone.advance_task"
     FIND_FAILURE_HANDLER = "backbone.find_failure_handler"
     RECORD_FAILURE_HANDLED = "backbone.record_failure_handled"
     SWEEP_PAGE = "backbone.sweep_page"
+    APPLY_NEXT = "backbone.apply_next"
+    SIMULATE = "backbone.simulate"
 
 
 TICK_TASK_QUEUE = "backbone-tick-tq"
@@ -193,3 +234,6 @@ TASK_TIMERS_TASK_QUEUE = "backbone-task-timers-tq"
 
 SYSTEM_TASK_QUEUE = "backbone-system-tq"
 """The task queue of `Sweep`: looking after runs never waits behind them."""
+
+OWN_TASK_QUEUES = frozenset({TICK_TASK_QUEUE, TASK_TIMERS_TASK_QUEUE, SYSTEM_TASK_QUEUE})
+"""Those that Backbone's own workflows are on, and no handler."""

@@ -58,7 +58,12 @@ class ProducerKey(Model):
         description="An Ed25519 public key: 32 bytes in base64."
     )
     not_before: Instant | None = Field(None, description="In force from this time on.")
-    not_after: Instant | None = Field(None, description="No longer in force after it.")
+    not_after: Instant | None = Field(
+        None, description="Signs nothing after it; what it signed before is taken when it comes."
+    )
+    revoked_at: Instant | None = Field(
+        None, description="From this time on nothing is taken that it ever signed."
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -31,8 +31,19 @@ class Reason(StrEnum):
     RESERVED_TYPE = "reserved_type"
     PRODUCER_NOT_ALLOWED = "producer_not_allowed"
     UNSIGNED = "unsigned"
+    SIGNATURE_NOT_TAKEN = "signature_not_taken"
+    MALFORMED_SIGNATURE = "malformed_signature"
+    WRONG_AUDIENCE = "wrong_audience"
+    UNKNOWN_KEY = "unknown_key"
+    REVOKED_KEY = "revoked_key"
+    KEY_NOT_IN_FORCE = "key_not_in_force"
+    BAD_SIGNATURE = "bad_signature"
+    SIGNATURE_EXPIRED = "signature_expired"
+    ISSUED_IN_FUTURE = "issued_in_future"
     UNKNOWN_SCHEMA_VERSION = "unknown_schema_version"
     SCHEMA_VIOLATION = "schema_violation"
+    SUBJECT_MISSING = "subject_missing"
+    RESERVED_NAME = "reserved_name"
 
 
 class EventRejectedError(Exception):

@@ -22,6 +22,7 @@ class PendingOutcome(StrEnum):
     """What becomes of what waits. HELD goes on waiting, RETURNED is handed out again."""
 
     STARTED = "started"
+    SIGNALLED = "signalled"
     DUPLICATE = "duplicate"
     FILTERED = "filtered"
     ERRORED = "errored"

@@ -1,15 +1,22 @@
 """What crosses a workflow's border: inputs and results of workflows and Temporal activities."""
 
+from datetime import timedelta
 from enum import StrEnum
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 from contracts.decisions import AutomatedInstance, RunStatus
-from contracts.triggers import Trigger, Window
+from contracts.triggers import Chain, Trigger, Window
 
-MAX_OUTPUT_BYTES = 256 * 1024
-"""A task's output as canonical JSON; a larger one is a failure of the task."""
+MAX_OUTPUT_BYTES = 200 * 1024
+"""A task's output as canonical JSON; a larger one is a failure of the task.
+
+The event that carries it may have 256 KiB.
+"""
+
+CANCELLED_IN_TEMPORAL = "WorkflowCancelled"
+"""The failure of what a workflow left open that a person cancelled in Temporal."""
 
 MAX_SNAPSHOT_BYTES = 1024 * 1024
 """What a run found, as canonical JSON; a run that finds more fails."""
@@ -58,6 +65,49 @@ class Decided(_Model):
     timed: list[UUID] = Field(default_factory=list)
 
 
+MAX_STATE_BYTES = 64 * 1024
+"""The state document of an instance as canonical JSON."""
+EVENTS_PER_EXECUTION = 200
+"""An instance continues as new after so many events, so that its history stays short."""
+
+
+class InstanceInput(_Model):
+    """The input of `Instance`: of which key it is.
+
+    `begun` is a run that an earlier execution started and did not tell of.
+    """
+
+    namespace: str
+    definition_id: str
+    key_hash: str
+    begun: str = ""
+    events_per_execution: int = Field(EVENTS_PER_EXECUTION, ge=1)
+
+
+class ApplyNextInput(_Model):
+    """The input of `apply_next`: for which instance. `begun` is a run that was started, if any."""
+
+    namespace: str
+    definition_id: str
+    key_hash: str
+    workflow_run_id: str
+    begun: str = ""
+
+
+class Applied(_Model):
+    """What an instance does next: start a run that has work, ask again, go on or end.
+
+    `events` is how many were applied, `more` whether something may wait, and `open` whether a
+    generation of the instance is open. Its next timer is due in `due_in`.
+    """
+
+    events: int = 0
+    begin: RunInput | None = None
+    more: bool = False
+    open: bool = True
+    due_in: timedelta | None = None
+
+
 class TaskCall(_Model):
     """The input of every handler: a task with the idempotency key it must use, `task_id`.
 
@@ -74,6 +124,11 @@ class TaskCall(_Model):
         default=False,
         description="Whether this tells of a failure: then `task` is no task of the run, and its "
         "outcome is the workflow's to record.",
+    )
+    chain: Chain | None = Field(
+        None,
+        description="What the run goes on with, for what the handler publishes or starts; null "
+        "from a worker of an earlier release.",
     )
 
 
@@ -106,11 +161,15 @@ class TaskOutcome(_Model):
 
 
 class RunFailure(_Model):
-    """The input of `record_run_failure`: a run that could not decide."""
+    """The input of `record_run_failure`: a run that could not decide.
+
+    `unattended` says that its workflow has ended: somebody else has to tell of it.
+    """
 
     run: RunInput
     workflow_run_id: str
     failure: TaskFailure
+    unattended: bool = False
 
 
 class RunResult(_Model):
@@ -137,8 +196,8 @@ class AdvanceTask(_Model):
     woken_for: AwareDatetime | None = None
 
 
-class TaskAdvanced(_Model):
-    """When to look at a task again; null when time does nothing more to it."""
+class NextLook(_Model):
+    """When to look again, at a task or at a schedule; null when time does nothing more to it."""
 
     next_at: AwareDatetime | None = None
 
@@ -153,6 +212,7 @@ class RetryTaskInput(_Model):
     task: AutomatedInstance
     generation: int
     traceparent: str | None = None
+    chain: Chain | None = None
 
 
 class FailureQuestion(_Model):
@@ -165,6 +225,14 @@ class FailureQuestion(_Model):
     failure: TaskFailure
     task: AutomatedInstance | None = None
     generation: int = 1
+
+
+class TellFailureInput(_Model):
+    """The input of `TellFailure`: a failure that no workflow is left to tell of."""
+
+    question: FailureQuestion
+    traceparent: str | None = None
+    chain: Chain | None = None
 
 
 class FailureNotice(_Model):
@@ -237,13 +305,14 @@ class DueRun(_Model):
 
 
 class Advanced(_Model):
-    """The runs a tick has to start."""
+    """The runs a tick has to start, and when it has to ask again, if a due time waits till then."""
 
     runs: list[DueRun] = Field(default_factory=list)
+    next_at: AwareDatetime | None = None
 
 
 class Acknowledgement(_Model):
-    """The input of `acknowledge_runs`: the due runs that were started."""
+    """The due runs of a definition that were started."""
 
     namespace: str
     definition_id: str

@@ -18,6 +18,8 @@ class TriggerKind(StrEnum):
     MANUAL = "manual"
     BATCH = "batch"
     REPLAY = "replay"
+    TIMER = "timer"
+    BACKFILL = "backfill"
 
 
 _OF_EVENTS = frozenset({TriggerKind.EVENT, TriggerKind.BATCH, TriggerKind.REPLAY})
@@ -45,6 +47,25 @@ class Window(BaseModel):
     end: AwareDatetime
 
 
+class Chain(BaseModel):
+    """The chain of causes that something belongs to, as its events carry it on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    correlation_id: str = Field(
+        min_length=1, max_length=256, description="Ties the chain together."
+    )
+    causation_id: str | None = Field(
+        None, min_length=1, max_length=256, description="The event before; null at a beginning."
+    )
+    hops: int = Field(0, ge=0, description="How many steps of Backbone's own the chain has so far.")
+
+    @property
+    def next_hops(self) -> int:
+        """The hops of what comes next in this chain: that is how loops end."""
+        return self.hops + 1
+
+
 class RetryOf(BaseModel):
     """Which run is decided again, as the how manieth of the first one's retries, and who asked."""
 
@@ -54,6 +75,16 @@ class RetryOf(BaseModel):
     number: int = Field(ge=1)
     actor: str
     reason: str
+
+
+class TimerOf(BaseModel):
+    """Which timer fired: that of an instance, set by the `sequence`th of its generation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key_hash: Annotated[str, Field(pattern=identifiers.KEY_HASH_PATTERN)]
+    generation: int = Field(ge=1)
+    sequence: int = Field(ge=1)
 
 
 class Trigger(BaseModel):
@@ -76,6 +107,16 @@ class Trigger(BaseModel):
         exclude_if=lambda value: value is None,
         description="Of a replay of events: which one has routed the events again.",
     )
+    backfill_id: Annotated[str, Field(pattern=identifiers.REQUEST_ID_PATTERN)] | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="Of a backfill: which one has started this due time.",
+    )
+    timer: TimerOf | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="Of a timer of an instance, whose name is the only one in `names`.",
+    )
     scheduled_for: AwareDatetime | None = None
     window: Window | None = None
     coalesced: list[AwareDatetime] = Field(
@@ -85,6 +126,11 @@ class Trigger(BaseModel):
     input: JsonValue = Field(None, description="What a person gave with a start by hand.")
     actor: str | None = None
     reason: str | None = None
+    chain: Chain | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="Of a start by a task: the chain that the task belongs to.",
+    )
     retry_of: RetryOf | None = Field(
         None,
         exclude_if=lambda value: value is None,
@@ -100,7 +146,13 @@ class Trigger(BaseModel):
             or not self.events
             or (self.batch_id is None and len(self.events) != 1),
             TriggerKind.SCHEDULE: self.scheduled_for is None or self.window is None,
+            TriggerKind.BACKFILL: self.backfill_id is None
+            or self.scheduled_for is None
+            or self.window is None,
             TriggerKind.MANUAL: self.request_id is None,
+            TriggerKind.TIMER: self.timer is None
+            or self.scheduled_for is None
+            or len(self.names) != 1,
         }
         if missing[self.kind]:
             raise ValueError(f"a trigger of kind {self.kind} lacks what identifies it")
@@ -124,6 +176,11 @@ class Trigger(BaseModel):
                 else identifiers.event_trigger_key(event.source, event.event_id)
             )
             return key if self.replay_id is None else identifiers.replayed(key, self.replay_id)
+        if self.timer is not None:
+            of = self.timer
+            return identifiers.timer_trigger_key(
+                of.key_hash, of.generation, of.sequence, self.names[0]
+            )
         if self.scheduled_for is not None:
             return identifiers.schedule_trigger_key(self.scheduled_for)
         return identifiers.manual_trigger_key(self.request_id or "")
@@ -132,6 +189,21 @@ class Trigger(BaseModel):
     def event(self) -> Envelope | None:
         """The event of a run that is there for one; None for a batch and for all other causes."""
         return self.events[0] if self.events and self.batch_id is None else None
+
+    def chain_of(self, run_id: str) -> Chain:
+        """Return the chain that the run goes on with, or begins under its own id.
+
+        A batch goes on with the chain that all its events belong to, or begins one of its own. It
+        has the hops of the event that has come furthest, so that a loop through batches ends too.
+        """
+        if not self.events:
+            return self.chain or Chain(correlation_id=run_id)
+        correlations = {event.correlation_id or event.event_id for event in self.events}
+        return Chain(
+            correlation_id=correlations.pop() if len(correlations) == 1 else run_id,
+            causation_id=self.events[0].event_id if len(self.events) == 1 else None,
+            hops=max(event.hops for event in self.events),
+        )
 
     @property
     def traceparent(self) -> str | None:

@@ -74,7 +74,7 @@ def test_an_http_connector_that_can_be_used(fields):
         ({"url": HTTPS, "tokenHeader": "X: y"}, "pattern"),
         ({"url": HTTPS, "tokenPrefix": "a\r\nb"}, "pattern"),
         ({"url": HTTPS, "timeout": "21s"}, "at most 20s"),
-        ({"url": HTTPS, "paths": {}}, "at least 1 item"),
+        ({"url": HTTPS, "paths": {}}, "lists paths, or calls"),
         ({"url": HTTPS, "paths": {"c": {}}}, "pattern"),
         ({"url": HTTPS, "paths": {"/c/{id": {}}}, "a brace stands alone"),
         ({"url": HTTPS, "paths": {"/c/{id}": {}}}, "declares no parameter id"),

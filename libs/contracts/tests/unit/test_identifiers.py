@@ -1,5 +1,6 @@
 """Identifiers: final from the first day, so their values are spelled out here."""
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -36,6 +37,13 @@ def test_a_batch_is_named_by_the_record_that_began_it():
         identifiers.batch_trigger_key("Carl:7")
 
 
+def test_no_id_is_one_with_a_line_break_behind_it():
+    with pytest.raises(ValueError, match="not a definition id"):
+        identifiers.run_id("billing\n", identifiers.event_trigger_key("shop", "1"))
+    with pytest.raises(ValueError, match="not a batch id"):
+        identifiers.batch_trigger_key("a" * 26 + "\n")
+
+
 def test_ids_never_change():
     run = identifiers.run_id("a.b", identifiers.manual_trigger_key("r1"))
     assert identifiers.short_hash("shop", "42") == "3zsq7a2q22vyivytxmwtxx42w4"
@@ -66,3 +74,28 @@ def test_a_malformed_definition_id_names_no_run(bad):
 def test_a_naive_time_is_refused():
     with pytest.raises(ValueError, match="without a zone"):
         identifiers.schedule_trigger_key(datetime(2026, 1, 1))  # noqa: DTZ001 - the point
+
+
+def test_an_instance_is_named_by_the_keyed_hash_of_its_key() -> None:
+    found = identifiers.key_hash(b"secret", "billing.dunning", "anna@example.org")
+    assert re.fullmatch(identifiers.KEY_HASH_PATTERN, found)
+    assert found == identifiers.key_hash(b"secret", "billing.dunning", "anna@example.org")
+    others = [
+        identifiers.key_hash(b"another", "billing.dunning", "anna@example.org"),
+        identifiers.key_hash(b"secret", "billing.dunnin", "ganna@example.org"),
+        identifiers.key_hash(b"secret", "billing.dunning", "bert@example.org"),
+    ]
+    assert found not in others
+    instance = identifiers.instance_id("billing.dunning", found, 2)
+    assert instance == f"billing.dunning:instance:{found}:2"
+    assert identifiers.parse_instance_id(instance) == ("billing.dunning", found, 2)
+    for name in (instance, identifiers.instance_workflow_id("billing.dunning", found)):
+        assert identifiers.holds_for_instance("billing.dunning", name)
+        assert not identifiers.holds_for_instance("billing", name)
+    assert not identifiers.holds_for_instance("billing.dunning", "billing.dunning:event:x")
+
+
+@pytest.mark.parametrize("wrong", ["", "d:instance:x:1", f"d:instance:{'a' * 26}:0", "d:event:x"])
+def test_what_is_no_instance_is_refused(wrong: str) -> None:
+    with pytest.raises(ValueError, match="not the id of an instance"):
+        identifiers.parse_instance_id(wrong)

@@ -55,6 +55,8 @@ class Checkpoint:
     sealed_at: datetime
     previous_hash: bytes
     hash: bytes = b""
+    signature: bytes | None = None
+    signing_key_id: str | None = None
 
     @classmethod
     def of(cls, row: Row) -> Self:
@@ -70,6 +72,8 @@ class Checkpoint:
             sealed_at=row["sealed_at"],
             previous_hash=row["previous_hash"],
             hash=row["hash"],
+            signature=row["signature"],
+            signing_key_id=row["signing_key_id"],
         )
 
     def hashed(self) -> Self:

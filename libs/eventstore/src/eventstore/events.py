@@ -17,12 +17,14 @@ from contracts.envelope import MAX_EVENT_BYTES, Envelope
 from contracts.events import PAYLOAD_OF
 from contracts.names import EventType, Extension, Header
 from eventstore.errors import EventTooLargeError
+from signing import signature as signatures
+from signing.keys import SigningKey
 
 GENESIS = bytes(32)
 """The `previous_hash` of the first event of a stream."""
 
 _TYPE_OF = {model: event_type for event_type, model in PAYLOAD_OF.items()}
-_TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,21 @@ class Rendered:
     body: bytes
     previous_hash: bytes
     hash: bytes
+
+    def signed(self, key: SigningKey, *, at_ms: int) -> bytes:
+        """Return the header of its signature as of `at_ms` (since 1970), as it will be published.
+
+        It is of what the relay publishes: topic, key, headers and bytes.
+        """
+        return signatures.render(
+            key.sign_record(
+                topic=self.topic,
+                issued_at_ms=at_ms,
+                key=self.key.encode(),
+                headers=[(name, value.encode()) for name, value in self.headers],
+                value=self.body,
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -134,7 +151,7 @@ def render(
         (Header.STREAM.value, stream),
         (Header.STREAM_VERSION.value, str(version)),
     ]
-    if cause.traceparent is not None and (match := _TRACEPARENT.match(cause.traceparent)):
+    if cause.traceparent is not None and (match := _TRACEPARENT.fullmatch(cause.traceparent)):
         fields["trace_id"] = match.group(1)
         fields[Extension.TRACEPARENT.value] = cause.traceparent
         headers.append((Header.TRACEPARENT.value, cause.traceparent))

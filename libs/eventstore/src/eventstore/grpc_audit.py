@@ -61,7 +61,7 @@ class AuditServicer(pb_grpc.AuditServiceServicer):
             raise rpcerrors.ResourceExhaustedError(
                 "another verification is at work: try again in some seconds", reason="VERIFYING"
             )
-        verifier = Verifier(self._database, namespace=request.namespace)
+        verifier = Verifier(self._database)
         response = pb.VerifyEventsResponse(last_checkpoint=cursor.checkpoint if cursor else 0)
         async with self._verifying:
             until = time.monotonic() + self._budget_s
@@ -97,6 +97,8 @@ class AuditServicer(pb_grpc.AuditServiceServicer):
             first_position=found.first_position,
             last_position=found.last_position,
             events=found.events,
+            signature=found.signature or b"",
+            signing_key_id=found.signing_key_id or "",
         )
         response.sealed_at.FromDatetime(found.sealed_at)
         return response
@@ -129,7 +131,7 @@ def _cursor(request: pb.VerifyEventsRequest) -> Cursor:
     if (
         phase not in list(Phase)
         or not all(isinstance(n, int) and 0 <= n <= _MOST for n in (checkpoint, position, up_to))
-        or not all(isinstance(t, str) and "\x00" not in t for t in (namespace, stream))
+        or not all(tokens.is_text(t) for t in (namespace, stream))
     ):
         raise tokens.malformed()
     return Cursor(Phase(phase), checkpoint, position, up_to, namespace, stream)

@@ -86,9 +86,12 @@ def plan_after(request: pb.RepublishEventsRequest, chosen: Selection) -> Progres
     filters = [request.namespace, chosen.document()]
     covered, last, recorded_to = tokens.read(request.page_token, filters, count=3)
     try:
-        return Progress(datetime.fromisoformat(recorded_to), int(covered), int(last))
+        moment = datetime.fromisoformat(recorded_to)
     except (TypeError, ValueError) as exc:
         raise tokens.malformed() from exc
+    if moment.tzinfo is None:
+        raise tokens.malformed()
+    return Progress(moment, _position(covered), _position(last))
 
 
 def _moment(request: pb.RepublishEventsRequest, field: str) -> datetime:
@@ -104,7 +107,10 @@ def _moment(request: pb.RepublishEventsRequest, field: str) -> datetime:
 
 
 def _positions(token: str, filters: list[Any], *, count: int) -> list[int]:
-    values = tokens.read(token, filters, count=count)
-    if not all(isinstance(value, int) and 0 <= value <= _MAX_POSITION for value in values):
+    return [_position(value) for value in tokens.read(token, filters, count=count)]
+
+
+def _position(value: Any) -> int:
+    if not isinstance(value, int) or not 0 <= value <= _MAX_POSITION:
         raise tokens.malformed()
-    return values
+    return value

@@ -48,12 +48,11 @@ class PartitionKeeper(Background):
         database: Postgres,
         kept: Months,
         *,
-        namespace: str,
         retention: timedelta | None = None,
         interval: timedelta = timedelta(hours=6),
         retry_after: timedelta = timedelta(minutes=1),
     ) -> None:
-        """Look every `interval`; `namespace` is any that the service has.
+        """Look every `interval`.
 
         Without `retention` rows are kept for ever; with it, months that have been over for so
         long are dropped (those of events once everything in them is published).
@@ -67,7 +66,6 @@ class PartitionKeeper(Background):
             )
         self._database = database
         self._kept = kept
-        self._namespace = namespace
         self._retention = retention
         self._interval = interval.total_seconds()
         self._retry_after = retry_after.total_seconds()
@@ -84,7 +82,7 @@ class PartitionKeeper(Background):
             await asyncio.sleep(wait)
 
     async def _make(self) -> None:
-        async with self._database.transaction(self._namespace) as transaction:
+        async with self._database.across() as transaction:
             made = await self._kept.ensure_partitions(transaction, months=MONTHS_AHEAD)
             faultpoint("eventstore.before_make_months")
         faultpoint("eventstore.after_make_months")
@@ -103,7 +101,7 @@ class PartitionKeeper(Background):
 
         # One month, or one batch, a transaction: no lock is held for longer than that takes.
         while True:
-            dropped = await self._database.retrying(self._namespace, drop)
+            dropped = await self._database.retrying_across(drop)
             faultpoint("eventstore.after_drop_month")
             if dropped is None:
                 break
@@ -115,7 +113,7 @@ class PartitionKeeper(Background):
             return deleted
 
         while True:
-            deleted = await self._database.retrying(self._namespace, clear)
+            deleted = await self._database.retrying_across(clear)
             faultpoint("eventstore.after_clear_default")
             if not deleted:
                 break

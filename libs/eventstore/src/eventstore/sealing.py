@@ -7,6 +7,7 @@ table: a writer has its lock before it takes a position, and keeps it until its 
 
 import asyncio
 from collections import defaultdict
+from dataclasses import replace
 from datetime import date, timedelta
 
 import asyncpg
@@ -19,6 +20,8 @@ from runtime.errors import DatabaseUnavailableError
 from runtime.faultpoints import faultpoint
 from runtime.lifecycle import Background
 from runtime.postgres import Postgres, Transaction
+from runtime.signingkeys import SigningKeys
+from signing.checkpoints import signed_content
 
 MOST_EVENTS = 1_000
 """A checkpoint covers so many events at the most."""
@@ -27,6 +30,22 @@ _PAGE = 100  # events that are read at once: the largest are 256 KiB each
 _WARN_AFTER_S = 300.0
 _SQL = sqlfiles.load("eventstore", "audit")
 _log = logs.get_logger(__name__)
+
+
+class CheckpointSigner:
+    """Signs the checkpoints of `service`, or leaves them unsigned where there is no key."""
+
+    def __init__(self, service: str, keys: SigningKeys) -> None:
+        self._service = service
+        self._keys = keys
+
+    def sign(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Return a checkpoint with its signature."""
+        key = self._keys.checkpoints
+        if key is None:
+            return checkpoint
+        content = signed_content(self._service, checkpoint.hash)
+        return replace(checkpoint, signature=key.sign(content), signing_key_id=key.key_id)
 
 
 class Horizon:
@@ -75,13 +94,13 @@ class Sealer(Background):
         self,
         database: Postgres,
         *,
-        namespace: str,
         interval: timedelta = timedelta(seconds=5),
         most: int = MOST_EVENTS,
+        signer: CheckpointSigner | None = None,
     ) -> None:
-        """Look every `interval`; `namespace` is any that the service has."""
+        """Look every `interval`."""
+        self._signer = signer
         self._database = database
-        self._namespace = namespace
         self._interval = interval.total_seconds()
         self._most = most
         self._horizon = Horizon()
@@ -101,7 +120,7 @@ class Sealer(Background):
             await asyncio.sleep(self._interval)
 
     async def _settle(self) -> int:
-        async with self._database.transaction(self._namespace) as transaction:
+        async with self._database.across() as transaction:
             settled = await self._horizon.advance(transaction)
         now = asyncio.get_running_loop().time()
         if settled > self._settled or not self._moved_at:
@@ -113,20 +132,26 @@ class Sealer(Background):
 
     async def _seal_up_to(self, settled: int) -> None:
         async def work(transaction: Transaction) -> int | None:
-            sealed = await seal(transaction, up_to=settled, most=self._most)
+            sealed = await seal(transaction, up_to=settled, most=self._most, signer=self._signer)
             faultpoint("eventstore.before_seal")
             return sealed
 
         # One range a transaction, so that whoever drops a month never waits for long.
         while True:
-            sealed = await self._database.retrying(self._namespace, work)
+            sealed = await self._database.retrying_across(work)
             faultpoint("eventstore.after_seal")
             if not sealed:
                 return
             self._sealed.add(sealed)
 
 
-async def seal(transaction: Transaction, *, up_to: int, most: int = MOST_EVENTS) -> int | None:
+async def seal(
+    transaction: Transaction,
+    *,
+    up_to: int,
+    most: int = MOST_EVENTS,
+    signer: CheckpointSigner | None = None,
+) -> int | None:
     """Write the checkpoints of the next range, at most `most` events up to the position `up_to`.
 
     Which has to be settled. Returns how many events they cover; 0 when there are none, None while
@@ -154,7 +179,7 @@ async def seal(transaction: Transaction, *, up_to: int, most: int = MOST_EVENTS)
             at=await transaction.fetchval(_SQL["now"]),
         )
         for checkpoint in made:
-            await _insert(transaction, checkpoint, b"".join(leaves[checkpoint.month]))
+            await _insert(transaction, checkpoint, b"".join(leaves[checkpoint.month]), signer)
     return count
 
 
@@ -166,7 +191,9 @@ async def hold_chain(transaction: Transaction) -> None:
     await transaction.execute(_SQL["hold_chain"])
 
 
-async def record_dropped(transaction: Transaction, month: date) -> None:
+async def record_dropped(
+    transaction: Transaction, month: date, signer: CheckpointSigner | None = None
+) -> None:
     """Write the checkpoint that says that the events of a month may be gone, unless there is one.
 
     Needs `hold_chain`. A month without sealed events was empty, and needs none.
@@ -178,7 +205,8 @@ async def record_dropped(transaction: Transaction, month: date) -> None:
     if last is None:
         raise AssertionError("a month is sealed, and there is no checkpoint")
     at = await transaction.fetchval(_SQL["now"])
-    await _insert(transaction, checkpoints.drop(last, month=month, events=events, at=at), b"")
+    made = checkpoints.drop(last, month=month, events=events, at=at)
+    await _insert(transaction, made, b"", signer)
 
 
 async def newest(transaction: Transaction) -> Checkpoint | None:
@@ -198,7 +226,14 @@ async def dropped(transaction: Transaction) -> frozenset[date]:
     return frozenset(row["month"] for row in await transaction.fetch(_SQL["dropped"]))
 
 
-async def _insert(transaction: Transaction, checkpoint: Checkpoint, leaves: bytes) -> None:
+async def _insert(
+    transaction: Transaction,
+    checkpoint: Checkpoint,
+    leaves: bytes,
+    signer: CheckpointSigner | None,
+) -> None:
+    if signer is not None:
+        checkpoint = signer.sign(checkpoint)
     await transaction.execute(
         _SQL["insert"],
         checkpoint.number,
@@ -212,4 +247,6 @@ async def _insert(transaction: Transaction, checkpoint: Checkpoint, leaves: byte
         checkpoint.sealed_at,
         checkpoint.previous_hash,
         checkpoint.hash,
+        checkpoint.signature,
+        checkpoint.signing_key_id,
     )

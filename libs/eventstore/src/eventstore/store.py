@@ -4,6 +4,7 @@ State and event are one transaction; version n+1 of a stream is written only aft
 """
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from importlib import resources
@@ -19,8 +20,11 @@ from eventstore import sealing
 from eventstore.errors import ConcurrencyError
 from eventstore.events import GENESIS, Cause, Event, Fact, Rendered
 from eventstore.projections import Projection
+from eventstore.sealing import CheckpointSigner
 from runtime import sqlfiles
 from runtime.postgres import Transaction
+from runtime.signingkeys import SigningKeys
+from signing.keys import SigningKey
 
 NEW: Final = 0
 """Expect that the stream does not exist."""
@@ -43,6 +47,11 @@ def run_stream(run_id: str) -> str:
     return f"run:{run_id}"
 
 
+def subject_stream(subject_ref: str) -> str:
+    """Return the stream of a person, by what stands for them."""
+    return f"subject:{subject_ref}"
+
+
 def resource_stream(kind: ResourceKind, resource_id: str) -> str:
     """Return the stream of a resource: `definition:`, `event-type:` or `producer:` and its id."""
     return f"{_STREAM_OF[kind]}:{resource_id}"
@@ -56,7 +65,9 @@ def migrations() -> Traversable:
 class EventStore:
     """The streams of one service; its `projections` run in the transaction of every append.
 
-    `appended` is called when one was committed: a hint to publish, see `eventstore.wakeup`.
+    `appended` is called when one was committed: a hint to publish, see `eventstore.wakeup`. Each
+    event is signed with a key of the service as it is written, and never again: what is published
+    a second time has the same signature. None signs nothing. `clock` tells milliseconds since 1970.
     """
 
     def __init__(
@@ -65,8 +76,13 @@ class EventStore:
         service: str,
         projections: Sequence[Projection] = (),
         appended: Callable[[], None] | None = None,
+        keys: SigningKeys = SigningKeys(),  # noqa: B008 - a value
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._source = names.source(service)
+        self._keys = keys
+        self._clock = clock
+        self._checkpoint_signer = CheckpointSigner(service, keys)
         self._projections = projections
         self._appended = appended
         self._sql = sqlfiles.load("eventstore", "events")
@@ -166,7 +182,7 @@ class EventStore:
         row = await transaction.fetchrow(self._sql["drop_month"], older_than)
         if row is None:
             return None
-        await sealing.record_dropped(transaction, row["month"])
+        await sealing.record_dropped(transaction, row["month"], self._checkpoint_signer)
         return str(row["dropped"])
 
     async def clear_default(
@@ -177,7 +193,7 @@ class EventStore:
         row = await transaction.fetchrow(self._sql["clear_default"], older_than, most)
         if row is None:
             return 0
-        await sealing.record_dropped(transaction, row["month"])
+        await sealing.record_dropped(transaction, row["month"], self._checkpoint_signer)
         return int(row["deleted"])
 
     def _render(
@@ -212,6 +228,7 @@ class EventStore:
         self, transaction: Transaction, stream: str, rendered: Sequence[Rendered]
     ) -> list[Event] | None:
         """Return the events; None when somebody else began the stream meanwhile."""
+        key = self._keys.events
         rows = await transaction.fetch(
             self._sql["append"],
             transaction.namespace,
@@ -228,6 +245,8 @@ class EventStore:
             [item.previous_hash for item in rendered],
             [item.hash for item in rendered],
             rendered[0].version - 1,
+            self._signed(rendered, key),
+            None if key is None else key.key_id,
         )
         if not rows:
             return None
@@ -245,6 +264,12 @@ class EventStore:
             )
             for row, item in zip(rows, rendered, strict=True)
         ]
+
+    def _signed(self, rendered: Sequence[Rendered], key: SigningKey | None) -> list[bytes | None]:
+        if key is None:
+            return [None] * len(rendered)
+        at_ms = self._clock()
+        return [item.signed(key, at_ms=at_ms) for item in rendered]
 
 
 def _event(row: Any) -> Event:

@@ -23,13 +23,18 @@ def read(token: str, filters: list[Any], *, count: int) -> list[Any]:
     """
     try:
         mark, *values = list(json.loads(base64.urlsafe_b64decode(token.encode())))
-    except (binascii.Error, ValueError, TypeError) as exc:
+    except (binascii.Error, ValueError, TypeError, RecursionError) as exc:
         raise malformed() from exc
     if mark != identifiers.short_hash(json.dumps(filters)):
         raise InvalidArgumentError("page_token: it belongs to another list")
     if len(values) != count:
         raise malformed()
     return values
+
+
+def is_text(value: Any) -> bool:
+    """Say whether a value is a text that PostgreSQL takes: no NUL, no half of a surrogate pair."""
+    return isinstance(value, str) and "\x00" not in value and identifiers.is_encodable(value)
 
 
 def malformed() -> InvalidArgumentError:

@@ -84,15 +84,14 @@ class Step:
 
 
 class Verifier:
-    """Verifies the event store in `database`; `namespace` is any that the service has."""
+    """Verifies the event store in `database`, of all its namespaces."""
 
-    def __init__(self, database: Postgres, *, namespace: str) -> None:
+    def __init__(self, database: Postgres) -> None:
         self._database = database
-        self._namespace = namespace
 
     async def step(self, cursor: Cursor) -> Step:
         """Look at the next checkpoint range, or the next page of events or streams."""
-        async with self._database.transaction(self._namespace) as transaction:
+        async with self._database.across() as transaction:
             match cursor.phase:
                 case Phase.SEALED:
                     return await _next_checkpoints(transaction, cursor)

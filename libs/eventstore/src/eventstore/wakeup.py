@@ -7,6 +7,7 @@ one together. It is a hint and may be lost: relays look by themselves too.
 
 import asyncio
 import random
+from collections.abc import Callable
 
 import asyncpg
 
@@ -33,8 +34,16 @@ class RelayWakeup(Background):
 
     name = "relay-wakeup"
 
-    def __init__(self, dsn: str, *, schema: str, application: str) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        schema: str,
+        application: str,
+        password: Callable[[], str] | None = None,
+    ) -> None:
         self._dsn = dsn
+        self._password = password
         self._notify = f'NOTIFY "{names.outbox_channel(schema)}"'
         self._application = f"{application}-wakeup"
         self._committed = asyncio.Event()
@@ -48,7 +57,7 @@ class RelayWakeup(Background):
         while True:
             try:
                 async with postgres.dedicated(
-                    self._dsn, application=self._application
+                    self._dsn, application=self._application, password=self._password
                 ) as connection:
                     # A hint that a crash of the server may forget need not wait for its disk.
                     await connection.execute("SET synchronous_commit TO off")

@@ -10,7 +10,6 @@ from devstack.infrastructure.endpoints import PostgresEndpoint
 from eventstore import sealing, store
 from eventstore.events import Cause, Event, Fact
 from eventstore.store import ANY, EventStore
-from runtime import migrations
 from runtime.postgres import Postgres
 
 AT = datetime(2026, 11, 1, 12, 0, 0, 5, tzinfo=UTC)
@@ -19,10 +18,15 @@ Appended = Callable[..., Awaitable[list[Event]]]
 Sealed = Callable[..., Awaitable[int]]
 
 
+@pytest.fixture(scope="session")
+def template(migrated: Callable[..., str]) -> str:
+    return migrated("ledger", store.migrations())
+
+
 @pytest.fixture
 async def postgres(database: PostgresEndpoint) -> AsyncIterator[Postgres]:
-    dsn = database.dsn("ledger")
-    migrations.apply(dsn, schema="ledger", sources=[store.migrations()])
+    # As the owner: the tests also change what the service may not.
+    dsn = database.dsn("ledger_owner")
     opened = await Postgres.connect(dsn, application="tests", schema="ledger")
     yield opened
     await opened.close()

@@ -361,13 +361,16 @@ async def test_session_of_the_release_before_can_append(
     postgres: Postgres, database: PostgresEndpoint
 ) -> None:
     old = await asyncpg.connect(database.dsn("ledger"), server_settings={"search_path": "ledger"})
+    relay = await asyncpg.connect(database.dsn("relay"), server_settings={"search_path": "ledger"})
     try:
+        await old.execute("SET backbone.namespace = 'dev'")
         await old.execute(
             "INSERT INTO outbox_pending (position, recorded_at, namespace, stream, version)"
             " SELECT n, now(), 'dev', 'run:' || n, 1 FROM generate_series(1, 500) AS n"
         )
         shards = await old.fetch("SELECT DISTINCT shard FROM outbox_pending ORDER BY shard")
         assert [row["shard"] for row in shards] == list(range(16))
-        assert await old.execute("DELETE FROM outbox_pending WHERE position = 1") == "DELETE 1"
+        assert await relay.execute("DELETE FROM outbox_pending WHERE position = 1") == "DELETE 1"
     finally:
+        await relay.close()
         await old.close()

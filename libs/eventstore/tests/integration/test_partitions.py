@@ -91,7 +91,7 @@ async def test_a_missing_month_is_made(postgres: Postgres) -> None:
     latest = await newest()
     await execute(postgres, f"DROP TABLE {latest}")
     assert await newest() != latest
-    keeper = PartitionKeeper(postgres, EVENTS, namespace="dev")
+    keeper = PartitionKeeper(postgres, EVENTS)
     await keeper.start()
     async with asyncio.timeout(10):
         while await newest() != latest:  # noqa: ASYNC110 - PostgreSQL tells nobody
@@ -221,14 +221,10 @@ async def test_keeper_drops_only_when_it_is_told_how_long_to_keep(
                 await asyncio.sleep(0.01)
         await keeper.stop()
 
-    await until_kept(
-        PartitionKeeper(postgres, EVENTS, namespace="dev"), lambda names: newest in names
-    )
+    await until_kept(PartitionKeeper(postgres, EVENTS), lambda names: newest in names)
     assert set(old_months) <= set(await months(postgres))
     soon = timedelta(milliseconds=50)
-    keeper = PartitionKeeper(
-        postgres, EVENTS, namespace="dev", retention=KEPT, interval=soon, retry_after=soon
-    )
+    keeper = PartitionKeeper(postgres, EVENTS, retention=KEPT, interval=soon, retry_after=soon)
     await until_kept(keeper, lambda names: not set(old_months) & set(names))
     async with asyncio.timeout(20):
         await keeper.start()
@@ -239,4 +235,4 @@ async def test_keeper_drops_only_when_it_is_told_how_long_to_keep(
 
 def test_retention_of_less_than_35_days_is_refused(postgres: Postgres) -> None:
     with pytest.raises(ValueError, match="for 35 days at least"):
-        PartitionKeeper(postgres, EVENTS, namespace="dev", retention=timedelta(days=34))
+        PartitionKeeper(postgres, EVENTS, retention=timedelta(days=34))

@@ -32,7 +32,7 @@ from runtime.postgres import Postgres
 
 async def main():
     postgres = await Postgres.connect(sys.argv[1], application="tests", schema="ledger")
-    sealer = Sealer(postgres, namespace="dev", interval=timedelta(milliseconds=20), most=3)
+    sealer = Sealer(postgres, interval=timedelta(milliseconds=20), most=3)
     await sealer.start()
     await sealer.wait()
 
@@ -179,10 +179,7 @@ async def test_one_at_a_time_seals(postgres: Postgres, appended: Appended) -> No
 async def test_sealers_beside_writers_seal_every_event_once(
     postgres: Postgres, appended: Appended
 ) -> None:
-    sealers = [
-        Sealer(postgres, namespace="dev", interval=timedelta(milliseconds=5), most=7)
-        for _ in range(2)
-    ]
+    sealers = [Sealer(postgres, interval=timedelta(milliseconds=5), most=7) for _ in range(2)]
     for sealer in sealers:
         await sealer.start()
     for turn in range(10):

@@ -37,7 +37,7 @@ NO_CHECKPOINT = FindingKind.CHECKPOINT_MISSING
 
 
 async def verify(postgres: Postgres, cursor: Cursor | None = None) -> list[Step]:
-    verifier, steps = Verifier(postgres, namespace="dev"), []
+    verifier, steps = Verifier(postgres), []
     cursor = cursor or Cursor()
     while True:
         step = await verifier.step(cursor)
@@ -421,7 +421,7 @@ async def spoil(postgres: Postgres, rng: random.Random) -> bool:
 def test_any_honest_history_is_fine_and_any_change_of_it_found(
     database: PostgresEndpoint,
 ) -> None:
-    dsn = database.dsn("ledger")
+    dsn = database.dsn("ledger_owner")
     migrations.apply(dsn, schema="ledger", sources=[store.migrations()])
     spoiled = 0
     with asyncio.Runner() as runner:

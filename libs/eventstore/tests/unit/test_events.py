@@ -72,8 +72,9 @@ def test_chain_of_causes_goes_on_with_one_hop_more() -> None:
     assert envelope.trace_id == "0af7651916cd43dd8448eb211c80319c"
 
 
-def test_malformed_trace_context_is_left_out() -> None:
-    result = rendered(completed(), cause=Cause(correlation_id="c", traceparent="not one"))
+@pytest.mark.parametrize("traceparent", ["not one", f"{TRACEPARENT} and more", f"{TRACEPARENT}\n"])
+def test_malformed_trace_context_is_left_out(traceparent: str) -> None:
+    result = rendered(completed(), cause=Cause(correlation_id="c", traceparent=traceparent))
     assert result.envelope.traceparent is None
     assert Header.TRACEPARENT not in dict(result.headers)
 

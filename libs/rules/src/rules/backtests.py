@@ -6,21 +6,29 @@ record is never guessed; the run is then not comparable, with the reason.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
 from pydantic import ValidationError
 
-from contracts import canonical
+from contracts import canonical, sensitive
 from contracts.decisions import Decision, TaskInstance
-from contracts.definitions import ActivityDefinition, ContextEntry
+from contracts.definitions import ActivityDefinition, ContextEntry, Mode
+from contracts.sensitive import Reference
 from contracts.shadows import ShadowOutcome
-from contracts.triggers import Trigger
-from rules import comparisons, decisions
+from contracts.triggers import Trigger, TriggerKind
+from rules import comparisons, correlations, decisions
 from rules.comparisons import TaskDifference
+from rules.correlations import Correlation
 from rules.decisions import Program
-from rules.errors import DecisionError, GatheredOtherwiseError, NotTriggeredError
+from rules.errors import (
+    DecisionError,
+    ExpressionError,
+    GatheredOtherwiseError,
+    NotTriggeredError,
+)
+from rules.instances import InstanceProgram, Step
 from rules.triggers import Triggers
 
 
@@ -48,7 +56,9 @@ class Again(StrEnum):
 class PastRun:
     """A run as it is on record: canonical JSON documents, None for what is not there.
 
-    A run that failed to decide has neither snapshot nor decision.
+    A run that failed to decide has neither snapshot nor decision. `state` is that of an instance
+    before the event that was applied to it. `revealed` has values of the sensitive fields that
+    trigger and state refer to, by blob id: those that whoever asks was shown.
     """
 
     namespace: str
@@ -56,6 +66,16 @@ class PastRun:
     trigger: bytes | None
     snapshot: bytes | None
     decision: bytes | None
+    state: bytes | None = None
+    revealed: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def references(self) -> frozenset[Reference]:
+        """Return what it refers to that is sensitive, and that deciding it again has to know."""
+        found: frozenset[Reference] = frozenset()
+        for body in (self.trigger, self.state):
+            if body and sensitive.MARK.encode() in body:
+                found |= sensitive.references(json.loads(body))
+        return found
 
 
 @dataclass(frozen=True)
@@ -70,31 +90,75 @@ class Judged:
 
 @dataclass(frozen=True)
 class Version:
-    """A version of a definition, compiled: make it once, and judge many runs by it."""
+    """A version of a definition, compiled: make it once, and judge many runs by it.
+
+    `instance` and `correlation` are there where the definition is stateful.
+    """
 
     number: int
     program: Program
     triggers: Triggers
+    instance: InstanceProgram | None
+    correlation: Correlation | None
 
     @classmethod
     def of(cls, definition: ActivityDefinition, number: int) -> Self:
         """Compile a definition. Raises DecisionError when it does not compile."""
-        return cls(number, decisions.compile_definition(definition), Triggers(definition))
+        stateful = definition.spec.mode is Mode.STATEFUL
+        return cls(
+            number,
+            decisions.compile_definition(definition),
+            Triggers(definition),
+            InstanceProgram(definition) if stateful else None,
+            correlations.correlation(definition),
+        )
 
     @property
     def definition(self) -> ActivityDefinition:
         """The definition itself."""
         return self.program.definition
 
-    def decide(self, run: PastRun, trigger: Trigger, snapshot: Mapping[str, Any]) -> Decision:
-        """Decide a run under this version. Raises DecisionError."""
-        return self.program.decide(
+    def decide(
+        self,
+        *,
+        namespace: str,
+        run_id: str,
+        trigger: Trigger,
+        snapshot: Mapping[str, Any],
+        kept: Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        revealed: Mapping[str, Any] | None = None,
+    ) -> tuple[Decision, Step | None]:
+        """Decide a run under this version, as `Program.decide` and `InstanceProgram.decide`.
+
+        `state` is that of the instance before the event, None for one that begins with it;
+        `revealed` is that of `Program.decide`.
+
+        Raises:
+            DecisionError: as they do.
+        """
+        if self.instance is not None:
+            return self.instance.decide(
+                self.program,
+                definition_version=self.number,
+                namespace=namespace,
+                run_id=run_id,
+                trigger=trigger,
+                snapshot=snapshot,
+                kept=kept,
+                state=state,
+                revealed=revealed,
+            )
+        decision = self.program.decide(
             definition_version=self.number,
-            namespace=run.namespace,
-            run_id=run.run_id,
+            namespace=namespace,
+            run_id=run_id,
             trigger=trigger,
             snapshot=snapshot,
+            kept=kept,
+            revealed=revealed,
         )
+        return decision, None
 
 
 @dataclass(frozen=True)
@@ -111,14 +175,22 @@ class Lookup:
     known: bool
 
 
-def lookups(own: Program, trigger: Trigger, *, other: Program, again: Trigger) -> list[Lookup]:
+def lookups(
+    own: Program,
+    trigger: Trigger,
+    *,
+    other: Program,
+    again: Trigger,
+    revealed: Mapping[str, Any] | None = None,
+) -> list[Lookup]:
     """Return what `other` looks at when it is triggered by `again`, where `own` was by `trigger`.
 
     Raises:
         DecisionError: a parameter of `other` cannot be evaluated.
     """
     known = {entry.name: entry for entry in own.definition.spec.context}
-    asked, asks = own.context_parameters(trigger), other.context_parameters(again)
+    asked = own.context_parameters(trigger, revealed=revealed)
+    asks = other.context_parameters(again, revealed=revealed)
     found = []
     for entry in other.definition.spec.context:
         name, before = entry.name, known.get(entry.name)
@@ -137,9 +209,10 @@ def judge(run: PastRun, *, own: Version, other: Version) -> Judged:
     """Say what `other` would have decided of a run that its `own` version decided."""
     again = None
     try:
+        _refuse_unknown(run)
         recorded = _recorded(run)
         snapshot = _snapshot(run, recorded, own, other)
-        case = _Case(run, _trigger(run), recorded, snapshot, own, other)
+        case = _Case(run, _trigger(run), recorded, snapshot, _state(run, recorded, own), own, other)
         again = case.again()
         if again is Again.OTHERWISE:
             raise _NotComparableError(
@@ -158,13 +231,14 @@ class _Case:
     trigger: Trigger
     recorded: Decision | None
     snapshot: Mapping[str, Any]
+    state: Mapping[str, Any] | None
     own: Version
     other: Version
 
     def again(self) -> Again:
         """Decide the run again under its own version."""
         try:
-            decided = self.own.decide(self.run, self.trigger, self.snapshot)
+            decided = self._decide(self.own, self.trigger, self.snapshot)
         except DecisionError:
             return Again.SAME_HASH if self.recorded is None else Again.OTHERWISE
         if self.recorded is None:
@@ -177,21 +251,68 @@ class _Case:
     def compared(self, again: Again) -> Judged:
         """Decide the run under the other version, as that one would have been started."""
         number, failed = self.other.number, self.recorded is None
+        self._refuse_other_mode()
+        if self.trigger.kind is TriggerKind.TIMER:
+            # Whether and when the other version would have set it is not on record.
+            raise _NotComparableError("a timer of its own version fired it")
         try:
             trigger = self.other.triggers.again(
-                self.trigger, before=self.own.definition, definition_version=number
+                self.trigger,
+                before=self.own.definition,
+                definition_version=number,
+                revealed=self.run.revealed,
             )
         except GatheredOtherwiseError as exc:
             raise _NotComparableError(f"version {number} is not started by it: {exc}") from exc
         except NotTriggeredError as exc:
             reason = f"version {number} would not have been started: {exc}"
             return self._judged([], reason, again, changed=failed)
+        self._refuse_other_instance(trigger)
         try:
-            decided = self.other.decide(self.run, trigger, self._seen(trigger))
+            decided = self._decide(self.other, trigger, self._seen(trigger))
         except DecisionError as exc:
             return self._judged([], f"version {number} fails: {exc}", again, changed=not failed)
         reason = f"version {number} decides, where it failed" if failed else ""
-        return self._judged(decided.tasks, reason, again, changed=failed)
+        if self.recorded is not None and decided.state != self.recorded.state:
+            reason = f"version {number} leaves another state behind, or ends the instance otherwise"
+        return self._judged(decided.tasks, reason, again, changed=bool(reason))
+
+    def _decide(self, version: Version, trigger: Trigger, snapshot: Mapping[str, Any]) -> Decision:
+        decision, _ = version.decide(
+            namespace=self.run.namespace,
+            run_id=self.run.run_id,
+            trigger=trigger,
+            snapshot=snapshot,
+            state=self.state,
+            revealed=self.run.revealed,
+        )
+        return decision
+
+    def _refuse_other_mode(self) -> None:
+        number, other = self.other.number, self.other.instance
+        if (self.own.instance is None) != (other is None):
+            is_not = "not " if other is None else ""
+            raise _NotComparableError(f"version {number} is {is_not}stateful")
+
+    def _refuse_other_instance(self, trigger: Trigger) -> None:
+        """Raise when the event is not known to be of the same instance in the other version."""
+        own, other, number = self.own.instance, self.other.instance, self.other.number
+        if own is None or other is None:
+            return
+        if _key(self.own, self.trigger) != _key(self.other, trigger):
+            raise _NotComparableError(f"version {number} gives the event to another instance")
+        if own.definition.initial == other.definition.initial:
+            return
+        try:
+            begun = own.initial(self.trigger, snapshot=self.snapshot, revealed=self.run.revealed)
+            may_begin = begun == self.state
+        except DecisionError:
+            # So it did not begin with this event.
+            return
+        if may_begin:
+            raise _NotComparableError(
+                f"version {number} begins instances otherwise, and this one may have begun with it"
+            )
 
     def _judged(
         self, tasks: list[TaskInstance], reason: str, again: Again, *, changed: bool
@@ -201,7 +322,13 @@ class _Case:
 
     def _seen(self, trigger: Trigger) -> dict[str, Any]:
         """Return what the other version looks at, as far as the run has looked at just that."""
-        asked = lookups(self.own.program, self.trigger, other=self.other.program, again=trigger)
+        asked = lookups(
+            self.own.program,
+            self.trigger,
+            other=self.other.program,
+            again=trigger,
+            revealed=self.run.revealed,
+        )
         for lookup in asked:
             name = f"context.{lookup.entry.name}"
             if not lookup.recorded and lookup.known:
@@ -248,6 +375,16 @@ def _verdict(
     return Judged(verdict, reason, differences, again)
 
 
+def _refuse_unknown(run: PastRun) -> None:
+    """Raise for a run that was decided upon what nobody can, or may, read now."""
+    unknown = {one.blob_id for one in run.references()} - run.revealed.keys()
+    if unknown:
+        raise _NotComparableError(
+            f"it was decided upon {len(unknown)} sensitive values that are erased, or that were "
+            "not asked for"
+        )
+
+
 def _trigger(run: PastRun) -> Trigger:
     if not run.trigger:
         raise _NotComparableError("its trigger is gone")
@@ -255,6 +392,28 @@ def _trigger(run: PastRun) -> Trigger:
         return Trigger.model_validate_json(run.trigger)
     except ValidationError as exc:
         raise _NotComparableError(f"its trigger cannot be read: {_first(exc)}") from exc
+
+
+def _state(run: PastRun, recorded: Decision | None, own: Version) -> dict[str, Any] | None:
+    if own.instance is None:
+        return None
+    if recorded is None:
+        raise _NotComparableError("it failed, and the state of its instance is not on record")
+    if not run.state:
+        raise _NotComparableError("the state of its instance is gone")
+    state: dict[str, Any] = json.loads(run.state)
+    return state
+
+
+def _key(version: Version, trigger: Trigger) -> str:
+    if version.correlation is None or trigger.event is None:
+        raise _NotComparableError(f"version {version.number} gives no event to instances")
+    try:
+        return correlations.key(version.correlation, trigger.names, trigger.event.document())
+    except ExpressionError as exc:
+        raise _NotComparableError(
+            f"version {version.number} does not say whose instance it is: {exc}"
+        ) from exc
 
 
 def _recorded(run: PastRun) -> Decision | None:

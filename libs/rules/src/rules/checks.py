@@ -4,12 +4,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from contracts import names, resources
+from contracts import names, resources, sensitive
 from contracts.catalogue import Catalogue
 from contracts.definitions import ActivityDefinition
 from contracts.eventtypes import EventType
 from contracts.producers import Producer
-from rules import carried_out, context_checks, expressions, jsonschemas, trigger_checks
+from rules import (
+    carried_out,
+    context_checks,
+    expressions,
+    instance_checks,
+    jsonschemas,
+    kinds,
+    subschemas,
+    trigger_checks,
+)
 from rules.environment import Environment
 from rules.expression_checks import ExpressionChecks
 from rules.problems import Problem
@@ -47,13 +56,16 @@ def problems(
     trigger_checks.check(
         definition, environment, checks, schemas, event_types=surroundings.event_types
     )
+    instance_checks.check(definition, environment, checks)
     context_checks.check(definition, environment, checks, catalogue=catalogue)
     RuleChecks(definition, environment, checks, schemas, catalogue=catalogue).check()
     found = [*checks.problems, *carried_out.not_carried_out(definition)]
     return sorted(found, key=lambda problem: _place(problem.path))
 
 
-_SECTIONS = ("mode", "triggers", "whileDisabled", "onFailure", "limits", "context", "rules")
+_SECTIONS = (
+    *("mode", "triggers", "instance", "whileDisabled", "onFailure", "limits", "context", "rules"),
+)
 
 
 def _place(path: str) -> tuple[int, int]:
@@ -78,6 +90,32 @@ def _event_type(event_type: EventType) -> Iterator[Problem]:
     for i, schema in enumerate(event_type.spec.schemas):
         path = f"spec.schemas[{i}].schema"
         yield from checker.problems(schema.schema_, path=path, root_object=False)
+        yield from _marks(event_type, schema.schema_, path)
+
+
+def _marks(event_type: EventType, schema: Mapping[str, Any], path: str) -> Iterator[Problem]:
+    """Tell what would be taken for sensitive and kept in the clear all the same."""
+    reached = {id(part) for _, part in sensitive.marked(schema)}
+    told = False
+    for at, part in subschemas.Document(schema).parts():
+        if not isinstance(part, Mapping) or sensitive.KEYWORD not in part:
+            continue
+        here = f"{path}{at}.{sensitive.KEYWORD}"
+        if not isinstance(part[sensitive.KEYWORD], bool):
+            yield Problem(here, f"expected true, found {kinds.of(part[sensitive.KEYWORD])}")
+        elif part[sensitive.KEYWORD] and id(part) not in reached:
+            yield Problem(
+                here,
+                "only a field is sensitive that properties and items lead to, from the whole "
+                "payload: mark it there, or the field that holds it",
+            )
+        elif part[sensitive.KEYWORD] and event_type.spec.subject is None and not told:
+            told = True
+            yield Problem(
+                "spec.subject",
+                "missing: say whose the sensitive fields are, by subject or by a field of the "
+                "payload as payload.customer_id",
+            )
 
 
 def producer_problems(producer: Producer, surroundings: Surroundings = _UNKNOWN) -> list[Problem]:

@@ -5,11 +5,11 @@ for byte, or the same error. An error in one rule fails the whole decision, sinc
 would be a decision that nobody wrote.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from contracts import canonical, identifiers
+from contracts import canonical, identifiers, sensitive
 from contracts.decisions import (
     AutomatedInstance,
     Decision,
@@ -22,18 +22,22 @@ from contracts.definitions import (
     ActivityDefinition,
     AutomatedTask,
     ContextEntry,
+    Mode,
     Rule,
 )
 from contracts.identifiers import RunId, TaskId
 from contracts.triggers import Trigger
-from rules import expressions, kinds
-from rules.errors import DecisionError, ExpressionError
-from rules.expressions import Expression, Inputs
+from rules import evaluation, kinds
+from rules.errors import DecisionError
+from rules.evaluation import Views
+from rules.expressions import Expression
 
 TRIGGER_VARIABLES = ("event", "events", "trigger", "window")
 """What parameters of context entries read: nothing is known yet but the cause."""
 RULE_VARIABLES = (*TRIGGER_VARIABLES, "context")
 """What rules read, besides the item of their forEach."""
+STATE = "state"
+"""What the rules of a stateful definition read as well: the instance's state after the event."""
 EVENT_VARIABLES = ("event",)
 """What `when` of an event trigger reads."""
 
@@ -113,16 +117,22 @@ class Program:
         self._rules = rules
         self._parameters = parameters
 
-    def context_parameters(self, trigger: Trigger) -> dict[str, dict[str, Any]]:
+    def context_parameters(
+        self, trigger: Trigger, *, revealed: Mapping[str, Any] | None = None
+    ) -> dict[str, dict[str, Any]]:
         """Return the values of each context entry's parameters, by entry and parameter.
+
+        They are asked for, and not kept: they have the values of sensitive fields.
 
         Raises:
             DecisionError: an expression gave an error.
         """
-        values = _inputs(trigger_inputs(trigger))
+        values = evaluation.views(trigger_inputs(trigger), revealed).plain
         return {
             entry: {
-                name: _evaluate(expression, values, None, f"context.{entry}.parameters.{name}")
+                name: evaluation.value(
+                    expression, values, None, f"context.{entry}.parameters.{name}"
+                )
                 for name, expression in parameters.items()
             }
             for entry, parameters in self._parameters.items()
@@ -137,11 +147,16 @@ class Program:
         trigger: Trigger,
         snapshot: Mapping[str, Any],
         kept: Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        revealed: Mapping[str, Any] | None = None,
     ) -> Decision:
         """Decide a run: the tasks, in the order of rules and items, with the trace of each rule.
 
         `snapshot` holds the value of each context entry by its name. `kept` is what is stored of
-        it, where that is not all: the decision names it by its hash.
+        it, where that is not all: the decision names it by its hash. `state` is that of the
+        instance after the event, where the definition is stateful (see `rules.instances`).
+        `revealed` has the values of sensitive fields that trigger and state refer to, by blob id:
+        null for one that is erased. Conditions read them; tasks are given the references.
 
         Raises:
             DecisionError: an expression gave an error or a value of the wrong type, a key came
@@ -155,7 +170,16 @@ class Program:
         except ValueError as exc:
             raise DecisionError(None, "context", f"the snapshot is not JSON: {exc}") from exc
         context = {name: snapshot[name] for name in self._parameters}
-        values = _inputs({**trigger_inputs(trigger), "context": context})
+        known = trigger_inputs(trigger)
+        if self.definition.spec.mode is Mode.STATEFUL and state is None:
+            raise DecisionError(
+                None, "instance", "a stateful definition is decided upon the state of an instance"
+            )
+        values = evaluation.views(
+            known if state is None else {**known, STATE: dict(state)},
+            revealed,
+            beside={"context": context},
+        )
         tasks: list[TaskInstance] = []
         traces: list[RuleTrace] = []
         limit = self.definition.spec.limits.max_tasks_per_run
@@ -179,10 +203,13 @@ def compile_definition(definition: ActivityDefinition) -> Program:
     """
     return Program(
         definition,
-        tuple(_compile_rule(rule) for rule in definition.spec.rules),
+        tuple(
+            _compile_rule(rule, stateful=definition.spec.mode is Mode.STATEFUL)
+            for rule in definition.spec.rules
+        ),
         {
             entry.name: {
-                name: _compile(
+                name: evaluation.compiled(
                     text, TRIGGER_VARIABLES, None, f"context.{entry.name}.parameters.{name}"
                 )
                 for name, text in parameters(entry).items()
@@ -201,6 +228,7 @@ def decide(
     trigger: Trigger,
     snapshot: Mapping[str, Any],
     kept: Mapping[str, Any] | None = None,
+    revealed: Mapping[str, Any] | None = None,
 ) -> Decision:
     """Compile a definition and decide one run: see `Program.decide`, which is for many."""
     return compile_definition(definition).decide(
@@ -210,6 +238,7 @@ def decide(
         trigger=trigger,
         snapshot=snapshot,
         kept=kept,
+        revealed=revealed,
     )
 
 
@@ -219,32 +248,38 @@ def parameters(entry: ContextEntry) -> Mapping[str, str]:
     return {} if source is None else source.parameters
 
 
-def rule_variables(rule: Rule) -> tuple[str, ...]:
+def rule_variables(rule: Rule, *, stateful: bool) -> tuple[str, ...]:
     """Return what the task of `rule` may read: the variables of rules and its item.
 
     A definition from before a variable was added may call its item so; there it is the item.
     """
+    seen = _seen(stateful=stateful)
     if rule.for_each is None:
-        return RULE_VARIABLES
-    return tuple(dict.fromkeys((*RULE_VARIABLES, rule.for_each.item)))
+        return seen
+    return tuple(dict.fromkeys((*seen, rule.for_each.item)))
 
 
-def _compile_rule(rule: Rule) -> _CompiledRule:
-    task, name, variables = rule.task, rule.name, rule_variables(rule)
+def _seen(*, stateful: bool) -> tuple[str, ...]:
+    return (*RULE_VARIABLES, STATE) if stateful else RULE_VARIABLES
+
+
+def _compile_rule(rule: Rule, *, stateful: bool) -> _CompiledRule:
+    task, name, seen = rule.task, rule.name, _seen(stateful=stateful)
+    variables = rule_variables(rule, stateful=stateful)
 
     def compiled(text: str | None, path: str) -> Expression | None:
-        return None if text is None else _compile(text, variables, name, path)
+        return None if text is None else evaluation.compiled(text, variables, name, path)
 
     return _CompiledRule(
         rule=rule,
-        when=_compile(rule.when, RULE_VARIABLES, name, "when"),
+        when=evaluation.compiled(rule.when, seen, name, "when"),
         items=None
         if rule.for_each is None
-        else _compile(rule.for_each.in_, RULE_VARIABLES, name, "forEach.in"),
+        else evaluation.compiled(rule.for_each.in_, seen, name, "forEach.in"),
         key=compiled(task.key, "task.key"),
         title=None if isinstance(task, AutomatedTask) else compiled(task.title, "task.title"),
         input={
-            field: _compile(text, variables, name, f"task.input.{field}")
+            field: evaluation.compiled(text, variables, name, f"task.input.{field}")
             for field, text in task.input.items()
         },
     )
@@ -252,7 +287,7 @@ def _compile_rule(rule: Rule) -> _CompiledRule:
 
 def _apply(
     compiled: _CompiledRule,
-    values: Inputs,
+    values: Views,
     namespace: str,
     run_id: RunId,
     tasks: list[TaskInstance],
@@ -261,11 +296,7 @@ def _apply(
 ) -> RuleTrace:
     """Append the tasks of one rule to `tasks` and return what the rule saw."""
     rule = compiled.rule
-    try:
-        when = compiled.when.evaluate_bool(values)
-    except ExpressionError as exc:
-        raise DecisionError(rule.name, "when", str(exc)) from exc
-    if not when:
+    if not evaluation.truth(compiled.when, values.plain, rule.name, "when"):
         return RuleTrace(rule=rule.name, when=False)
     count, scopes = _scopes(compiled, values)
     if count is not None and len(tasks) + count > limit:
@@ -301,26 +332,30 @@ def _whose(limit: int) -> str:
     return "by this definition's spec.limits.maxTasksPerRun"
 
 
-def _scopes(compiled: _CompiledRule, values: Inputs) -> tuple[int | None, Iterator[Inputs]]:
+def _scopes(compiled: _CompiledRule, values: Views) -> tuple[int | None, Iterator[Views]]:
     rule = compiled.rule
     if compiled.items is None or rule.for_each is None:
         return None, iter((values,))
-    items = _evaluate(compiled.items, values, rule.name, "forEach.in")
+    items, kept = evaluation.written(compiled.items, values, rule.name, "forEach.in")
     if not isinstance(items, list):
         raise DecisionError(rule.name, "forEach.in", f"expected a list, found {kinds.of(items)}")
+    if not isinstance(kept, list):
+        raise DecisionError(
+            rule.name, "forEach.in", "the list is a sensitive field: mark fields of its items"
+        )
     name = rule.for_each.item
-    return len(items), (Inputs({**values, name: item}) for item in items)
+    return len(items), (values.also(name, *item) for item in zip(items, kept, strict=True))
 
 
-def _key(compiled: _CompiledRule, scope: Inputs, at: str) -> str:
+def _key(compiled: _CompiledRule, scope: Views, at: str) -> str:
     if compiled.key is None:
         return ""
     rule, path = compiled.rule.name, "task.key" + at
-    key = _evaluate(compiled.key, scope, rule, path)
+    _, key = evaluation.written(compiled.key, scope, rule, path)
     if isinstance(key, int) and not isinstance(key, bool):
         key = str(key)
     if not isinstance(key, str):
-        raise DecisionError(rule, path, f"expected a text or a whole number, found {kinds.of(key)}")
+        raise DecisionError(rule, path, f"expected a text or a whole number, found {_found(key)}")
     if not key:
         raise DecisionError(rule, path, "the key is empty")
     if len(key) > MAX_KEY_LENGTH:
@@ -331,11 +366,11 @@ def _key(compiled: _CompiledRule, scope: Inputs, at: str) -> str:
 
 
 def _task(
-    compiled: _CompiledRule, scope: Inputs, key: str, at: str, *, task_id: TaskId
+    compiled: _CompiledRule, scope: Views, key: str, at: str, *, task_id: TaskId
 ) -> TaskInstance:
     rule, task = compiled.rule.name, compiled.rule.task
     given = {
-        field: _evaluate(expression, scope, rule, f"task.input.{field}{at}")
+        field: evaluation.written(expression, scope, rule, f"task.input.{field}{at}")[1]
         for field, expression in compiled.input.items()
     }
     if isinstance(task, AutomatedTask):
@@ -364,32 +399,19 @@ def _task(
     )
 
 
-def _title(compiled: _CompiledRule, scope: Inputs, at: str) -> str:
+def _title(compiled: _CompiledRule, scope: Views, at: str) -> str:
     rule, path = compiled.rule.name, "task.title" + at
-    title = None if compiled.title is None else _evaluate(compiled.title, scope, rule, path)
+    title = None
+    if compiled.title is not None:
+        _, title = evaluation.written(compiled.title, scope, rule, path)
     if not isinstance(title, str):
-        raise DecisionError(rule, path, f"expected a text, found {kinds.of(title)}")
+        raise DecisionError(rule, path, f"expected a text, found {_found(title)}")
     if not title.strip() or len(title) > MAX_TITLE_LENGTH:
         raise DecisionError(rule, path, f"a title has 1 to {MAX_TITLE_LENGTH} characters")
     return title
 
 
-def _compile(text: str, variables: Collection[str], rule: str | None, path: str) -> Expression:
-    try:
-        return expressions.compile(text, variables=variables)
-    except ExpressionError as exc:
-        raise DecisionError(rule, path, str(exc)) from exc
-
-
-def _evaluate(expression: Expression, values: Inputs, rule: str | None, path: str) -> Any:
-    try:
-        return expression.evaluate(values)
-    except ExpressionError as exc:
-        raise DecisionError(rule, path, str(exc)) from exc
-
-
-def _inputs(values: Mapping[str, Any]) -> Inputs:
-    try:
-        return expressions.inputs(values)
-    except ExpressionError as exc:
-        raise DecisionError(None, "inputs", str(exc)) from exc
+def _found(value: Any) -> str:
+    if sensitive.reference(value) is not None:
+        return "a sensitive field, which is kept as a reference alone"
+    return kinds.of(value)

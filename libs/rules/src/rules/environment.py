@@ -14,6 +14,7 @@ from contracts.definitions import (
     ContextEntry,
     EventMatch,
     HttpQuery,
+    Mode,
     StatementQuery,
 )
 from contracts.envelope import Envelope
@@ -25,7 +26,7 @@ from rules.shapes import ANYTHING, Kind, Later, Object, Openness, Shape
 EventTypes = Mapping[str, Mapping[int, Mapping[str, Any]]]
 
 # All that the language has, also what this release does not start runs by.
-_KINDS = ("schedule", "event", "manual", "replay", "backfill", "batch")
+_KINDS = ("schedule", "event", "manual", "replay", "backfill", "batch", "timer")
 _NULL, _TEXT = shapes.of(Kind.NULL), shapes.of(Kind.TEXT)
 _MAYBE = shapes.of(Kind.TEXT, Kind.NULL)
 
@@ -45,6 +46,8 @@ class Environment:
         self._catalogue = catalogue
         self._payloads: dict[str, Shape] = {}
         self._events = definition.events
+        instance = definition.spec.instance
+        self._timers = [] if instance is None else [timer.name for timer in instance.timers]
         self.causes: Mapping[str, Shape] = {
             "event": self._any_event(),
             "events": self._all_events(),
@@ -52,7 +55,11 @@ class Environment:
             "window": self._window(definition),
         }
         """The run's cause, as rules and the parameters of context entries see it."""
-        self.rules: Mapping[str, Shape] = {**self.causes, "context": self._context()}
+        self.rules: Mapping[str, Shape] = {
+            **self.causes,
+            "context": self._context(),
+            **self._state(),
+        }
         """What rules see, besides the item of their forEach."""
 
     def event(self, match: EventMatch) -> Shape:
@@ -67,6 +74,8 @@ class Environment:
         # A person can start any definition, and a batch has `events` only: then it is null. What is
         # held while the definition is disabled may become a batch, whatever the triggers say.
         alone = self._one_of(match for match in self._events.values() if match.batch is None)
+        if alone is not None and self._spec.mode is Mode.STATEFUL and not self._timers:
+            return alone  # An instance without timers is told of events alone, one by one.
         return _NULL if alone is None else shapes.join([alone, _NULL])
 
     def _all_events(self) -> Shape:
@@ -96,7 +105,7 @@ class Environment:
     def _trigger(self, definition: ActivityDefinition) -> Shape:
         starts = definition.manual_starts.values()
         given = [ANYTHING if s.input is None else shapes.of_schema(s.input) for s in starts]
-        names_ = [trigger.name for trigger in self._spec.triggers]
+        names_ = [trigger.name for trigger in self._spec.triggers] + self._timers
         fields: dict[str, Shape] = {
             "kind": shapes.of(Kind.TEXT, texts=_KINDS),
             "names": shapes.listing(
@@ -116,6 +125,14 @@ class Environment:
         if not definition.schedules:
             return _NULL
         return _MAYBE_WINDOW
+
+    def _state(self) -> Mapping[str, Shape]:
+        if self._spec.mode is not Mode.STATEFUL or self._spec.instance is None:
+            return {}
+        # What `update` gives may be of another kind than what `initial` gave.
+        fields: dict[str, Later] = dict.fromkeys(self._spec.instance.initial, _anything)
+        state = Object(fields, Openness.CLOSED, frozenset(fields), "field of the state")
+        return {decisions.STATE: shapes.objects(state)}
 
     def _context(self) -> Shape:
         fields: dict[str, Later] = {

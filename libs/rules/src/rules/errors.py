@@ -1,5 +1,7 @@
 """The errors of this package. Every message is one sentence for the author of a definition."""
 
+from collections.abc import Sequence
+
 
 class RulesError(Exception):
     """A definition says something that cannot be done, or met data it does not fit."""
@@ -38,6 +40,19 @@ class DecisionError(RulesError):
         self.rule = rule
         self.path = path
         self.message = message
+
+
+class SensitiveUnknownError(DecisionError):
+    """Something sensitive is decided upon whose value is not given: erased, or not shown."""
+
+    def __init__(self, blob_ids: Sequence[str]) -> None:
+        super().__init__(
+            None,
+            "event",
+            f"{len(blob_ids)} sensitive values that it refers to are not given: they are erased, "
+            "or were not asked for",
+        )
+        self.blob_ids = tuple(blob_ids)
 
 
 class NotTriggeredError(RulesError):

@@ -63,6 +63,19 @@ class ExpressionChecks:
         self.expect(found.shape, wanted, path)
         return found.shape
 
+    def fails_without_event(self, text: str, variables: Mapping[str, Shape]) -> bool:
+        """Say whether an expression fails whenever `event` is null, and not otherwise."""
+        try:
+            expression = expressions.compile(text, variables=variables)
+        except ExpressionError:
+            return False
+
+        def findings(known: Mapping[str, Shape]) -> Collection[str]:
+            return inference.infer(expression, known, budget=self._budget, unguarded=True).findings
+
+        without = {**variables, "event": shapes.of(Kind.NULL)}
+        return len(findings(without)) > len(findings(variables))
+
     def expect(self, shape: Shape, wanted: Collection[Kind] | None, path: str) -> None:
         """Note it when a value of that shape can be of none of the wanted kinds."""
         if wanted is not None and shape.kinds and shape.kinds.isdisjoint(wanted):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
+from contracts import builtins
 from contracts.catalogue import Catalogue, Handler
 from contracts.definitions import ActivityDefinition, AutomatedTask, HumanTask, Reminder, Rule
 from rules import expressions, operators, shapes
@@ -35,6 +36,12 @@ class RuleChecks:
         failure = self._spec.on_failure
         if failure is not None:
             handler = self._handler(failure.handler, "spec.onFailure")
+            if handler is not None and handler.built_in is not None:
+                self._checks.note(
+                    "spec.onFailure.handler",
+                    f"{failure.handler} is a built-in handler, which takes no notice of a failure; "
+                    "name one of your own",
+                )
             if handler is not None and failure.task_queue is not None:
                 self._queue(failure.handler, failure.task_queue, handler, "spec.onFailure")
             if failure.task_queue is None and self._catalogue and self._catalogue.handlers is None:
@@ -126,8 +133,9 @@ class RuleChecks:
             return
         if task.task_queue != self._spec.task_queue:
             self._queue(task.handler, task.task_queue, handler, path)
-        if handler.input is not None:
-            self._input(task.handler, shapes.of_schema(handler.input), given, f"{path}.input")
+        wanted = builtins.input_schema(self._catalogue, handler) if self._catalogue else None
+        if wanted is not None:
+            self._input(task.handler, shapes.of_schema(wanted), given, f"{path}.input")
 
     def _handler(self, name: str, path: str) -> Handler | None:
         if self._catalogue is None or self._catalogue.handlers is None:

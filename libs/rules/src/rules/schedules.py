@@ -1,65 +1,115 @@
 """When a schedule is due: the authority, of which Temporal's Schedule is only the alarm clock.
 
-Cron is read in an IANA time zone. Where clocks change:
+Cron and calendars are read in an IANA time zone. Where clocks change:
 
-- A schedule that names times of the day (neither minute nor hour begins with `*`) is due once for
-  each: a time that the clocks skip is due when they land after the gap, a time that comes twice is
-  due the first time.
+- A schedule that names times of the day (none of second, minute and hour begins with `*`) is due
+  once for each: a time that the clocks skip is due when they land after the gap, a time that comes
+  twice is due the first time.
 - Any other schedule is due as time passes: what lies in a gap is not due, and what comes twice is
   due twice. `0 * * * *` is so due once in every hour that passes.
 
-Two times that fall on one instant are one due time. `every` counts from 1970-01-01T00:00:00Z.
+Two times that fall on one instant are one due time. `every` counts from 1970-01-01T00:00:00Z, also
+when the schedule has a start. Exclusions go by what the clocks show at the due time. Jitter moves
+no due time: it says when a due time is taken up (`rules.jitter`).
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import heapq
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from functools import lru_cache
-from zoneinfo import ZoneInfo
 
 from contracts.definitions import Schedule
+from rules import clocks
 from rules import cron as crontab
 from rules.cron import Cron
 from rules.errors import ScheduleError
+from rules.exclusions import Exclusions
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_SECOND = timedelta(seconds=1)
 _HOUR = timedelta(hours=1)
 
 # Local times of the calendar's first and last days have no place in UTC.
 _FIRST = datetime(2, 1, 1, tzinfo=UTC)
 _LAST = datetime(9998, 1, 1, tzinfo=UTC)
 
-# A day is looked at again that long after it began: clocks were never set back further than this.
+# Where clocks are set, hours are looked at again for so long: they were never set back further.
 _LONGEST_FOLD = timedelta(hours=25)
 
 # 29 February on a given weekday comes every 28 years, and 40 years apart around 2100.
 _HORIZON = timedelta(days=366 * 41)
+
+_MAX_EXCLUDED = 20_000
+"""After so many times in a row that are excluded, what is asked for the next due time gives up."""
+
+# Starting a cron anew costs about a day of looking back.
+_WORTH_A_NEW_START = timedelta(days=3)
+
+_Source = Callable[[datetime, datetime], Iterator[datetime]]
 
 
 def due_times(schedule: Schedule, *, after: datetime, until: datetime) -> Iterator[datetime]:
     """Yield the due times in `(after, until]`, ascending, in UTC. Lazy: stop reading at any time.
 
     Raises:
-        ScheduleError: cron or the time zone cannot be read.
+        ScheduleError: cron, a calendar or the time zone cannot be read.
         ValueError: `after` or `until` is naive.
     """
+    return _due_times(schedule, after=after, until=until)
+
+
+def _due_times(
+    schedule: Schedule, *, after: datetime, until: datetime, patience: int | None = None
+) -> Iterator[datetime]:
     if after.tzinfo is None or until.tzinfo is None:
         raise ValueError("due times lie between two times with a zone")
-    after, until = max(after.astimezone(UTC), _FIRST), min(until.astimezone(UTC), _LAST)
-    if schedule.every is not None:
-        return _periodic(schedule.every, after, until)
-    return _by_cron(crontab.parse(schedule.cron or ""), zone(schedule.timezone), after, until)
+    after, until = _within(schedule, after, until)
+    source = _source(schedule)
+    if not schedule.exclusions:
+        return source(after, until)
+    excluded = Exclusions(
+        [crontab.of_calendar(one) for one in schedule.exclusions], clocks.zone(schedule.timezone)
+    )
+    return _without(source, excluded, after, until, patience)
 
 
 def next_due(schedule: Schedule, after: datetime) -> datetime | None:
-    """Return the first due time after `after`, or None when none comes within 41 years.
+    """Return the first due time after `after`.
+
+    None when none comes within 41 years from then, or from the schedule's start if that is later,
+    or when the exclusions take the next 20,000.
 
     Raises:
-        ScheduleError: cron or the time zone cannot be read.
+        ScheduleError: cron, a calendar or the time zone cannot be read.
     """
-    until = after + _HORIZON if after < _LAST - _HORIZON else _LAST
-    return next(due_times(schedule, after=after, until=until), None)
+    since = after if schedule.start is None else max(after, schedule.start)
+    until = since + _HORIZON if since < _LAST - _HORIZON else _LAST
+    return next(_due_times(schedule, after=after, until=until, patience=_MAX_EXCLUDED), None)
+
+
+def next_due_of(schedules: Iterable[Schedule], after: datetime) -> datetime | None:
+    """Return the first due time after `after` of any of these schedules; see `next_due`."""
+    found = (next_due(one, after) for one in schedules)
+    return min((due for due in found if due is not None), default=None)
+
+
+def first_due(schedule: Schedule) -> datetime | None:
+    """Return the first due time of all, from 2000 or the start on; None when it is never due.
+
+    It depends on no clock: the same schedule gives the same answer today and next year.
+
+    Raises:
+        ScheduleError: cron, a calendar or the time zone cannot be read.
+    """
+    since = datetime(crontab.FIRST_YEAR, 1, 1, tzinfo=UTC) - _MICROSECOND
+    years = [
+        min(cron.years)
+        for cron in map(crontab.of_calendar, schedule.calendars or ())
+        if cron.years is not None
+    ]
+    if years and len(years) == len(schedule.calendars or ()):
+        since = max(since, datetime(min(years), 1, 1, tzinfo=UTC) - timedelta(days=2))
+    return next_due(schedule, since)
 
 
 def last_due_times(
@@ -70,17 +120,14 @@ def last_due_times(
     The work grows with `count`, not with how far back `after` lies.
 
     Raises:
-        ScheduleError: cron or the time zone cannot be read.
+        ScheduleError: cron, a calendar or the time zone cannot be read.
     """
+    after, until = _within(schedule, after, until)
     if count < 1 or after >= until:
         return []
-    if schedule.every is not None:
-        # Aligned or not, `count` periods back there are `count` due times.
-        return list(
-            due_times(schedule, after=_back(after, until, schedule.every * count), until=until)
-        )
+    stretch = count * _usual_gap(schedule)
     found: list[datetime] = []
-    end, stretch = until, timedelta(minutes=count)
+    end = until
     while end > after and len(found) < count:
         start = _back(after, end, stretch)
         # A stretch that held nothing says that due times are rare: the next may be longer.
@@ -90,28 +137,91 @@ def last_due_times(
     return found[-count:]
 
 
+def _usual_gap(schedule: Schedule) -> timedelta:
+    """Return the shortest time between two due times, as a first guess."""
+    if schedule.every is not None:
+        return schedule.every
+    by_second = schedule.cron is not None and len(crontab.parse(schedule.cron).seconds) > 1
+    return _SECOND if by_second else timedelta(minutes=1)
+
+
 def _back(after: datetime, end: datetime, stretch: timedelta) -> datetime:
     return max(after, end - stretch) if end - after > stretch else after
 
 
-def zone(name: str) -> tzinfo:
-    """Return the time zone of an IANA name.
+def _within(schedule: Schedule, after: datetime, until: datetime) -> tuple[datetime, datetime]:
+    """Return the part of `(after, until]` that lies in the schedule's start and end, in UTC."""
+    after, until = max(after.astimezone(UTC), _FIRST), min(until.astimezone(UTC), _LAST)
+    if schedule.start is not None and schedule.start > _FIRST:
+        after = max(after, schedule.start - _MICROSECOND)
+    if schedule.end is not None:
+        until = min(until, schedule.end)
+    return after, until
+
+
+def _source(schedule: Schedule) -> _Source:
+    """Return what yields the times that cron, calendars or the period name."""
+    if schedule.every is not None:
+        period = schedule.every // _MICROSECOND
+        return lambda after, until: _periodic(period, after, until)
+    place = clocks.zone(schedule.timezone)
+    crons = of_schedule(schedule)
+    if len(crons) == 1:
+        return lambda after, until: _by_cron(crons[0], place, after, until)
+    return lambda after, until: _once(
+        heapq.merge(*(_by_cron(cron, place, after, until) for cron in crons))
+    )
+
+
+def of_schedule(schedule: Schedule) -> list[Cron]:
+    """Return what cron or calendars name; nothing for a period.
 
     Raises:
-        ScheduleError: there is none of that name.
+        ScheduleError: cron or a calendar cannot be read.
     """
-    if name in ("UTC", "Etc/UTC"):
-        return UTC
-    try:
-        return ZoneInfo(name)
-    except (KeyError, OSError, ValueError) as exc:
-        raise ScheduleError(
-            f"unknown time zone {name!r}; write an IANA name such as Europe/Berlin"
-        ) from exc
+    if schedule.cron is not None:
+        return [crontab.parse(schedule.cron)]
+    return [crontab.of_calendar(one) for one in schedule.calendars or ()]
 
 
-def _periodic(every: timedelta, after: datetime, until: datetime) -> Iterator[datetime]:
-    period = every // _MICROSECOND
+def _without(
+    source: _Source,
+    excluded: Exclusions,
+    after: datetime,
+    until: datetime,
+    patience: int | None,
+) -> Iterator[datetime]:
+    opens, in_a_row = after, 0
+    while after < until:
+        for due in source(after, until):
+            if due >= opens:
+                opens = excluded.first_open(due, until)
+                if opens == due:
+                    in_a_row = 0
+                    yield due
+                    continue
+            if opens > until:
+                return
+            in_a_row += 1
+            if patience is not None and in_a_row > patience:
+                return
+            if opens - due > _WORTH_A_NEW_START:
+                after = opens - _MICROSECOND
+                break
+        else:
+            return
+
+
+def _once(times: Iterator[datetime]) -> Iterator[datetime]:
+    previous: datetime | None = None
+    for moment in times:
+        if moment != previous:
+            yield moment
+            previous = moment
+
+
+def _periodic(period: int, after: datetime, until: datetime) -> Iterator[datetime]:
+    """Yield multiples of a period of microseconds."""
     if period <= 0:
         raise ScheduleError("the period is not longer than zero")
     last = (until - EPOCH) // _MICROSECOND
@@ -121,31 +231,33 @@ def _periodic(every: timedelta, after: datetime, until: datetime) -> Iterator[da
         tick += period
 
 
-def _by_cron(cron: Cron, zone: tzinfo, after: datetime, until: datetime) -> Iterator[datetime]:
+def _by_cron(cron: Cron, place: tzinfo, after: datetime, until: datetime) -> Iterator[datetime]:
     # Hour of the wall clock by hour. An hour's due times are held back until no later hour of the
     # wall clock can come before them, which matters only where clocks are set back over midnight.
-    start = _wall(after, zone) - _LONGEST_FOLD
+    if after >= until:
+        return
+    start = clocks.wall(after, place)
+    if clocks.offset(after - _LONGEST_FOLD, place) != clocks.offset(after + _LONGEST_FOLD, place):
+        start -= _LONGEST_FOLD
+    last = clocks.wall(until, place) + _LONGEST_FOLD
     held: list[datetime] = []
     previous: datetime | None = None
-    for hour in _hours(cron, start.date()):
-        begin = _bounds(hour, zone)[0]
-        if begin > until and not held:
+    for hour in _hours(cron, start, last.date()):
+        opens = clocks.bounds(hour, place)
+        if opens[0] > until and not held:
             return
-        ready = [due for due in held if due < begin]
+        ready = [due for due in held if due < opens[0]]
         for due in ready:
             if due > until:
                 return
             if due != previous:
                 yield due
                 previous = due
-        fresh = [due for due in held if due >= begin]
-        if _bounds(hour + _HOUR, zone)[1] > after:
-            fresh += [
-                due
-                for minute in cron.minutes
-                for due in _instants(hour.replace(minute=minute), zone, once=cron.by_the_clock)
-                if due > after
-            ]
+        fresh = [due for due in held if due >= opens[0]]
+        closes = clocks.bounds(hour + _HOUR, place)
+        if closes[1] > after:
+            plain = opens[0] == opens[1] and closes[0] == closes[1] == opens[0] + _HOUR
+            fresh += [due for due in _in_hour(cron, hour, place, plain=plain) if due > after]
             fresh.sort()
         held = fresh
     for due in held:
@@ -154,246 +266,22 @@ def _by_cron(cron: Cron, zone: tzinfo, after: datetime, until: datetime) -> Iter
             previous = due
 
 
-def _hours(cron: Cron, first: date) -> Iterator[datetime]:
-    for day in cron.dates(first):
+def _hours(cron: Cron, start: datetime, last: date) -> Iterator[datetime]:
+    """Yield the hours of the wall clock from the one that `start` lies in."""
+    for day in cron.dates(start.date(), last):
         for hour in cron.hours:
-            yield datetime.combine(day, time(hour))
+            begin = datetime.combine(day, time(hour))
+            if begin + _HOUR > start:
+                yield begin
 
 
-def _wall(moment: datetime, zone: tzinfo) -> datetime:
-    return moment.astimezone(zone).replace(tzinfo=None, fold=0)
-
-
-def _candidates(wall: datetime, zone: tzinfo) -> tuple[datetime, datetime]:
-    """Return the instants of a wall-clock time by the offset before and after a change."""
-    before = zone.utcoffset(wall.replace(tzinfo=zone, fold=0)) or timedelta(0)
-    after = zone.utcoffset(wall.replace(tzinfo=zone, fold=1)) or timedelta(0)
-    return (wall - before).replace(tzinfo=UTC), (wall - after).replace(tzinfo=UTC)
-
-
-def _bounds(wall: datetime, zone: tzinfo) -> tuple[datetime, datetime]:
-    """Return two instants: no time at or after `wall` comes earlier, none before it later."""
-    first, second = _candidates(wall, zone)
-    return (first, second) if first <= second else (second, first)
-
-
-def _instants(wall: datetime, zone: tzinfo, *, once: bool) -> tuple[datetime, ...]:
-    first, second = _candidates(wall, zone)
-    if first == second:
-        return (first,)
-    if first < second:
-        return (first,) if once else (first, second)
-    # In a gap: read with the offset of before it lies after the change, and the other way round.
-    return (change_between(zone, second, first),) if once else ()
-
-
-def change_between(zone: tzinfo, low: datetime, high: datetime) -> datetime:
-    """Return the instant in `(low, high]` at which the offset becomes what it is at `high`."""
-    offset = high.astimezone(zone).utcoffset()
-    span = (high - low) // timedelta(seconds=1)
-    below, above = 0, span
-    while above - below > 1:
-        middle = (below + above) // 2
-        if (low + timedelta(seconds=middle)).astimezone(zone).utcoffset() == offset:
-            above = middle
-        else:
-            below = middle
-    return low + timedelta(seconds=above)
-
-
-@dataclass(frozen=True)
-class Span:
-    """The numbers from `start` to `end`, both included, by `step`."""
-
-    start: int
-    end: int
-    step: int = 1
-
-
-@dataclass(frozen=True)
-class WakeCalendar:
-    """Times of day in UTC at second 0: a time matches when every field matches; Sunday is 0."""
-
-    minute: tuple[Span, ...]
-    hour: tuple[Span, ...]
-    day_of_month: tuple[Span, ...] = (Span(1, 31),)
-    month: tuple[Span, ...] = (Span(1, 12),)
-    day_of_week: tuple[Span, ...] = (Span(0, 6),)
-
-    def matches(self, moment: datetime) -> bool:
-        """Say whether an aware time is one of these."""
-        at = moment.astimezone(UTC)
-        return (at.second, at.microsecond) == (0, 0) and all(
-            any(number in range(span.start, span.end + 1, span.step) for span in spans)
-            for number, spans in (
-                (at.minute, self.minute),
-                (at.hour, self.hour),
-                (at.day, self.day_of_month),
-                (at.month, self.month),
-                (at.isoweekday() % 7, self.day_of_week),
-            )
-        )
-
-
-@dataclass(frozen=True)
-class WakeInterval:
-    """Every `every` from 1970-01-01T00:00:00Z."""
-
-    every: timedelta
-
-    def matches(self, moment: datetime) -> bool:
-        """Say whether an aware time is one of these."""
-        return (moment - EPOCH) % self.every == timedelta(0)
-
-
-@dataclass(frozen=True)
-class WakeSpec:
-    """When to wake up and look: at every due time, and at some others, since it knows no zone."""
-
-    calendars: tuple[WakeCalendar, ...] = ()
-    intervals: tuple[WakeInterval, ...] = ()
-
-    def matches(self, moment: datetime) -> bool:
-        """Say whether an aware time is one to wake up at."""
-        return any(calendar.matches(moment) for calendar in self.calendars) or any(
-            interval.matches(moment) for interval in self.intervals
-        )
-
-
-def wake_spec(schedule: Schedule) -> WakeSpec:
-    """Return times in UTC that include every due time from 2000 to 2100.
-
-    A zone's local times are shifted by each offset that it has in these years, so the installed
-    time zone data decides: compile again when it changes.
-
-    Raises:
-        ScheduleError: cron or the time zone cannot be read.
-    """
-    if schedule.every is not None:
-        return WakeSpec(intervals=(WakeInterval(schedule.every),))
-    cron = crontab.parse(schedule.cron or "")
-    offsets, gaps = _offsets(schedule.timezone)
-    calendars = [calendar for offset in offsets for calendar in _shifted(cron, offset)]
-    if cron.by_the_clock:
-        calendars += _landings(cron, gaps)
-    return WakeSpec(calendars=tuple(dict.fromkeys(calendars)))
-
-
-@dataclass(frozen=True)
-class _Gap:
-    landing: datetime
-    skipped_from: datetime
-    skipped_to: datetime
-
-
-@lru_cache(maxsize=1024)
-def _offsets(name: str) -> tuple[tuple[int, ...], tuple[_Gap, ...]]:
-    """Return a zone's offsets in minutes, and the gaps of its clocks, from 2000 to 2100."""
-    place = zone(name)
-    if place is UTC:
-        return (0,), ()
-    offsets: set[timedelta] = set()
-    gaps: list[_Gap] = []
-    # Morocco sets its clocks for a month a year, the shortest stay of an offset in these years.
-    moment, step = datetime(1999, 12, 20, tzinfo=UTC), timedelta(days=7)
-    previous = moment.astimezone(place).utcoffset() or timedelta(0)
-    while moment.year <= 2100:
-        offset = (moment + step).astimezone(place).utcoffset() or timedelta(0)
-        if offset > previous:
-            landing = change_between(place, moment, moment + step)
-            wall = landing.replace(tzinfo=None)
-            gaps.append(_Gap(landing, wall + previous, wall + offset))
-        offsets.add(offset)
-        moment, previous = moment + step, offset
-    return tuple(sorted({offset // timedelta(minutes=1) for offset in offsets})), tuple(gaps)
-
-
-def _shifted(cron: Cron, offset: int) -> Iterator[WakeCalendar]:
-    """Yield the calendars of a cron whose zone is `offset` minutes ahead of UTC."""
-    by_shift: dict[tuple[int, int], set[int]] = {}
+def _in_hour(cron: Cron, hour: datetime, place: tzinfo, *, plain: bool) -> Iterator[datetime]:
+    """Yield the instants in an hour of the wall clock; in a plain one no clock is set."""
+    begin = clocks.bounds(hour, place)[0]
     for minute in cron.minutes:
-        hours, there = divmod(minute - offset, 60)
-        for hour in cron.hours:
-            days, at = divmod(hour + hours, 24)
-            by_shift.setdefault((days, at), set()).add(there)
-    grouped: dict[tuple[int, frozenset[int]], set[int]] = {}
-    for (days, hour), minutes in by_shift.items():
-        grouped.setdefault((days, frozenset(minutes)), set()).add(hour)
-    for (days, at_minutes), at_hours in grouped.items():
-        for day_of_month, month, day_of_week in _days(cron, days):
-            yield WakeCalendar(
-                minute=_spans(at_minutes),
-                hour=_spans(at_hours),
-                day_of_month=_spans(day_of_month),
-                month=_spans(month),
-                day_of_week=_spans(day_of_week),
-            )
-
-
-_Days = tuple[set[int], set[int], set[int]]
-
-
-def _days(cron: Cron, shift: int) -> Iterator[_Days]:
-    """Yield days of month, months and weekdays, `shift` days away; each triple is ANDed."""
-    in_month, months = set(cron.days), set(cron.months)
-    if shift:
-        moved = {day + shift for day in in_month}
-        if 0 in moved:
-            # The day before the first: some last day, of the month before.
-            moved |= {28, 29, 30, 31}
-            months |= {(month - 2) % 12 + 1 for month in months}
-        if shift > 0 and moved & {29, 30, 31, 32}:
-            # The day after a last day: the first of the month after.
-            moved |= {1}
-            months |= {month % 12 + 1 for month in months}
-        in_month = moved & set(range(1, 32))
-    in_week = {(day + shift) % 7 for day in cron.weekdays}
-    every_day, every_weekday = set(range(1, 32)), set(range(7))
-    if cron.both_days:
-        yield in_month, months, in_week
-        return
-    yield in_month, months, every_weekday
-    if shift:
-        months = set(cron.months) | {(month - 1 + shift) % 12 + 1 for month in cron.months}
-    yield every_day, months, in_week
-
-
-def _landings(cron: Cron, gaps: tuple[_Gap, ...]) -> Iterator[WakeCalendar]:
-    """Yield the ends of gaps that skip a time of the day which the schedule names."""
-    at: dict[tuple[int, int], tuple[set[int], set[int]]] = {}
-    for gap in gaps:
-        if _skips(cron, gap):
-            days, months = at.setdefault((gap.landing.hour, gap.landing.minute), (set(), set()))
-            days.add(gap.landing.day)
-            months.add(gap.landing.month)
-    for (hour, minute), (days, months) in at.items():
-        yield WakeCalendar(
-            minute=_spans({minute}),
-            hour=_spans({hour}),
-            day_of_month=_spans(days),
-            month=_spans(months),
-        )
-
-
-def _skips(cron: Cron, gap: _Gap) -> bool:
-    wall = gap.skipped_from.replace(second=0, microsecond=0)
-    while wall < gap.skipped_to:
-        if wall >= gap.skipped_from and wall.minute in cron.minutes and wall.hour in cron.hours:
-            return True
-        wall += timedelta(minutes=1)
-    return False
-
-
-def _spans(numbers: set[int] | frozenset[int]) -> tuple[Span, ...]:
-    ordered = sorted(numbers)
-    if len(ordered) > 2:
-        step = ordered[1] - ordered[0]
-        if ordered == list(range(ordered[0], ordered[-1] + 1, step)):
-            return (Span(ordered[0], ordered[-1], step),)
-    spans: list[Span] = []
-    for number in ordered:
-        if spans and spans[-1].end + 1 == number:
-            spans[-1] = Span(spans[-1].start, number)
-        else:
-            spans.append(Span(number, number))
-    return tuple(spans)
+        for second in cron.seconds:
+            if plain:
+                yield begin + timedelta(minutes=minute, seconds=second)
+            else:
+                shown = hour.replace(minute=minute, second=second)
+                yield from clocks.instants(shown, place, once=cron.by_the_clock)

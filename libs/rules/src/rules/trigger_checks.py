@@ -7,14 +7,17 @@ from zoneinfo import available_timezones
 
 from contracts import names
 from contracts.definitions import ActivityDefinition, EventMatch, Mode, Overlap, Schedule
-from rules import cron, expressions, inference, operators, patterns, schedules, shapes
+from rules import clocks, cron, expressions, inference, operators, patterns, schedules, shapes
 from rules.environment import Environment, EventTypes
 from rules.errors import PatternError, ScheduleError
 from rules.expression_checks import KEY, TRUTH, ExpressionChecks
 from rules.inference import MAX_FINDINGS
+from rules.jitter import MAX_JITTER
 from rules.jsonschemas import Checker
 from rules.problems import Problem
 from rules.shapes import Kind, Shape
+
+_LETS_ONE_GO = frozenset({Overlap.SKIP, Overlap.CANCEL_OTHER})
 
 
 def check(
@@ -66,26 +69,79 @@ def _limits(
 
 
 def _schedule(schedule: Schedule, path: str) -> Iterator[Problem]:
+    found = [
+        *_times(schedule, path),
+        *_jitter(schedule, path),
+    ]
+    yield from found
+    if schedule.missed_runs.policy == "catchUp" and schedule.overlap in _LETS_ONE_GO:
+        yield Problem(
+            f"{path}.overlap",
+            f"catchUp starts several runs at once, of which overlap: {schedule.overlap} would let "
+            "only one run; write overlap: bufferAll or allowAll",
+        )
+    if not found and schedules.first_due(schedule) is None:
+        yield Problem(*_never_due(schedule, path))
+
+
+def _times(schedule: Schedule, path: str) -> Iterator[Problem]:
     if schedule.cron is not None:
         try:
             cron.parse(schedule.cron)
         except ScheduleError as exc:
             yield Problem(f"{path}.cron", str(exc))
-    if schedule.every is None:
+    for name, calendars in (
+        ("calendars", schedule.calendars or ()),
+        ("exclusions", schedule.exclusions),
+    ):
+        for i, calendar in enumerate(calendars):
+            for field, fault in cron.calendar_faults(calendar):
+                yield Problem(f"{path}.{name}[{i}].{field}", fault)
+    if schedule.every is None or schedule.exclusions:
         try:
-            schedules.zone(schedule.timezone)
+            clocks.zone(schedule.timezone)
         except ScheduleError as exc:
             yield Problem(f"{path}.timezone", _zone_sentence(schedule.timezone, exc))
     elif schedule.timezone != "UTC":
         yield Problem(
             f"{path}.timezone", "every counts time that passes, in no zone; leave timezone out"
         )
-    if schedule.missed_runs.policy == "catchUp" and schedule.overlap is Overlap.SKIP:
+
+
+def _jitter(schedule: Schedule, path: str) -> Iterator[Problem]:
+    if schedule.jitter is None:
+        return
+    if schedule.jitter > MAX_JITTER:
+        yield Problem(f"{path}.jitter", "a jitter is at most 12h")
+    elif schedule.every is not None and schedule.jitter >= schedule.every:
         yield Problem(
-            f"{path}.overlap",
-            "catchUp starts several runs at once, of which overlap: skip would let only the first "
-            "run; write overlap: allowAll",
+            f"{path}.jitter",
+            "the jitter is not shorter than the period, so that a due time would wait for those "
+            "before it; write one that is shorter than every",
         )
+
+
+def _never_due(schedule: Schedule, path: str) -> tuple[str, str]:
+    bounded = schedule.start is not None or schedule.end is not None
+    if schedule.exclusions:
+        between = " between start and end" if bounded else ""
+        return (
+            f"{path}.exclusions",
+            f"never due: the exclusions leave no time{between}; narrow them, or take the trigger "
+            "out",
+        )
+    if schedule.every is not None and schedule.end is None:
+        return f"{path}.start", "never due: the start is the end of the calendar; move it earlier"
+    if schedule.end is not None:
+        return (
+            f"{path}.end",
+            "never due: nothing falls between start and end; move end to a later time",
+        )
+    source = "cron" if schedule.cron is not None else "calendars"
+    return (
+        f"{path}.{source}",
+        "never due: no day of the next decades matches; look at the day, the month and the year",
+    )
 
 
 def _zone_sentence(name: str, error: ScheduleError) -> str:

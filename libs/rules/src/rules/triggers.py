@@ -4,12 +4,14 @@ For whoever asks what a definition would do, or would have done: nothing is star
 waits (limits, held events, missed due times) is a matter of the moment, and is not looked at.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from pydantic import JsonValue
 
+from contracts import sensitive
 from contracts.definitions import ActivityDefinition, EventMatch
 from contracts.envelope import Envelope
 from contracts.triggers import Trigger, TriggerKind
@@ -72,12 +74,18 @@ class Triggers:
         )
 
     def again(
-        self, trigger: Trigger, *, before: ActivityDefinition, definition_version: int
+        self,
+        trigger: Trigger,
+        *,
+        before: ActivityDefinition,
+        definition_version: int,
+        revealed: Mapping[str, Any] | None = None,
     ) -> Trigger:
         """Return the trigger as this version would have it, where `before` had `trigger`.
 
         Its window, its due times and its events stay as they were: only the names are found anew,
-        and those only when the triggers have changed.
+        and those only when the triggers have changed. Conditions see the values of sensitive fields
+        that `revealed` has by blob id.
 
         Raises:
             NotTriggeredError: the cause satisfies no trigger of this version.
@@ -86,7 +94,7 @@ class Triggers:
         """
         names = trigger.names
         if self.definition.spec.triggers != before.spec.triggers:
-            names = self._names(trigger, before)
+            names = self._names(_seen(trigger, revealed) if revealed else trigger, before)
         return trigger.model_copy(update={"names": names, "definition_version": definition_version})
 
     def _names(self, trigger: Trigger, before: ActivityDefinition) -> list[str]:
@@ -128,6 +136,14 @@ class Triggers:
         if not any(finding.matched for finding in findings):
             raise NotTriggeredError(_told(findings))
         raise GatheredOtherwiseError("it gathers these events otherwise")
+
+
+def _seen(trigger: Trigger, revealed: Mapping[str, Any]) -> Trigger:
+    events = [
+        event.model_copy(update={"payload": sensitive.revealed(event.payload, revealed)})
+        for event in trigger.events
+    ]
+    return trigger.model_copy(update={"events": events})
 
 
 def _matched(findings: list[Finding]) -> list[str]:

@@ -68,6 +68,25 @@ def test_a_definition_that_uses_all_of_the_language_has_no_problem() -> None:
                 },
                 {"name": "often", "schedule": {"every": "1s", "missedRuns": MISSED}},
                 {
+                    "name": "by-day",
+                    "schedule": {
+                        "every": "15m",
+                        "timezone": "Europe/Berlin",
+                        "exclusions": [{"hour": "0-7"}, {"dayOfWeek": "sat,sun"}],
+                        "jitter": "14m",
+                        "missedRuns": MISSED,
+                    },
+                },
+                # Over since long: what is applied again has to stay as good as it was.
+                {
+                    "name": "once",
+                    "schedule": {
+                        "calendars": [{"month": "1", "dayOfMonth": "1", "year": "2020"}],
+                        "end": "2021-01-01T00:00:00Z",
+                        "missedRuns": MISSED,
+                    },
+                },
+                {
                     "name": "paid",
                     "event": {
                         "type": "paid",
@@ -119,10 +138,36 @@ def test_a_definition_that_uses_all_of_the_language_has_no_problem() -> None:
          "'Europe/Berlin'?"),
         (scheduled(cron="0 * * * *", timezone="Xyzzy/Quux"),
          "spec.triggers[0].schedule.timezone: unknown time zone 'Xyzzy/Quux'; write an IANA name"),
+        (scheduled(cron="0 0 * 2 mon#5", exclusions=[{"dayOfMonth": "29"}]),
+         "spec.triggers[0].schedule.exclusions: never due: the exclusions leave no time; narrow"),
+        (scheduled(every="1h", exclusions=[{}], end="2027-01-01T00:00:00Z"),
+         "spec.triggers[0].schedule.exclusions: never due: the exclusions leave no time between"),
+        (scheduled(every="1h", start="2026-01-01T00:10:00Z", end="2026-01-01T00:50:00Z"),
+         "spec.triggers[0].schedule.end: never due: nothing falls between start and end; move end"),
+        (scheduled(every="1h", start="9999-01-01T00:00:00Z"),
+         "spec.triggers[0].schedule.start: never due: the start is the end of the calendar"),
+        (scheduled(calendars=[{"dayOfMonth": "30", "month": "feb"}]),
+         "spec.triggers[0].schedule.calendars[0].dayOfMonth: never due: no month of 'feb'"),
+        (scheduled(calendars=[{"dayOfMonth": "29", "month": "2", "year": "2026,2027"}]),
+         "spec.triggers[0].schedule.calendars: never due: no day of the next decades"),
+        (scheduled(calendars=[{}, {"hour": "25"}]),
+         "spec.triggers[0].schedule.calendars[1].hour: hour: 25 does not lie between 0 and 23"),
+        (scheduled(every="1m", exclusions=[{"dayOfWeek": "monday"}]),
+         "spec.triggers[0].schedule.exclusions[0].dayOfWeek: day of week: cannot read 'monday'"),
+        (scheduled(every="1m", timezone="Mars", exclusions=[{"hour": "1"}]),
+         "spec.triggers[0].schedule.timezone: unknown time zone 'Mars'"),
+        (scheduled(cron="0 0 1 * *", jitter="13h"),
+         "spec.triggers[0].schedule.jitter: a jitter is at most 12h"),
+        (scheduled(every="5m", jitter="5m"),
+         "spec.triggers[0].schedule.jitter: the jitter is not shorter than the period"),
         (scheduled(every="1m", timezone="Europe/Berlin"),
          "spec.triggers[0].schedule.timezone: every counts"),
         (scheduled(every="1m", missedRuns={"policy": "catchUp", "window": "1h"}),
          "spec.triggers[0].schedule.overlap: catchUp starts several runs at once"),
+        (scheduled(every="1m", missedRuns={"policy": "catchUp", "window": "1h"},
+                   overlap="cancelOther"),
+         "spec.triggers[0].schedule.overlap: catchUp starts several runs at once, of which "
+         "overlap: cancelOther would let only one run"),
         (event(match={"payload": {"n": "x"}}), "spec.triggers[0].event.match.payload.n: expected"),
         (event(match={}), "spec.triggers[0].event.match: an empty object"),
         (event(when="event.n +"), "spec.triggers[0].event.when: column 10"),
@@ -216,4 +261,24 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_text() -> None:
         "spec.rules[0].when",
         "spec.rules[1].task.key",
         "spec.rules[1].task.input.x",
+    ]
+
+
+def test_all_that_is_wrong_with_a_schedule_is_told_at_once() -> None:
+    told = found(
+        **scheduled(
+            calendars=[{"hour": "25", "minute": "x"}, {"year": "1999"}],
+            exclusions=[{"month": "13"}],
+            timezone="Mars",
+            jitter="2d",
+        )
+    )
+    paths = [problem.split(":")[0] for problem in told]
+    assert [path.removeprefix("spec.triggers[0].schedule.") for path in paths] == [
+        "calendars[0].minute",
+        "calendars[0].hour",
+        "calendars[1].year",
+        "exclusions[0].month",
+        "timezone",
+        "jitter",
     ]

@@ -1,34 +1,35 @@
-"""Due times where clocks change, and the wake-up times that have to include them."""
+"""Due times: what names them, where clocks change, and what excludes them."""
 
 import calendar
 import itertools
-import warnings
+import time
 from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo, available_timezones
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from cronsim import CronSim
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from schedule_cases import (
+    BERLIN,
+    NEW_YORK,
+    all_crons,
+    calendars,
+    cron,
+    crons,
+    every,
+    exclusions,
+    moments,
+    shared_crons,
+    utc,
+    zones,
+)
 
 from contracts.definitions import Schedule
-from rules import schedules
+from rules import clocks, schedules
+from rules import cron as crontab
 from rules.errors import ScheduleError
-
-BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
-MISSED = {"policy": "skip", "tolerance": "1h"}
-
-
-def cron(text: str, timezone: str = "UTC") -> Schedule:
-    return Schedule.model_validate({"cron": text, "timezone": timezone, "missedRuns": MISSED})
-
-
-def every(period: str) -> Schedule:
-    return Schedule.model_validate({"every": period, "missedRuns": MISSED})
-
-
-def utc(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def due(schedule: Schedule, after: str, until: str) -> list[str]:
@@ -214,31 +215,7 @@ def test_the_newest_due_times_are_the_end_of_all(schedule: Schedule, count: int)
 @pytest.mark.parametrize("name", ["Europe/Berln", "", "../etc/passwd", "/etc/passwd", "CEST+2"])
 def test_an_unknown_zone_is_refused(name: str) -> None:
     with pytest.raises(ScheduleError, match="unknown time zone"):
-        schedules.zone(name)
-
-
-def numbers(low: int, high: int) -> st.SearchStrategy[str]:
-    number = st.integers(low, high)
-    # Ranges of one number are left out: the other reader takes 4-4/2 for 4-59/2.
-    pairs = st.tuples(number, number).filter(lambda pair: pair[0] < pair[1])
-    ranges = pairs.map(lambda pair: f"{pair[0]}-{pair[1]}")
-    step = st.integers(1, max(high // 2, 1))
-    return st.one_of(
-        st.just("*"),
-        st.lists(number.map(str), min_size=1, max_size=3).map(",".join),
-        ranges,
-        st.tuples(st.just("*") | ranges, step).map(lambda pair: f"{pair[0]}/{pair[1]}"),
-    )
-
-
-crons = st.tuples(
-    numbers(0, 59), numbers(0, 23), numbers(1, 28), numbers(1, 12), numbers(0, 6)
-).map(" ".join)
-moments = st.datetimes(
-    min_value=datetime(2015, 1, 1),  # noqa: DTZ001 - hypothesis takes bounds without a zone
-    max_value=datetime(2035, 1, 1),  # noqa: DTZ001
-    timezones=st.just(UTC),
-)
+        clocks.zone(name)
 
 
 @settings(deadline=None)
@@ -270,94 +247,199 @@ def test_away_from_changes_zones_are_those_of_another_reader(
         assert list(found) == expected
 
 
-zones = st.sampled_from(
-    [
-        "UTC",
-        BERLIN,
-        NEW_YORK,
-        "Africa/Casablanca",
-        "America/St_Johns",
-        "Antarctica/Casey",
-        "Antarctica/Troll",
-        "Asia/Kathmandu",
-        "Asia/Tehran",
-        "Australia/Lord_Howe",
-        "Europe/London",
-        "Pacific/Apia",
-        "Pacific/Chatham",
-        "America/Sao_Paulo",
-    ]
+@settings(deadline=None)
+@given(shared_crons, moments)
+def test_six_fields_and_special_days_are_those_of_another_reader(
+    text: str, after: datetime
+) -> None:
+    # Of its `*` in a list it makes 7 a day of its own, and it looks no further than fifty years.
+    expected = list(itertools.islice(CronSim(text, after), 4))
+    found = schedules.due_times(cron(text), after=after, until=expected[-1])
+    assert list(found) == expected
+
+
+# The model: every minute of some days is looked at, with the clocks that people see.
+
+
+def modelled(schedule: Schedule, after: datetime, until: datetime) -> list[datetime]:
+    """Return due times on whole minutes by walking through time, without any inversion."""
+    zone = ZoneInfo(schedule.timezone)
+    named = [crontab.of_calendar(one) for one in schedule.calendars or ()]
+    named += [crontab.parse(schedule.cron)] if schedule.cron is not None else []
+    excluded = [crontab.of_calendar(one) for one in schedule.exclusions]
+    minute = timedelta(minutes=1)
+    moment = after.replace(second=0, microsecond=0) - timedelta(hours=30)
+    shown_before: set[datetime] = set()
+    found = []
+    expected_next = None
+    while moment <= until:
+        shown = moment.astimezone(zone).replace(tzinfo=None, fold=0)
+        skipped = []
+        while expected_next is not None and expected_next < shown:
+            skipped.append(expected_next)
+            expected_next += minute
+        due = False
+        for one in named:
+            if one.by_the_clock:
+                due |= any(
+                    names(one, wall) for wall in [*skipped, shown] if wall not in shown_before
+                )
+            else:
+                due |= names(one, shown)
+        if due and not any(names(one, shown) for one in excluded) and after < moment:
+            found.append(moment)
+        shown_before.update([*skipped, shown])
+        expected_next = shown + minute
+        moment += minute
+    return found
+
+
+def names(cron: crontab.Cron, wall: datetime) -> bool:
+    return wall.minute in cron.minutes and wall.hour in cron.hours and cron.includes(wall.date())
+
+
+CHANGES = [
+    (BERLIN, "2026-03-29T01:00"),
+    (BERLIN, "2026-10-25T01:00"),
+    (NEW_YORK, "2026-03-08T07:00"),
+    (NEW_YORK, "2026-11-01T06:00"),
+    ("Australia/Lord_Howe", "2026-04-04T15:00"),
+    ("Australia/Lord_Howe", "2026-10-03T15:30"),
+    ("Africa/Casablanca", "2026-02-15T02:00"),
+    ("Africa/Casablanca", "2026-03-22T02:00"),
+    ("Pacific/Apia", "2011-12-30T10:00"),
+    ("America/St_Johns", "2010-11-07T02:31"),
+    ("America/Sao_Paulo", "2018-11-04T03:00"),
+    ("Antarctica/Troll", "2026-03-29T01:00"),
+]
+_times_of_day = st.one_of(
+    st.tuples(
+        st.sampled_from(["0", "30", "*/20", "0-59", "59", "15,45"]),
+        st.sampled_from(["*", "0-3", "2", "1,2,3", "23", "*/2"]),
+    ).map(" ".join),
 )
 
 
-@settings(max_examples=300, deadline=None)
-@given(crons, zones, moments)
-@example("30 2 * * *", BERLIN, datetime(2026, 3, 28, tzinfo=UTC))
-@example("30 2 29 3 *", BERLIN, datetime(2026, 3, 28, tzinfo=UTC))
-@example("0 0 1 * *", BERLIN, datetime(2026, 3, 28, tzinfo=UTC))
-@example("0 9 1 1 1", "Pacific/Apia", datetime(2026, 1, 1, tzinfo=UTC))
-@example("59 23 31 12 *", NEW_YORK, datetime(2026, 1, 1, tzinfo=UTC))
-@example("0 9 * * *", "Pacific/Apia", datetime(2011, 12, 29, tzinfo=UTC))
-@example("0 0 29 2 *", NEW_YORK, datetime(2027, 1, 1, tzinfo=UTC))
-@example("0 23 29 2 *", NEW_YORK, datetime(2027, 1, 1, tzinfo=UTC))
-def test_every_due_time_is_one_to_wake_up_at(text: str, zone: str, after: datetime) -> None:
-    schedule = cron(text, zone)
-    spec = schedules.wake_spec(schedule)
-    found = schedules.due_times(schedule, after=after, until=after + timedelta(days=800))
-    for moment in itertools.islice(found, 60):
-        assert spec.matches(moment), moment
+@pytest.mark.parametrize(("zone", "change"), CHANGES)
+@settings(deadline=None, max_examples=12)
+@given(text=_times_of_day, excluded=exclusions, start=st.integers(-20, 3))
+@example(text="30 2", excluded=[], start=-5)
+@example(text="*/20 *", excluded=[{"hour": "2"}], start=-5)
+@example(text="0-59 *", excluded=[{"minute": "0-29"}], start=-1)
+def test_around_a_change_of_the_clocks_due_times_are_those_of_a_walk_through_time(
+    zone: str, change: str, text: str, excluded: list[dict[str, str]], start: int
+) -> None:
+    schedule = cron(f"{text} * * *", zone, exclusions=excluded)
+    after = utc(change) + timedelta(hours=start)
+    until = utc(change) + timedelta(hours=8)
+    found = list(schedules.due_times(schedule, after=after, until=until))
+    assert found == modelled(schedule, after, until)
 
 
 @settings(deadline=None)
-@given(crons, zones, st.sampled_from([3, 10, 11]), st.integers(2015, 2035))
-def test_every_due_time_of_a_night_on_which_clocks_change_is_one_to_wake_up_at(
-    text: str, zone: str, month: int, year: int
+@given(all_crons, zones, exclusions, moments, st.integers(1, 40))
+def test_exclusions_take_what_the_clocks_show_and_nothing_else(
+    text: str, zone: str, excluded: list[dict[str, str]], after: datetime, days: int
 ) -> None:
-    minute, hour, *_ = text.split()
-    schedule = cron(f"{minute} {hour} * * *", zone)
-    spec = schedules.wake_spec(schedule)
-    after = datetime(year, month, 1, tzinfo=UTC)
-    found = list(
-        itertools.islice(
-            schedules.due_times(schedule, after=after, until=after + timedelta(days=31)), 3000
+    schedule = cron(text, zone, exclusions=excluded)
+    until = after + timedelta(days=days)
+    holds = [crontab.of_calendar(one) for one in schedule.exclusions]
+    place = ZoneInfo(zone)
+    expected = [
+        due
+        for due in itertools.islice(
+            schedules.due_times(cron(text, zone), after=after, until=until), 2000
         )
+        if not any(names(one, due.astimezone(place).replace(tzinfo=None)) for one in holds)
+    ]
+    found = itertools.islice(
+        schedules.due_times(schedule, after=after, until=until), len(expected) + 1
     )
-    assert found == sorted(set(found))
-    assert all(map(spec.matches, found))
+    assert list(found)[: len(expected)] == expected
 
 
-def test_a_wake_up_in_utc_is_due_exactly_and_a_period_is_an_interval() -> None:
-    [calendar] = schedules.wake_spec(cron("*/20 9-17 * * mon-fri")).calendars
-    assert calendar == schedules.WakeCalendar(
-        minute=(schedules.Span(0, 40, 20),),
-        hour=(schedules.Span(9, 17),),
-        day_of_week=(schedules.Span(1, 5),),
+def test_calendars_are_due_when_any_of_them_is_and_only_once() -> None:
+    first_monday = {"hour": "9", "dayOfMonth": "1-7", "dayOfWeek": "mon"}
+    schedule = calendars(
+        first_monday,
+        {"hour": "9", "month": "6", "dayOfWeek": "mon"},
+        {"hour": "12", "dayOfMonth": "24", "month": "12", "year": "2027"},
+        timezone=BERLIN,
     )
-    spec = schedules.wake_spec(every("90s"))
-    assert spec == schedules.WakeSpec(intervals=(schedules.WakeInterval(timedelta(seconds=90)),))
+    assert due(schedule, "2026-05-31T00:00", "2026-07-07T00:00") == [
+        "01 09:00+0200", "08 09:00+0200", "15 09:00+0200", "22 09:00+0200", "29 09:00+0200",
+        "06 09:00+0200",
+    ]  # fmt: skip
+    assert due(schedule, "2027-12-07T00:00", "2027-12-31T00:00") == ["24 12:00+0100"]
+    assert due(schedule, "2028-12-07T00:00", "2028-12-31T00:00") == []
 
 
-def test_days_that_are_ored_are_two_calendars() -> None:
-    # Temporal's calendars AND their fields.
-    assert len(schedules.wake_spec(cron("0 9 13 * fri")).calendars) == 2
+def test_nothing_is_due_before_the_start_and_after_the_end_and_both_may_be() -> None:
+    bounds = {"start": "2026-01-01T02:00:00Z", "end": "2026-01-01T04:00:00Z"}
+    for schedule in (every("1h", **bounds), cron("0 * * * *", **bounds)):
+        assert due(schedule, "2025-01-01T00:00", "2027-01-01T00:00") == [
+            "01 02:00+0000",
+            "01 03:00+0000",
+            "01 04:00+0000",
+        ]
+        assert schedules.next_due(schedule, utc("2026-01-01T04:00")) is None
+        newest = schedules.last_due_times(
+            schedule, after=utc("2020-01-01"), until=utc("2030-01-01"), count=2
+        )
+        assert newest == [utc("2026-01-01T03:00"), utc("2026-01-01T04:00")]
 
 
-def test_a_wake_up_spec_stays_small() -> None:
-    counts = {
-        zone: len(schedules.wake_spec(cron("30 2 * * 1", zone)).calendars)
-        for zone in (BERLIN, NEW_YORK, "Antarctica/Casey", "Africa/Casablanca")
-    }
-    assert max(counts.values()) <= 8
+def test_a_start_moves_no_period() -> None:
+    # Counted from 1970, not from the start: 25 minutes past are no multiple of an hour.
+    schedule = every("1h", start="2026-01-01T00:25:00Z")
+    assert schedules.next_due(schedule, utc("2020-01-01")) == utc("2026-01-01T01:00")
 
 
-def test_every_zone_has_offsets_of_whole_minutes_where_wake_ups_are_compiled() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        names = sorted(available_timezones())
-    days = [datetime(year, month, 15, tzinfo=UTC) for year in (2000, 2026) for month in (1, 7)]
-    for name in names:
-        zone = ZoneInfo(name)
-        for day in days:
-            offset = day.astimezone(zone).utcoffset()
-            assert offset is not None
-            assert offset % timedelta(minutes=1) == timedelta(0), name
+def test_a_start_far_away_is_found_at_once() -> None:
+    schedule = cron("0 0 29 2 mon", start="9000-01-01T00:00:00Z")
+    assert schedules.next_due(schedule, utc("2026-01-01")) == datetime(9000, 2, 3, tzinfo=UTC)
+    assert schedules.next_due(every("1s", start="9997-12-31T23:59:59Z"), utc("2026-01-01"))
+    assert schedules.next_due(every("1s", start="9999-01-01T00:00:00Z"), utc("2026-01-01")) is None
+
+
+HOUR_BY_HOUR = [{"hour": "0-11"}, {"hour": "12-23"}]
+NEVER: dict[str, Any] = {
+    "no such day": cron("0 0 29 2 *", exclusions=[{"month": "feb"}]),
+    "every second, all excluded": every("1s", exclusions=HOUR_BY_HOUR),
+    "every second, in parts": every("1s", exclusions=[{"minute": "0-29"}, {"minute": "30-59"}]),
+    "seven seconds in a zone": every("7s", timezone=BERLIN, exclusions=HOUR_BY_HOUR),
+    "each due time by itself": cron("0 * * * *", exclusions=[{"minute": "0"}]),
+    "every minute of a fifth monday": cron("* * * 2 mon#5", exclusions=[{"dayOfMonth": "29"}]),
+    "by years": every("1s", exclusions=[{"year": "2000-2050"}, {"year": "2051-2100"}]),
+    "calendars of the past": calendars({"year": "2001"}, exclusions=[{"year": "2001"}]),
+    "ended before it began": every("10m", start="2026-01-01T00:01:00Z",
+                                   end="2026-01-01T00:09:00Z"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("schedule", NEVER.values(), ids=NEVER.keys())
+def test_what_is_never_due_is_found_in_bounded_work(schedule: Schedule) -> None:
+    begun = time.process_time()
+    assert schedules.first_due(schedule) is None
+    assert time.process_time() - begun < 5
+
+
+def test_a_long_exclusion_costs_days_and_not_seconds() -> None:
+    schedule = every("1s", exclusions=[{"year": "2026-2040"}])
+    begun = time.process_time()
+    assert schedules.next_due(schedule, utc("2026-01-01T00:00")) == utc("2041-01-01T00:00")
+    assert time.process_time() - begun < 5
+
+
+def test_what_is_due_once_is_due_whatever_the_year_is_now() -> None:
+    assert schedules.first_due(calendars({"year": "2090"})) == utc("2090-01-01T00:00")
+    assert schedules.first_due(every("1h", end="2010-01-01T00:00:00Z")) == utc("2000-01-01T00:00")
+
+
+def test_exclusions_leave_the_newest_due_times_right() -> None:
+    schedule = every("10m", timezone=BERLIN, exclusions=[{"hour": "0-5"}, {"dayOfWeek": "sat,sun"}])
+    after, until = utc("2026-03-20"), utc("2026-04-03T03:00")
+    everything = list(schedules.due_times(schedule, after=after, until=until))
+    for count in (1, 7, 300):
+        newest = schedules.last_due_times(schedule, after=after, until=until, count=count)
+        assert newest == everything[-count:]

@@ -193,7 +193,7 @@ def query(**fields: Any) -> list[dict[str, Any]]:
          "spec.rules[0].when: unknown field of trigger.input 'dri'; did you mean 'dry'?"),
         ({"rules": [rule(when="trigger.kind == 'scheduled'")]},
          "spec.rules[0].when: trigger.kind is 'backfill' or 'batch' or 'event' or 'manual' or "
-         "'replay' or 'schedule', which is never equal to 'scheduled'"),
+         "'replay' or 'schedule' or 'timer', which is never equal to 'scheduled'"),
         ({"context": query(connector="biling-db")},
          "spec.context[0].query.connector: unknown connector 'biling-db'; did you mean "
          "'billing-db'?"),
@@ -317,17 +317,68 @@ def test_who_is_told_of_failures_is_known() -> None:
     )
 
 
+BUILT_IN = Surroundings(
+    catalogue=Catalogue.model_validate(
+        {
+            "connectors": {"crm": {"http": {"url": "https://crm.test", "calls": {"PUT /a": {}}}}},
+            "topics": ["events"],
+            "handlers": {
+                "call": {"taskQueue": "mail-tq", "builtIn": "http_call"},
+                "publish": {"taskQueue": "mail-tq", "builtIn": "publish_event"},
+                "start": {"taskQueue": "mail-tq", "builtIn": "start_definition"},
+            },
+        }
+    )
+)
+CALL = {"connector": "'crm'", "method": "'PUT'", "path": "'/a'"}
+PUBLISH = {"topic": "'events'", "type": "'a.done'", "payload": '{"n": 1}'}
+
+
+@pytest.mark.parametrize(
+    ("handler", "given", "says"),
+    [
+        ("call", CALL, None),
+        ("call", {**CALL, "parameters": '{"id": "c"}', "body": "[1]"}, None),
+        ("call", {**CALL, "connector": "'erp'"}, "input.connector: call takes 'crm'"),
+        ("call", {**CALL, "method": "'POST'"}, "input.method: call takes 'PUT'"),
+        ("call", {**CALL, "url": "'http://evil'"}, "unknown input of call 'url'"),
+        ("call", {"connector": "'crm'"}, "call needs the input 'method'"),
+        ("publish", PUBLISH, None),
+        ("publish", {**PUBLISH, "topic": "'other'"}, "input.topic: publish takes 'events'"),
+        ("publish", {**PUBLISH, "schema_version": "'one'"}, "publish takes a whole number"),
+        ("start", {"definition_id": "'a.b'", "input": '{"a": 1}'}, None),
+        ("start", {"definition": "'a.b'"}, "did you mean 'definition_id'?"),
+    ],
+)
+def test_the_input_of_built_in_handlers_is_checked_by_what_the_catalogue_has(
+    handler: str, given: dict[str, str], says: str | None
+) -> None:
+    problems = found(BUILT_IN, rules=[rule(task=automated(handler=handler, input=given))])
+    if says is None:
+        assert problems == []
+    else:
+        assert any(says in problem for problem in problems), problems
+
+
+def test_a_built_in_handler_takes_no_notice_of_failures() -> None:
+    [problem] = found(BUILT_IN, onFailure={"handler": "start"}, rules=[rule(task=automated(
+        handler="start", input={"definition_id": "'a'"}))])  # fmt: skip
+    assert problem.startswith("spec.onFailure.handler: start is a built-in handler")
+
+
 def test_a_correlation_key_needs_something_to_correlate() -> None:
     [problem] = found(triggers=[paid(correlate="event.payload.note")])
     assert problem.startswith(
         "spec.triggers[0].event.correlate: correlate is the key of a stateful instance or of a "
         "batch, and this trigger has neither"
     )
-    assert found(mode="stateful")[1] == (
+    assert found(mode="stateful", instance={}) == [
         "spec.triggers[0].event: mode: stateful needs correlate, which says whose instance an "
         "event is"
+    ]
+    [problem] = found(
+        mode="stateful", instance={}, triggers=[paid(correlate="event.payload.lines")]
     )
-    [problem, *_] = found(mode="stateful", triggers=[paid(correlate="event.payload.lines")])[1:]
     assert problem == (
         "spec.triggers[0].event.correlate: expected a text or a whole number, but this gives a list"
     )

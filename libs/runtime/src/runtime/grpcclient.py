@@ -6,12 +6,15 @@ write of Backbone is idempotent, so that this is safe.
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
 
 from contracts.names import Metadata
 from runtime import telemetry
+from runtime.errors import ConfigurationError
+from runtime.grpcrenewal import RenewedChannel
 from runtime.grpcserver import MAX_MESSAGE_BYTES
 from runtime.tls import TlsFiles
 
@@ -40,13 +43,22 @@ def channel(
     *,
     actor: str,
     tls: TlsFiles | None = None,
+    trusted: Path | None = None,
+    token: Callable[[], str] | None = None,
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> grpc.aio.Channel:
     """Return a channel to `address` (host:port); it connects on its first call.
 
-    `actor` is the name that we give ourselves where no certificate tells it. Unary calls without a
-    timeout of their own get `timeout_s` seconds. Close the channel with `await channel.close()`.
+    `actor` is the name that we give ourselves where nothing else tells it. `token` is asked for the
+    token to show with each call. `trusted` is the authority (PEM) of the server that we call
+    without a certificate of ours; with `tls` it is not looked at. Unary calls without a timeout of
+    their own get `timeout_s` seconds. Close the channel with `await channel.close()`.
+
+    Raises:
+        ConfigurationError: files cannot be used, or a token would go in the clear.
     """
+    if token is not None and tls is None and trusted is None:
+        raise ConfigurationError(f"a token would go to {address} in the clear")
     options = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -57,19 +69,46 @@ def channel(
         ("grpc.max_reconnect_backoff_ms", 2_000),
         ("grpc.service_config", _SERVICE_CONFIG),
     ]
-    interceptors = [_UnaryContext(actor, timeout_s), _StreamContext(actor)]
-    if tls is None:
-        return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
-    return grpc.aio.secure_channel(
-        address, tls.channel_credentials(), options=options, interceptors=interceptors
-    )
+    interceptors = [_UnaryContext(actor, timeout_s, token), _StreamContext(actor, token)]
+
+    def made(credentials: grpc.ChannelCredentials) -> grpc.aio.Channel:
+        return grpc.aio.secure_channel(
+            address, credentials, options=options, interceptors=interceptors
+        )
+
+    if tls is not None:
+        return RenewedChannel(tls, made)
+    if trusted is not None:
+        return made(_of_server_only(trusted))
+    return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
+
+
+def _of_server_only(trusted: Path) -> grpc.ChannelCredentials:
+    try:
+        return grpc.ssl_channel_credentials(trusted.read_bytes())
+    except OSError as exc:
+        raise ConfigurationError(f"{trusted} cannot be read: {exc.strerror}") from exc
+
+
+async def reach(address: str, *, actor: str, tls: TlsFiles | None = None) -> None:
+    """Return once `address` has taken a connection; how long that may last is the caller's."""
+    opened = channel(address, actor=actor, tls=tls)
+    try:
+        await opened.channel_ready()
+    finally:
+        await opened.close()
 
 
 def _with_context(
-    details: grpc.aio.ClientCallDetails, actor: str, timeout_s: float | None
+    details: grpc.aio.ClientCallDetails,
+    actor: str,
+    token: Callable[[], str] | None,
+    timeout_s: float | None,
 ) -> grpc.aio.ClientCallDetails:
     metadata = grpc.aio.Metadata(*(details.metadata or ()))
     metadata.add(Metadata.ACTOR.value, actor)
+    if token is not None:
+        metadata.add(Metadata.AUTHORIZATION.value, f"Bearer {token()}")
     parent = telemetry.traceparent()
     if parent is not None:
         metadata.add(Metadata.TRACEPARENT.value, parent)
@@ -83,9 +122,10 @@ def _with_context(
 
 
 class _UnaryContext(grpc.aio.UnaryUnaryClientInterceptor):
-    def __init__(self, actor: str, timeout_s: float) -> None:
+    def __init__(self, actor: str, timeout_s: float, token: Callable[[], str] | None) -> None:
         self._actor = actor
         self._timeout_s = timeout_s
+        self._token = token
 
     async def intercept_unary_unary(
         self,
@@ -93,13 +133,14 @@ class _UnaryContext(grpc.aio.UnaryUnaryClientInterceptor):
         client_call_details: grpc.aio.ClientCallDetails,
         request: Any,
     ) -> Any:
-        details = _with_context(client_call_details, self._actor, self._timeout_s)
+        details = _with_context(client_call_details, self._actor, self._token, self._timeout_s)
         return await continuation(details, request)
 
 
 class _StreamContext(grpc.aio.UnaryStreamClientInterceptor):
-    def __init__(self, actor: str) -> None:
+    def __init__(self, actor: str, token: Callable[[], str] | None) -> None:
         self._actor = actor
+        self._token = token
 
     async def intercept_unary_stream(
         self,
@@ -107,4 +148,6 @@ class _StreamContext(grpc.aio.UnaryStreamClientInterceptor):
         client_call_details: grpc.aio.ClientCallDetails,
         request: Any,
     ) -> Any:
-        return await continuation(_with_context(client_call_details, self._actor, None), request)
+        return await continuation(
+            _with_context(client_call_details, self._actor, self._token, None), request
+        )

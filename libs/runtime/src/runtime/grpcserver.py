@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -13,15 +13,21 @@ from grpc_reflection.v1alpha import reflection
 
 from contracts.names import Metadata
 from contracts.telemetry import Metric
-from runtime import authorisation, identity, logs, rpcerrors, telemetry
-from runtime.authorisation import Policy
+from runtime import grpcrenewal, identity, logs, rpcerrors, telemetry
+from runtime.authorisation import Decisions, Policy
 from runtime.errors import ConfigurationError, DatabaseUnavailableError
-from runtime.identity import Authenticator
+from runtime.identity import Authenticator, Identity
 from runtime.rpcerrors import RpcError
 from runtime.tls import TlsFiles
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_UNARY_SECONDS = 60.0
+MAX_STREAMS = 1000
+"""At once, of one connection."""
+MAX_CALLS = 2000
+"""At once, of one server."""
+MAX_HANDSHAKE = timedelta(seconds=10)
+"""Until a connection speaks TLS and HTTP/2."""
 
 # Seconds; those that OpenTelemetry's conventions give for the duration of an RPC.
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -42,10 +48,20 @@ class Service:
     policy: Policy
 
 
-class GrpcServer:
-    """Serves gRPC from `start` to `stop`; with `listen` port 0 the system chooses, see `port`."""
+class Tokens(Protocol):
+    """Finds out who is calling by what an `authorization` header says."""
 
-    name = "grpc"
+    async def authenticate(self, authorization: str) -> Identity:
+        """Return the caller. Raises UnauthenticatedError, or UnavailableError when it may soon."""
+        ...
+
+
+class GrpcServer:
+    """Serves gRPC from `start` to `stop`; with `listen` port 0 the system chooses, see `port`.
+
+    A token that is shown decides alone who calls; without `tokens` it is turned away. Without
+    `client_certificates` nobody is asked for one. `setting` is the variable of `listen`.
+    """
 
     def __init__(
         self,
@@ -53,11 +69,19 @@ class GrpcServer:
         listen: str,
         services: Sequence[Service],
         authenticator: Authenticator,
+        tokens: Tokens | None = None,
         tls: TlsFiles | None = None,
+        client_certificates: bool = True,
+        max_calls: int = MAX_CALLS,
+        setting: str = "BACKBONE_GRPC_LISTEN",
         reflection_enabled: bool = False,
         grace: timedelta = timedelta(seconds=10),
+        handshake: timedelta = MAX_HANDSHAKE,
     ) -> None:
+        self.name = setting.removeprefix("BACKBONE_").removesuffix("_LISTEN").lower()
         self._listen = listen
+        self._setting = setting
+        self._client_certificates = client_certificates
         self._services = services
         self._tls = tls
         self._reflection = reflection_enabled
@@ -68,17 +92,18 @@ class GrpcServer:
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.max_concurrent_streams", 1000),
+                ("grpc.max_concurrent_streams", MAX_STREAMS),
                 ("grpc.keepalive_time_ms", 30_000),
                 ("grpc.keepalive_timeout_ms", 10_000),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.server_handshake_timeout_ms", handshake // timedelta(milliseconds=1)),
                 # Two servers on one port would share its calls by chance.
                 ("grpc.so_reuseport", 0),
             ],
-            maximum_concurrent_rpcs=2000,
+            maximum_concurrent_rpcs=max_calls,
         )
-        self._gate = _Gate(self._server, authenticator, table)
+        self._gate = _Gate(self._server, authenticator, tokens, Decisions(table))
         self.port = 0
 
     async def start(self) -> None:
@@ -99,12 +124,13 @@ class GrpcServer:
             if self._tls is None:
                 self.port = self._server.add_insecure_port(self._listen)
             else:
-                self.port = self._server.add_secure_port(
-                    self._listen, self._tls.server_credentials()
+                credentials = grpcrenewal.server_credentials(
+                    self._tls, client_certificates=self._client_certificates
                 )
+                self.port = self._server.add_secure_port(self._listen, credentials)
         except (RuntimeError, OSError) as exc:
             raise ConfigurationError(
-                f"cannot listen on {self._listen} (BACKBONE_GRPC_LISTEN): {exc}"
+                f"cannot listen on {self._listen} ({self._setting}): {exc}"
             ) from exc
         await self._server.start()
         for status_of in ("", *(service.name for service in self._services)):
@@ -126,11 +152,16 @@ class _Gate:
     """
 
     def __init__(
-        self, server: grpc.aio.Server, authenticator: Authenticator, table: Policy
+        self,
+        server: grpc.aio.Server,
+        authenticator: Authenticator,
+        tokens: Tokens | None,
+        decisions: Decisions,
     ) -> None:
         self._server = server
         self._authenticator = authenticator
-        self._table = table
+        self._tokens = tokens
+        self._decisions = decisions
         self.durations = _Durations()
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
@@ -168,7 +199,7 @@ class _Gate:
             started = time.perf_counter()
             code = grpc.StatusCode.OK
             try:
-                parent = admit(request, context)
+                parent = await admit(request, context)
                 remaining = context.time_remaining()
                 # gRPC itself cancels a call at its deadline; only a late or absent one needs ours.
                 bounded = remaining is not None and remaining <= MAX_UNARY_SECONDS
@@ -194,35 +225,46 @@ class _Gate:
 
         async def call(request: Any, context: Any) -> AsyncIterator[Any]:
             try:
-                with telemetry.attached(admit(request, context)):
-                    async for response in behaviour(request, context):
+                with telemetry.attached(await admit(request, context)):
+                    responses = behaviour(request, context)
+                    until = identity.current_identity().until
+                    async for response in responses if until is None else _until(until, responses):
                         yield response
             except Exception as exc:  # noqa: BLE001 - every failure becomes a status, once, here
                 await _abort(method, context, exc)
 
         return call
 
-    def _admission(self, method: str) -> Callable[[Any, Any], str | None]:
+    def _admission(self, method: str) -> Callable[[Any, Any], Awaitable[str | None]]:
         """Return what lets a call of `method` in, as its caller, and returns its traceparent."""
-        authenticate = self._authenticator.authenticate
+        decide = self._decisions.decide
 
-        def admit(request: Any, context: Any) -> str | None:
+        async def admit(request: Any, context: Any) -> str | None:
             metadata = dict(context.invocation_metadata() or ())
-            caller = authenticate(context, metadata)
-            if caller is None:
-                raise rpcerrors.UnauthenticatedError("the caller has no identity known here")
-            if not authorisation.allows(self._table, method, caller):
-                _log.warning("rpc_denied", method=method, actor=caller.subject)
-                raise rpcerrors.PermissionDeniedError(f"{caller.subject} may not call {method}")
-            if not authorisation.allows_namespace(caller, request):
-                _log.warning("rpc_denied_namespace", method=method, actor=caller.subject)
-                raise rpcerrors.PermissionDeniedError(
-                    f"{caller.subject} may not ask for this namespace"
-                )
+            try:
+                caller = await self._caller(context, metadata)
+            except RpcError as exc:
+                self._decisions.unknown(method, request, error=exc, peer=context.peer())
+                raise
+            decide(method, caller, request)
             identity.set_current(caller)
             return metadata.get(Metadata.TRACEPARENT)
 
         return admit
+
+    async def _caller(self, context: Any, metadata: Mapping[str, Any]) -> Identity:
+        shown = metadata.get(Metadata.AUTHORIZATION)
+        if shown is None:
+            caller = self._authenticator.authenticate(context, metadata)
+            if caller is None:
+                raise rpcerrors.UnauthenticatedError("the caller has no identity known here")
+            return caller
+        # Never passed over: who shows a token acts as whom it names, and with no more rights.
+        if self._tokens is None:
+            raise rpcerrors.UnauthenticatedError(
+                "no tokens are taken here", reason="TOKENS_NOT_TAKEN"
+            )
+        return await self._tokens.authenticate(shown)
 
 
 class _Durations:
@@ -280,6 +322,24 @@ class _Gated(grpc.GenericRpcHandler):
                 return None
             found = self._handlers[method] = self._wrapped(method, handler)
         return found
+
+
+async def _until(end: float, responses: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """Yield what `responses` yields, until a token ends."""
+    while True:
+        try:
+            # Not around the `yield`, which would end whoever waits for the network there.
+            async with asyncio.timeout(max(0.0, end - time.time())) as limit:
+                response = await anext(responses)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as exc:
+            if not limit.expired():
+                raise
+            raise rpcerrors.UnauthenticatedError(
+                "the token has expired meanwhile", reason="TOKEN_EXPIRED"
+            ) from exc
+        yield response
 
 
 def _cancelled_as(context: Any) -> grpc.StatusCode:

@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from runtime import logs
+from runtime import httpconnections, logs
 from runtime.errors import ConfigurationError
+from runtime.httpconnections import Limits
 
 _CHECK_TIMEOUT_S = 2.0
 _log = logs.get_logger(__name__)
@@ -67,7 +68,14 @@ class HttpServer:
 
     name = "http"
 
-    def __init__(self, *, listen: str, health: Health, routes: Sequence[BaseRoute] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        listen: str,
+        health: Health,
+        routes: Sequence[BaseRoute] = (),
+        limits: Limits = httpconnections.DEFAULT,
+    ) -> None:
         host, _, port = listen.rpartition(":")
         if not host or not port.isdigit():
             raise ConfigurationError(f"not host:port: {listen!r} (BACKBONE_HTTP_LISTEN)")
@@ -89,6 +97,12 @@ class HttpServer:
                 log_config=None,
                 access_log=False,
                 lifespan="off",
+                http=httpconnections.bounded(limits),
+                h11_max_incomplete_event_size=limits.head_bytes,
+                ws="none",
+                # Nobody's word is taken for who they are, and nobody is told what we run.
+                proxy_headers=False,
+                server_header=False,
                 timeout_graceful_shutdown=5,
             )
         )

@@ -9,6 +9,7 @@ import asyncio
 import functools
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -16,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from runtime import logs
 from runtime.errors import RuntimeLibraryError
+from runtime.tls import Certificates, TlsFiles
 
 _log = logs.get_logger(__name__)
 
@@ -25,9 +27,10 @@ Headers = Sequence[tuple[str, bytes | None]]
 class KafkaDeliveryError(RuntimeLibraryError):
     """The broker did not take a record.
 
-    `fatal`: this producer is of no more use; make a new one. `refused`: the broker will refuse this
-    record again, however often it is sent (too large, no such topic, not authorised). `too_large`:
-    it is refused for its size alone.
+    `fatal`: make a new producer, since this one is of no more use, or got no acknowledgement for as
+    long as a record may wait: some never get one again after a broker was away. `refused`: the
+    broker will refuse this record again, however often it is sent (too large, no such topic, not
+    authorised). `too_large`: it is refused for its size alone.
     """
 
     def __init__(
@@ -41,6 +44,12 @@ class KafkaDeliveryError(RuntimeLibraryError):
         self.too_large = too_large
 
 
+# https://github.com/confluentinc/librdkafka/issues/3189 and others like it.
+_UNACKNOWLEDGED = frozenset(
+    {
+        KafkaError._MSG_TIMED_OUT,  # noqa: SLF001 - the library's public name for a client-side code
+    }
+)
 _REFUSED = frozenset(
     {
         KafkaError.MSG_SIZE_TOO_LARGE,
@@ -53,10 +62,63 @@ _REFUSED = frozenset(
 )
 
 
-def producer_settings(bootstrap_servers: str, *, client_id: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class SecureBrokers:
+    """Brokers that are spoken with over mutual TLS: their host:port, comma-separated."""
+
+    addresses: str
+    tls: TlsFiles
+
+    def __str__(self) -> str:
+        return self.addresses
+
+
+Brokers = str | SecureBrokers
+"""Where the brokers are; as text alone, they are spoken with in the clear."""
+
+
+def brokers(bootstrap_servers: str, tls: TlsFiles | None) -> Brokers:
+    """Return the brokers of settings."""
+    return bootstrap_servers if tls is None else SecureBrokers(bootstrap_servers, tls)
+
+
+class CertificateInUse:
+    """The certificate that a client was made with: librdkafka reads the files once."""
+
+    def __init__(self, bootstrap_servers: Brokers) -> None:
+        """Make it before the client. Raises ConfigurationError when the files cannot be used."""
+        self._certificates = (
+            Certificates(bootstrap_servers.tls)
+            if isinstance(bootstrap_servers, SecureBrokers)
+            else None
+        )
+        self._made_of = None if self._certificates is None else self._certificates.newest()
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether a client that is made now would show another one."""
+        return self._certificates is not None and self._certificates.newest() is not self._made_of
+
+
+def client_settings(bootstrap_servers: Brokers) -> dict[str, Any]:
+    """Return how the brokers are spoken with, for librdkafka; see `CertificateInUse`."""
+    found: dict[str, Any] = {"bootstrap.servers": str(bootstrap_servers)}
+    if isinstance(bootstrap_servers, SecureBrokers):
+        files = bootstrap_servers.tls
+        found |= {
+            "security.protocol": "ssl",
+            "ssl.ca.location": str(files.client_ca),
+            "ssl.certificate.location": str(files.certificate),
+            "ssl.key.location": str(files.private_key),
+            "ssl.endpoint.identification.algorithm": "https",
+        }
+    return found
+
+
+def producer_settings(bootstrap_servers: Brokers, *, client_id: str) -> dict[str, Any]:
     """Return what all producers of Backbone have in common, for librdkafka."""
     return {
-        "bootstrap.servers": bootstrap_servers,
+        **client_settings(bootstrap_servers),
         "client.id": client_id,
         "acks": "all",
         "enable.idempotence": True,
@@ -82,12 +144,13 @@ class KafkaProducer:
 
     def __init__(
         self,
-        bootstrap_servers: str,
+        bootstrap_servers: Brokers,
         *,
         client_id: str,
         delivery_timeout_s: float = 30.0,
         linger_ms: float = 2.0,
     ) -> None:
+        self._certificate = CertificateInUse(bootstrap_servers)
         self._producer = Producer(
             {
                 **producer_settings(bootstrap_servers, client_id=client_id),
@@ -101,6 +164,11 @@ class KafkaProducer:
         self._closed = threading.Event()
         self._poller = threading.Thread(target=self._poll, name=f"kafka-{client_id}", daemon=True)
         self._poller.start()
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether its certificate was replaced since it was made."""
+        return self._certificate.is_replaced
 
     def send(
         self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers = ()
@@ -168,7 +236,7 @@ def _delivery_error(topic: str, error: KafkaError) -> KafkaDeliveryError:
     return KafkaDeliveryError(
         topic,
         error.str(),
-        fatal=error.fatal(),
+        fatal=error.fatal() or error.code() in _UNACKNOWLEDGED,
         refused=error.code() in _REFUSED,
         too_large=error.code() == KafkaError.MSG_SIZE_TOO_LARGE,
     )
@@ -179,7 +247,7 @@ def _note_error(error: KafkaError) -> None:
 
 
 async def missing_topics(
-    bootstrap_servers: str, topics: Sequence[str], *, timeout_s: float = 5.0
+    bootstrap_servers: Brokers, topics: Sequence[str], *, timeout_s: float = 5.0
 ) -> list[str]:
     """Return those of `topics` that the cluster does not have.
 
@@ -188,7 +256,7 @@ async def missing_topics(
     """
 
     def look() -> list[str]:
-        admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0, **_QUIET})
+        admin = AdminClient({**client_settings(bootstrap_servers), "log_level": 0, **_QUIET})
         known: dict[str, Any] = admin.list_topics(timeout=timeout_s).topics
         return [topic for topic in topics if topic not in known or known[topic].error is not None]
 

@@ -1,22 +1,29 @@
 """Structured logs on standard error: one JSON object a line, or text for a person's terminal.
 
 Log events, not prose: a stable message and ids as fields. Values of fields whose names speak of
-secrets are masked.
+secrets are masked. What may quote somebody's data is in a field `quoted`: where data is encrypted
+at rest it is masked too, and of an exception only its type and its frames are told.
 """
 
 import logging
 import re
 import sys
+import traceback
 from typing import Any
 
 import structlog
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, WrappedLogger
 
 _SECRET = re.compile(r"password|secret|token|dsn|private_key|authorization", re.IGNORECASE)
 
 
-def setup(*, service: str, level: str = "info", as_json: bool | None = None) -> None:
-    """Configure logging of the process. JSON unless standard error is a terminal."""
+def setup(
+    *, service: str, level: str = "info", as_json: bool | None = None, confidential: bool = False
+) -> None:
+    """Configure logging of the process. JSON unless standard error is a terminal.
+
+    `confidential` leaves out what may quote the data that the process works with.
+    """
     if as_json is None:
         as_json = not sys.stderr.isatty()
     threshold = getattr(logging, level.upper())
@@ -25,7 +32,7 @@ def setup(*, service: str, level: str = "info", as_json: bool | None = None) -> 
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _mask,
+        _mask_all if confidential else _mask,
     ]
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
@@ -42,7 +49,11 @@ def setup(*, service: str, level: str = "info", as_json: bool | None = None) -> 
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
+                (
+                    structlog.processors.ExceptionRenderer(without_texts)
+                    if confidential
+                    else structlog.processors.format_exc_info
+                ),
                 renderer,
             ],
         )
@@ -69,3 +80,23 @@ def _mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         name: "***" if _SECRET.search(name) else value for name, value in event.items()
     }
     return masked
+
+
+def _mask_all(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    masked = _mask(logger, method, event)
+    if "quoted" in masked:
+        masked["quoted"] = "***"
+    return masked
+
+
+def without_texts(exc_info: ExcInfo) -> str:
+    """Return the types and frames of an exception and of what led to it, and none of its texts."""
+    told: list[str] = []
+    seen: set[int] = set()
+    exc: BaseException | None = exc_info[1]
+    while exc is not None and id(exc) not in seen:
+        seen.add(id(exc))
+        frames = "".join(traceback.format_tb(exc.__traceback__))
+        told.append(f"{frames}{type(exc).__module__}.{type(exc).__qualname__}")
+        exc = exc.__cause__ or (None if exc.__suppress_context__ else exc.__context__)
+    return "\nfrom\n".join(told)

@@ -3,6 +3,8 @@
 `pre` runs before a release's code, `post` after the old code is gone; the old release runs on the
 new schema. Several replicas may migrate at once: an advisory lock lets them take turns, and frees
 itself when its holder dies (yoyo's own lock table would not).
+
+Who migrates owns the schema, which no service does: the DSN names another role there.
 """
 
 import contextlib
@@ -49,16 +51,31 @@ def apply(
 
 
 def pending(dsn: str, *, schema: str, sources: Sequence[Traversable]) -> list[str]:
-    """Return the ids of the migrations that `schema` lacks.
+    """Return the ids of the migrations that `schema` lacks; who asks need not own it.
 
     Raises:
         MigrationError: the database is not reachable.
     """
     try:
-        with _loaded(dsn, schema, sources, None) as (_, missing):
-            return [migration.id for migration in missing]
+        applied = _applied(dsn, schema)
+        with contextlib.ExitStack() as stack:
+            folders = [str(stack.enter_context(as_file(source))) for source in sources]
+            known = yoyo.read_migrations(*folders)
+            return [migration.id for migration in known if migration.id not in applied]
     except psycopg.Error as exc:
         raise MigrationError(f"reading the schema {schema} failed: {exc}") from exc
+
+
+def _applied(dsn: str, schema: str) -> frozenset[str]:
+    # yoyo's own way makes its tables first, which is the owner's right.
+    with psycopg.connect(dsn, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_S) as connection:
+        table = f"{schema}._yoyo_migration"
+        found = connection.execute("SELECT to_regclass(%s)", (table,)).fetchone()
+        if found is None or found[0] is None:
+            return frozenset()
+        # The schema is the service's own constant.
+        rows = connection.execute(f"SELECT migration_id FROM {table}").fetchall()  # noqa: S608
+        return frozenset(row[0] for row in rows)
 
 
 @contextlib.contextmanager

@@ -6,14 +6,14 @@ Never await another service inside a transaction: it holds locks for as long as 
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import asyncpg
 
 from runtime import logs
-from runtime.errors import DatabaseUnavailableError
+from runtime.errors import DatabaseUnavailableError, SecretUnreadableError
 
 T = TypeVar("T")
 
@@ -23,6 +23,9 @@ _CONNECT_TIMEOUT_S = 5.0
 _ACQUIRE_TIMEOUT_S = 5.0
 _COMMAND_TIMEOUT_S = 15.0
 _ATTEMPTS = 5
+
+_NAMESPACE = "SELECT set_config('backbone.namespace', $1, true)"
+_ACROSS = "SELECT set_config('role', $1, true)"
 
 UNAVAILABLE = (
     OSError,
@@ -38,13 +41,19 @@ UNAVAILABLE = (
     asyncpg.QueryCanceledError,
     asyncpg.LockNotAvailableError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    # A password is replaced at two places, of which one is first.
+    asyncpg.InvalidAuthorizationSpecificationError,
+    SecretUnreadableError,
 )
 _CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
 
 @dataclass(frozen=True)
 class Transaction:
-    """An open transaction in `namespace`. Lives no longer than the block that opened it."""
+    """An open transaction in `namespace`. Lives no longer than the block that opened it.
+
+    One across all namespaces sees the others too; its own is empty unless it was given one.
+    """
 
     namespace: str
     connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -90,13 +99,24 @@ class Transaction:
 class Postgres:
     """A pool of connections to one schema."""
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-        """Wrap an open pool; `connect` makes one."""
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", *, across: str = "") -> None:
+        """Wrap an open pool; `connect` makes one. `across` is the role that sees everything."""
         self._pool = pool
+        self._across = across
 
     @classmethod
-    async def connect(cls, dsn: str, *, application: str, schema: str, size: int = 8) -> "Postgres":
+    async def connect(
+        cls,
+        dsn: str,
+        *,
+        application: str,
+        schema: str,
+        size: int = 8,
+        password: Callable[[], str] | None = None,
+    ) -> "Postgres":
         """Open a pool of at most `size` connections whose search path is `schema`.
+
+        Each connection asks for its `password` when it is made, instead of what the DSN says.
 
         Raises:
             DatabaseUnavailableError: nothing answers there.
@@ -104,6 +124,7 @@ class Postgres:
         try:
             pool = await asyncpg.create_pool(
                 dsn,
+                password=password,
                 min_size=1,
                 max_size=size,
                 timeout=_CONNECT_TIMEOUT_S,
@@ -125,7 +146,7 @@ class Postgres:
             raise DatabaseUnavailableError(f"PostgreSQL cannot be reached: {_text(exc)}") from exc
         except asyncpg.PostgresError as exc:
             raise DatabaseUnavailableError(f"PostgreSQL refuses the connection: {exc}") from exc
-        return cls(pool)
+        return cls(pool, across=f"{schema}_across")
 
     async def close(self) -> None:
         """Close the pool; connections still in use after 5 s are cut."""
@@ -150,21 +171,28 @@ class Postgres:
     async def transaction(self, namespace: str) -> AsyncIterator[Transaction]:
         """Open a transaction whose `backbone.namespace` is `namespace`; leaving the block commits.
 
+        It sees and writes the rows of that namespace and no others: see docs/tenancy.md.
+
         Raises:
             DatabaseUnavailableError: the connection is lost or something took too long. Whether a
                 commit that was under way took effect is then unknown: writes are idempotent.
         """
-        try:
-            async with self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection:
-                transaction = Transaction(namespace, connection)
-                async with connection.transaction():
-                    await connection.execute(
-                        "SELECT set_config('backbone.namespace', $1, true)", namespace
-                    )
-                    yield transaction
-                transaction.committed()
-        except UNAVAILABLE as exc:
-            raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_text(exc)}") from exc
+        async with self._opened(namespace, _NAMESPACE, namespace) as transaction:
+            yield transaction
+
+    @asynccontextmanager
+    async def across(self, namespace: str = "") -> AsyncIterator[Transaction]:
+        """Open a transaction that sees all namespaces, as the role `<schema>_across`.
+
+        For what is of no namespace: sealing, verification, months; and for an operator's command
+        that works through whole tables, which names its `namespace` in each statement. Never for
+        a caller who named one.
+
+        Raises:
+            DatabaseUnavailableError: as in `transaction`.
+        """
+        async with self._opened(namespace, _ACROSS, self._across) as transaction:
+            yield transaction
 
     async def retrying(self, namespace: str, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run `work` in a transaction, and again from its start after a deadlock or a conflict.
@@ -172,9 +200,38 @@ class Postgres:
         Raises:
             DatabaseUnavailableError: as in `transaction`, or five conflicts in a row.
         """
+        return await self._retrying(lambda: self.transaction(namespace), work)
+
+    async def retrying_across(
+        self, work: Callable[[Transaction], Awaitable[T]], *, namespace: str = ""
+    ) -> T:
+        """Run `work` as `retrying` does, in a transaction that sees all namespaces.
+
+        Raises:
+            DatabaseUnavailableError: as in `retrying`.
+        """
+        return await self._retrying(lambda: self.across(namespace), work)
+
+    @asynccontextmanager
+    async def _opened(self, namespace: str, sql: str, value: str) -> AsyncIterator[Transaction]:
+        try:
+            async with self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection:
+                transaction = Transaction(namespace, connection)
+                async with connection.transaction():
+                    await connection.execute(sql, value)
+                    yield transaction
+                transaction.committed()
+        except UNAVAILABLE as exc:
+            raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_text(exc)}") from exc
+
+    async def _retrying(
+        self,
+        opened: Callable[[], AbstractAsyncContextManager[Transaction]],
+        work: Callable[[Transaction], Awaitable[T]],
+    ) -> T:
         for attempt in range(_ATTEMPTS):
             try:
-                async with self.transaction(namespace) as transaction:
+                async with opened() as transaction:
                     return await work(transaction)
             except _CONFLICTS as exc:
                 if attempt == _ATTEMPTS - 1:
@@ -186,8 +243,12 @@ class Postgres:
 
 
 @asynccontextmanager
-async def dedicated(dsn: str, *, application: str) -> AsyncIterator[Any]:
+async def dedicated(
+    dsn: str, *, application: str, password: Callable[[], str] | None = None
+) -> AsyncIterator[Any]:
     """Open one connection outside any pool: for LISTEN, and for advisory locks of a session.
+
+    It asks for its `password` now, instead of what the DSN says.
 
     Raises:
         DatabaseUnavailableError: nothing answers there.
@@ -195,6 +256,7 @@ async def dedicated(dsn: str, *, application: str) -> AsyncIterator[Any]:
     try:
         connection = await asyncpg.connect(
             dsn,
+            password=password,
             timeout=_CONNECT_TIMEOUT_S,
             command_timeout=_COMMAND_TIMEOUT_S,
             server_settings={

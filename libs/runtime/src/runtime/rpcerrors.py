@@ -17,6 +17,8 @@ DETAILS_KEY = "grpc-status-details-bin"
 ERROR_DOMAIN = "backbone"
 MAX_DETAILS_BYTES = 4000
 """What all details of an error may have: clients take 8 KiB of metadata, base64 and message too."""
+MAX_MESSAGE_BYTES = 2000
+"""What a message may have as gRPC sends it: percent-encoded where it is not plain ASCII."""
 
 
 class RpcError(RuntimeLibraryError):
@@ -37,7 +39,7 @@ class RpcError(RuntimeLibraryError):
         details: Sequence[Message] = (),
     ) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = _cut(message)
         self.reason = reason or self.code.name
         self.metadata = dict(metadata or {})
         self.details = tuple(details)
@@ -117,6 +119,17 @@ def status_details(error: RpcError) -> bytes:
             del status.details[-1]
     serialised: bytes = status.SerializeToString()
     return serialised
+
+
+def _cut(message: str) -> str:
+    """Return as much of a message as is sent: it may repeat what a stranger wrote."""
+    size = 0
+    for index, character in enumerate(message):
+        plain = " " <= character <= "~" and character != "%"
+        size += 1 if plain else 3 * len(character.encode(errors="replace"))
+        if size > MAX_MESSAGE_BYTES:
+            return f"{message[:index]}…"
+    return message
 
 
 def detail_of(error: grpc.aio.AioRpcError, message: Message) -> bool:

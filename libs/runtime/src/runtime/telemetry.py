@@ -1,18 +1,20 @@
 """OpenTelemetry: tracer and meter providers of a process, and trace context across its borders.
 
 Metrics are always readable on the health server's `/metrics` (Prometheus). Traces are exported only
-when a collector is configured; without one they cost next to nothing.
+when a collector is configured; without one they cost next to nothing. Where data is encrypted at
+rest, a span says of an exception only its type.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from opentelemetry import context, metrics, trace
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider as SpanProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 
@@ -20,22 +22,36 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 class Telemetry:
     """The providers of one process."""
 
-    def __init__(self, *, service: str, otlp_endpoint: str | None) -> None:
-        """Install the providers for `service`; spans go to `otlp_endpoint` when there is one."""
+    def __init__(
+        self, *, service: str, otlp_endpoint: str | None, confidential: bool = False
+    ) -> None:
+        """Install the providers for `service`; spans go to `otlp_endpoint` when there is one.
+
+        `confidential` leaves the texts of exceptions out of them.
+        """
+        # Imported only here: a command, which calls services and provides nothing, starts sooner.
+        from opentelemetry.exporter.prometheus import PrometheusMetricReader  # noqa: PLC0415
+        from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415
+        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+
         resource = Resource.create({"service.name": service, "service.namespace": "backbone"})
         self._meters = MeterProvider(resource=resource, metric_readers=[PrometheusMetricReader()])
         metrics.set_meter_provider(self._meters)
-        self._tracers: TracerProvider | None = None
+        self._tracers: SpanProvider | None = None
         if otlp_endpoint is not None:
             from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # noqa: PLC0415 - an extra
                 OTLPSpanExporter,
             )
+            from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
             from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - an extra
 
             self._tracers = TracerProvider(resource=resource)
-            self._tracers.add_span_processor(
-                BatchSpanProcessor(OTLPSpanExporter(endpoint=otlp_endpoint))
-            )
+            exporter: SpanExporter = OTLPSpanExporter(endpoint=otlp_endpoint)
+            if confidential:
+                from runtime.redaction import RedactingExporter  # noqa: PLC0415 - imports the SDK
+
+                exporter = RedactingExporter(exporter)
+            self._tracers.add_span_processor(BatchSpanProcessor(exporter))
             trace.set_tracer_provider(self._tracers)
 
     def shutdown(self) -> None:

@@ -1,24 +1,45 @@
-"""Temporal clients, made the same way everywhere: Pydantic payloads, a slot for a payload codec."""
+"""Temporal clients, made the same way everywhere: Pydantic payloads, encrypted by one codec."""
 
-import temporalio.converter
-from temporalio.client import Client
+from temporalio.client import Client, HeaderCodecBehavior
 from temporalio.contrib.pydantic import PydanticPayloadConverter
+from temporalio.converter import (
+    DataConverter,
+    DefaultFailureConverter,
+    DefaultFailureConverterWithEncodedAttributes,
+)
 from temporalio.service import RPCError
 
+from runtime.encryption import AtRest
 from runtime.errors import RuntimeLibraryError
+from runtime.payloadcodec import EncryptionCodec
+from runtime.temporalrenewal import Renewal
+from runtime.tls import TlsFiles
 
 
 class TemporalUnavailableError(RuntimeLibraryError):
     """The Temporal server does not answer, or does not know the namespace."""
 
 
-def data_converter(
-    codec: temporalio.converter.PayloadCodec | None = None,
-) -> temporalio.converter.DataConverter:
-    """Return the converter of every client, worker and replayer; `codec` encrypts payloads."""
-    return temporalio.converter.DataConverter(
-        payload_converter_class=PydanticPayloadConverter, payload_codec=codec
+def data_converter(codec: EncryptionCodec | None = None) -> DataConverter:
+    """Return the converter of every client, worker and replayer; `codec` encrypts payloads.
+
+    Where it does, the message and the stack trace of a failure are a payload too.
+    """
+    return DataConverter(
+        payload_converter_class=PydanticPayloadConverter,
+        payload_codec=codec,
+        failure_converter_class=(
+            DefaultFailureConverterWithEncodedAttributes
+            if codec is not None and codec.encrypts
+            else DefaultFailureConverter
+        ),
     )
+
+
+def codec_of(client: Client) -> EncryptionCodec | None:
+    """Return the codec of a client that `connect` made; None of another one."""
+    codec = client.data_converter.payload_codec
+    return codec if isinstance(codec, EncryptionCodec) else None
 
 
 async def connect(
@@ -26,23 +47,35 @@ async def connect(
     *,
     namespace: str,
     identity: str,
-    codec: temporalio.converter.PayloadCodec | None = None,
+    tls: TlsFiles | None = None,
+    at_rest: AtRest | None = None,
     lazy: bool = False,
 ) -> Client:
     """Return a client of `namespace` on the server at `address` (host:port).
 
-    A lazy client connects with its first call; a worker needs one that is not lazy.
+    A lazy client connects with its first call; a worker needs one that is not lazy. With `tls` it
+    connects anew when the files have changed. `at_rest` says how payloads are encrypted, None that
+    they are not, nor opened.
 
     Raises:
         TemporalUnavailableError: nothing answers there (never with `lazy`).
+        ConfigurationError: the files of `tls` cannot be used.
     """
+    codec = None
+    if at_rest is not None:
+        codec = EncryptionCodec(at_rest.keys, namespace=namespace, encryption=at_rest.mode)
     try:
         return await Client.connect(
             address,
             namespace=namespace,
             identity=identity,
             data_converter=data_converter(codec),
+            header_codec_behavior=(
+                HeaderCodecBehavior.NO_CODEC if codec is None else HeaderCodecBehavior.CODEC
+            ),
             lazy=lazy,
+            tls=False,  # else the plugin's
+            plugins=[] if tls is None else [Renewal(tls)],
         )
     except (RuntimeError, RPCError) as exc:
         raise TemporalUnavailableError(f"Temporal at {address} cannot be reached: {exc}") from exc

@@ -11,7 +11,7 @@ from runtime.migrations import MigrationError
 
 @pytest.fixture
 def dsn(database):
-    return database.dsn("ledger")
+    return database.dsn("ledger_owner")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from runtime import postgres
+from runtime import postgres, secretfiles
 from runtime.errors import DatabaseUnavailableError
 from runtime.postgres import Postgres
 
@@ -13,7 +13,7 @@ from runtime.postgres import Postgres
 @pytest.fixture
 async def pool(database):
     pool = await Postgres.connect(
-        database.dsn("ledger"), application="test", schema="ledger", size=3
+        database.dsn("ledger_owner"), application="test", schema="ledger", size=3
     )
     yield pool
     await pool.close()
@@ -25,6 +25,48 @@ async def test_a_transaction_knows_its_namespace_and_the_next_one_does_not(pool)
         assert await transaction.fetchval(read) == "dev"
     async with pool.transaction("stage") as transaction:
         assert await transaction.fetchval(read) == "stage"
+
+
+@pytest.fixture
+async def serving(database):
+    """A service's pool of one connection, so that one transaction has what another left behind."""
+    owner = await asyncpg.connect(database.dsn("ledger_owner"))
+    await owner.execute(
+        "SET search_path = ledger; CREATE TABLE t (namespace text);"
+        "INSERT INTO t VALUES ('dev'), ('stage'); ALTER TABLE t ENABLE ROW LEVEL SECURITY;"
+        "GRANT SELECT ON t TO ledger, ledger_across;"
+        "CREATE POLICY one ON t TO ledger"
+        " USING (namespace = current_setting('backbone.namespace', true));"
+        "CREATE POLICY every ON t TO ledger_across USING (true)"
+    )
+    await owner.close()
+    dsn = database.dsn("ledger")
+    pool = await Postgres.connect(dsn, application="test", schema="ledger", size=1)
+    yield pool
+    await pool.close()
+
+
+async def test_a_transaction_sees_its_namespace_and_one_across_sees_all_of_them(serving):
+    seen = "SELECT namespace FROM t ORDER BY 1"
+
+    async def rows(transaction):
+        return [row["namespace"] for row in await transaction.fetch(seen)]
+
+    # In turns, so that a plan made for one is not used for the other.
+    for _ in range(7):
+        for namespace in ("dev", "stage"):
+            async with serving.transaction(namespace) as transaction:
+                assert await rows(transaction) == [namespace]
+            async with serving.across() as transaction:
+                assert transaction.namespace == ""
+                assert await rows(transaction) == ["dev", "stage"]
+    assert await serving.retrying_across(rows) == ["dev", "stage"]
+    with pytest.raises(KeyError):
+        async with serving.across() as transaction:
+            raise KeyError
+    async with serving.transaction("dev") as transaction:
+        assert await transaction.fetchval("SELECT current_user") == "ledger"
+        assert await rows(transaction) == ["dev"]
 
 
 async def test_leaving_with_an_error_undoes_the_work(pool):
@@ -150,3 +192,43 @@ async def test_a_dedicated_session_is_closed_at_the_end(database):
         assert await connection.fetchval("SELECT pg_try_advisory_lock(7)")
     async with postgres.dedicated(database.dsn("ledger"), application="other") as connection:
         assert await connection.fetchval("SELECT pg_try_advisory_lock(7)")
+
+
+@pytest.fixture
+async def role(database, unique_name):
+    """A role whose password can be changed: `await role(password)` says it to the server."""
+    connection = await asyncpg.connect(database.dsn())
+
+    async def change(password):
+        await connection.execute(f"ALTER ROLE {unique_name} PASSWORD '{password}'")
+
+    await connection.execute(f"CREATE ROLE {unique_name} LOGIN PASSWORD 'first'")
+    await connection.execute(f'GRANT CONNECT ON DATABASE "{database.database}" TO {unique_name}')
+    yield change
+    await connection.execute(f"DROP OWNED BY {unique_name}; DROP ROLE {unique_name}")
+    await connection.close()
+
+
+async def test_each_connection_asks_for_the_password_of_now(database, role, unique_name, tmp_path):
+    secret = tmp_path / "password"
+    secret.write_text("first\n")
+    dsn = f"postgresql://{unique_name}@{database.host}:{database.port}/{database.database}"
+    password = secretfiles.reader(secret)
+    pool = await Postgres.connect(
+        dsn, application="test", schema="public", size=2, password=password
+    )
+    try:
+        async with pool.transaction("dev"):
+            await role("second")
+            # The first connection is in use, so that another one is made.
+            with pytest.raises(DatabaseUnavailableError, match="password authentication failed"):
+                await pool.ping()
+            secret.unlink()
+            with pytest.raises(DatabaseUnavailableError, match=f"{secret} cannot be read"):
+                await pool.ping()
+            secret.write_text("second\n")
+            await pool.ping()
+        async with postgres.dedicated(dsn, application="test", password=password) as connection:
+            assert await connection.fetchval("SELECT current_user") == unique_name
+    finally:
+        await pool.close()

@@ -1,6 +1,7 @@
 """The server's gate, over real gRPC: identity, roles, deadlines, error mapping."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 
 import grpc
@@ -49,8 +50,11 @@ class Watched(registry_pb2_grpc.RegistryServiceServicer):
         yield registry_pb2.WatchResourcesResponse(
             resource=registry_pb2.Resource(resource_id=identity.current_identity().subject)
         )
+        outcome = self.behaviour()
+        if outcome == "hang":
+            await asyncio.Event().wait()
         yield registry_pb2.WatchResourcesResponse(
-            resource=registry_pb2.Resource(resource_id=self.behaviour())
+            resource=registry_pb2.Resource(resource_id=outcome)
         )
 
 
@@ -312,6 +316,34 @@ async def test_a_stream_is_denied_without_the_role(serve):
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await watched(stub)
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+class Ending:
+    """Everybody's token ends in a moment, or much later."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def authenticate(self, context, metadata):
+        until = time.time() + self.seconds
+        return identity.Identity("oidc:ana", frozenset({Role.OPERATOR}), until=until)
+
+
+async def test_a_stream_ends_with_the_token_it_began_with(serve):
+    stub = await serve(lambda: "hang", authenticator=Ending(0.2))
+    registry = registry_pb2_grpc.RegistryServiceStub(stub.channel)
+    found = []
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for response in registry.WatchResources(registry_pb2.WatchResourcesRequest()):
+            found.append(response.resource.resource_id)
+    assert found == ["oidc:ana"]
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert "expired meanwhile" in caught.value.details()
+
+
+async def test_a_stream_within_its_tokens_time_is_whole(serve):
+    stub = await serve(lambda: "end", authenticator=Ending(60))
+    assert await watched(stub) == ["oidc:ana", "end"]
 
 
 async def test_an_error_in_a_stream_becomes_its_status(serve):

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import urllib.error
 import urllib.request
 
@@ -10,12 +9,6 @@ import pytest
 
 from runtime.errors import ConfigurationError
 from runtime.httpserver import Health, HttpServer
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def get(port, path):
@@ -28,8 +21,8 @@ def get(port, path):
 
 
 @pytest.fixture
-async def server():
-    health, port = Health(), free_port()
+async def server(unused_port):
+    health, port = Health(), unused_port()
     subject = HttpServer(listen=f"127.0.0.1:{port}", health=health)
     await subject.start()
     yield health, port

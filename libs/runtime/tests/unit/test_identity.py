@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from contracts.roles import Role
+from contracts.services import Service
 from runtime import authorisation, identity
 from runtime.errors import ConfigurationError
 from runtime.identity import CertificateAuthenticator, Identity, LocalAuthenticator
@@ -73,6 +74,11 @@ def test_a_role_of_another_namespace_does_not_count_in_the_first():
         "spiffe://backbone/ns/dev/author/",
         "spiffe://backbone/ns/dev/author/ana/more",
         "spiffe://backbone/a/b",
+        "spiffe://backbone/kafka",
+        "spiffe://backbone/router\n",
+        "spiffe://elsewhere/router",
+        "spiffe://backbone.example/router",
+        "spiffe://elsewhere/ns/dev/author/ana",
         "spiffe://backbone/",
         "https://backbone/router",
         "dns:router",
@@ -80,6 +86,37 @@ def test_a_role_of_another_namespace_does_not_count_in_the_first():
 )
 def test_what_is_not_one_of_the_two_forms_is_nobody(name):
     assert caller(name) is None
+
+
+@pytest.mark.parametrize("service", Service)
+def test_the_name_that_a_service_is_given_is_the_one_it_is_known_by(service):
+    assert caller(identity.service_uri("backbone", service)).subject == service
+
+
+@pytest.mark.parametrize("role", sorted(set(Role) - {Role.SERVICE}))
+def test_the_names_that_a_member_is_given_are_those_it_is_known_by(role):
+    found = caller(
+        identity.member_uri("backbone", namespace="dev", role=role, name="ana"),
+        identity.group_uri("backbone", namespace="dev", group="desk"),
+    )
+    assert found == Identity(
+        "dev/ana", frozenset({role}), frozenset({"dev"}), groups=frozenset({"desk"})
+    )
+
+
+@pytest.mark.parametrize(
+    ("namespace", "role", "name"),
+    [("dev", Role.SERVICE, "ana"), ("dev/x", Role.AUTHOR, "ana"), ("dev", Role.AUTHOR, "a/b")],
+)
+def test_no_name_is_made_that_would_be_read_as_another(namespace, role, name):
+    with pytest.raises(ValueError, match="no identity"):
+        identity.member_uri("backbone", namespace=namespace, role=role, name=name)
+
+
+def test_another_trust_domain_can_be_ones_own():
+    ours = CertificateAuthenticator("backbone.example")
+    assert ours.authenticate(Call("spiffe://backbone.example/router"), {}) is not None
+    assert ours.authenticate(Call("spiffe://backbone/router"), {}) is None
 
 
 def test_without_a_certificate_nobody_is_calling():

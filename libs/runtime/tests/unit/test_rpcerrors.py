@@ -53,3 +53,13 @@ def test_detail_that_does_not_fit_is_left_out_and_the_others_stay():
     large = error_details_pb2.DebugInfo(detail="x" * rpcerrors.MAX_DETAILS_BYTES)
     _, found = unpacked(rpcerrors.UnavailableError("away", details=[large]))
     assert set(found) == {"ErrorInfo", "RetryInfo"}
+
+
+def test_a_message_that_repeats_what_a_stranger_wrote_is_cut_so_that_it_arrives():
+    long = rpcerrors.InvalidArgumentError(f"not an id: {'x' * 100_000}").message
+    assert long.startswith("not an id: xxx")
+    assert long.endswith("\u2026")
+    assert len(long) <= rpcerrors.MAX_MESSAGE_BYTES + 1
+    # Percent-encoded, each takes nine bytes.
+    assert len(rpcerrors.NotFoundError("\u20ac" * 10_000).message) <= 1 + 2000 // 9
+    assert rpcerrors.NotFoundError("there is no 50% of it").message == "there is no 50% of it"

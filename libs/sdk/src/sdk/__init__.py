@@ -9,7 +9,13 @@ Consuming with exactly-once effect is `sdk.inbox`, which needs the extra `sdk[in
 """
 
 from contracts.runs import FailureNotice
-from sdk.errors import HandlerDefinitionError, InvalidInputError, OutputError, PermanentError
+from sdk.errors import (
+    HandlerDefinitionError,
+    InvalidInputError,
+    OutputError,
+    PermanentError,
+    RetryLaterError,
+)
 from sdk.handlers import Handler, TaskContext, task_handler
 from sdk.publish import EventPublisher
 from sdk.settings import WorkerSettings
@@ -23,6 +29,7 @@ __all__ = [
     "InvalidInputError",
     "OutputError",
     "PermanentError",
+    "RetryLaterError",
     "TaskContext",
     "TaskWorker",
     "WorkerSettings",

@@ -6,20 +6,23 @@ again because of the ledger.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from typing import Any
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from contracts import sensitive
 from contracts.runs import TaskCall, TaskOutcome, TaskReport
+from contracts.sensitive import Reference
 from contracts.telemetry import Attribute, Span
 from runtime import logs, telemetry
 from runtime.faultpoints import faultpoint
-from sdk.errors import OutcomeRefusedError, PermanentError
+from sdk.errors import OutcomeRefusedError, PermanentError, RetryLaterError
 from sdk.handlers import Handler, TaskContext
 from sdk.outcomes import OutcomeRecorder
+from sdk.sensitive_values import SensitiveValues
 
 # What an attempt keeps back of its time, to hand its output to the workflow.
 _RESERVE = timedelta(seconds=2)
@@ -28,9 +31,14 @@ _log = logs.get_logger(__name__)
 
 
 def temporal_activity(
-    handler: Handler[Any], recorder: OutcomeRecorder
+    handler: Handler[Any],
+    recorder: OutcomeRecorder,
+    sensitive_values: SensitiveValues | None = None,
 ) -> Callable[[TaskCall], Awaitable[TaskReport]]:
-    """Return the Temporal activity of a handler, which has the handler's name."""
+    """Return the Temporal activity of a handler, which has the handler's name.
+
+    It is given the values that its input refers to, by `sensitive_values`.
+    """
     tracer = telemetry.tracer(__name__)
 
     @activity.defn(name=handler.name)
@@ -53,7 +61,7 @@ def temporal_activity(
                 },
             ),
         ):
-            output = await _run(handler, call, attempt=info.attempt)
+            output = await _run(handler, call, info, sensitive_values)
             # Who is told of a failure does no task of the run: the workflow records how that went.
             recorded = not call.on_failure and await _record(
                 recorder, call, output, ends_at=ends_at
@@ -63,37 +71,87 @@ def temporal_activity(
     return carry_out
 
 
-async def _run(handler: Handler[Any], call: TaskCall, *, attempt: int) -> Any:
+async def _run(
+    handler: Handler[Any],
+    call: TaskCall,
+    info: activity.Info,
+    sensitive_values: SensitiveValues | None,
+) -> Any:
     task = call.task
+    given, told = task.input, _told
+    values: dict[Reference, Any] = {}
     logger = logs.get_logger("sdk.task").bind(
         namespace=call.namespace,
         run_id=call.run_id,
         task_id=str(task.task_id),
         handler=handler.name,
-        attempt=attempt,
+        attempt=info.attempt,
     )
     context = TaskContext(
         task_id=task.task_id,
         run_id=call.run_id,
         definition_id=call.definition_id,
         namespace=call.namespace,
-        attempt=attempt,
+        attempt=info.attempt,
+        first_due=info.scheduled_time,
+        chain=call.chain,
         logger=logger,
         _heartbeat=activity.heartbeat,
     )
+    try:
+        if wanted := sensitive.references(task.input):
+            values = await _values(call, wanted, sensitive_values)
+            known = {one.blob_id: value for one, value in values.items()}
+            given, told = sensitive.revealed(task.input, known), _left_out
+    except RetryLaterError as exc:
+        logger.warning("task_attempt_failed", failure=type(exc).__name__, quoted=str(exc))
+        raise ApplicationError(str(exc), type="RetryLater", next_retry_delay=exc.after) from exc
     faultpoint("sdk.before_handler")
     try:
-        output = await handler.run(task.input, context)
+        output = await handler.run(given, context)
     except PermanentError as exc:
-        logger.warning("task_failed", failure=type(exc).__name__, detail=str(exc))
+        logger.warning("task_failed", failure=type(exc).__name__, quoted=told(exc))
         raise ApplicationError(
-            str(exc), type=type(exc).__name__.removesuffix("Error"), non_retryable=True
-        ) from exc
+            told(exc), type=type(exc).__name__.removesuffix("Error"), non_retryable=True
+        ) from _cause(exc, told)
+    except RetryLaterError as exc:
+        logger.warning("task_attempt_failed", failure=type(exc).__name__, quoted=told(exc))
+        raise ApplicationError(
+            told(exc), type=type(exc).__name__.removesuffix("Error"), next_retry_delay=exc.after
+        ) from _cause(exc, told)
     except Exception as exc:
-        logger.warning("task_attempt_failed", failure=type(exc).__name__, detail=str(exc))
+        logger.warning("task_attempt_failed", failure=type(exc).__name__, quoted=told(exc))
+        if told is _left_out:
+            raise ApplicationError(told(exc), type=type(exc).__name__) from None
         raise
     faultpoint("sdk.after_handler")
-    return output
+    # What it hands back as it was given is kept as the reference that it was.
+    return sensitive.referred(output, values)
+
+
+async def _values(
+    call: TaskCall, wanted: Collection[Reference], sensitive_values: SensitiveValues | None
+) -> dict[Reference, Any]:
+    """Return the values of the sensitive fields in a task's input; null for the erased."""
+    if sensitive_values is None:
+        raise RetryLaterError(
+            "this worker has nobody to ask for sensitive values", after=timedelta(minutes=1)
+        )
+    found = await sensitive_values.resolve(call.namespace, wanted)
+    return {one: found.get(one.blob_id) for one in wanted}
+
+
+def _told(exc: Exception) -> str:
+    return str(exc)
+
+
+def _left_out(exc: Exception) -> str:
+    # What fails is recorded, and often quotes what it was given.
+    return f"{type(exc).__name__}; its text is left out, since the input has sensitive fields"
+
+
+def _cause(exc: Exception, told: Callable[[Exception], str]) -> Exception | None:
+    return None if told is _left_out else exc
 
 
 async def _record(

@@ -1,5 +1,7 @@
 """What goes wrong with handlers, of tasks and of events."""
 
+from datetime import timedelta
+
 
 class SdkError(Exception):
     """The root of what this package raises."""
@@ -11,6 +13,17 @@ class HandlerDefinitionError(SdkError):
 
 class PermanentError(SdkError):
     """Raise this in a handler: the task or the event failed, and trying again cannot help."""
+
+
+class RetryLaterError(SdkError):
+    """Raise this in a handler: this attempt failed, and the next is of use after some time only.
+
+    It is one of the attempts that the definition allows.
+    """
+
+    def __init__(self, message: str, *, after: timedelta) -> None:
+        super().__init__(message)
+        self.after = after
 
 
 class InvalidInputError(PermanentError):

@@ -10,6 +10,7 @@ import re
 import typing
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from structlog.stdlib import BoundLogger
 
 from contracts import canonical, identifiers
 from contracts.runs import MAX_OUTPUT_BYTES
+from contracts.triggers import Chain
 from runtime import logs
 from sdk.errors import HandlerDefinitionError, InvalidInputError, OutputError
 
@@ -38,6 +40,11 @@ class TaskContext:
     definition_id: str
     namespace: str
     attempt: int
+    first_due: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """When the task was first given to its queue: the same for each attempt, unless it is retried
+    by hand."""
+    chain: Chain | None = None
+    """What the task's run goes on with."""
     logger: BoundLogger = field(default_factory=lambda: logs.get_logger("sdk.task"))
     _heartbeat: Callable[..., None] = _no_heartbeat
 
@@ -52,12 +59,25 @@ class TaskContext:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """How much of a handler is carried out; what is over it waits on its task queue."""
+
+    max_concurrency: int | None = None
+    rate_per_second: float | None = None
+
+    def __bool__(self) -> bool:
+        """Whether there is any limit."""
+        return self.max_concurrency is not None or self.rate_per_second is not None
+
+
+@dataclass(frozen=True)
 class Handler(Generic[InputT]):
     """A handler by its name: what definitions call it. It can still be called like its function."""
 
     name: str
     input_type: type[InputT]
     function: Callable[[InputT, TaskContext], Awaitable[Output]]
+    limits: Limits = Limits()
 
     async def __call__(self, task_input: InputT, context: TaskContext) -> Output:
         """Call the function as it was written."""
@@ -82,17 +102,26 @@ class Handler(Generic[InputT]):
 
 
 def task_handler(
-    name: str,
+    name: str, *, max_concurrency: int | None = None, rate_per_second: float | None = None
 ) -> Callable[[Callable[[InputT, TaskContext], Awaitable[Output]]], Handler[InputT]]:
     """Make an async function `(input: Model, context: TaskContext)` the handler called `name`.
 
     It returns a Pydantic model, a dict or None. To fail for good it raises `PermanentError`; any
     other exception is tried again as the definition's `retry` says.
 
+    `max_concurrency` is how many run at once in one worker and namespace, `rate_per_second` how
+    many begin in all workers of a namespace. A handler with limits needs a task queue of its own:
+    tasks wait there, so that waiting costs no attempt its time and no other handler its place.
+
     Raises:
-        HandlerDefinitionError: the name or the function does not look like that.
+        HandlerDefinitionError: the name, the limits or the function do not look like that.
     """
-    if not re.match(identifiers.NAME_PATTERN, name) or len(name) > 63:
+    limits = Limits(max_concurrency, rate_per_second)
+    if (max_concurrency is not None and max_concurrency < 1) or (
+        rate_per_second is not None and rate_per_second <= 0
+    ):
+        raise HandlerDefinitionError(f"handler {name}: a limit is above zero")
+    if not re.fullmatch(identifiers.NAME_PATTERN, name) or len(name) > 63:
         raise HandlerDefinitionError(
             f"{name!r} is not a handler's name: lower case letters, digits, - and _"
         )
@@ -100,7 +129,8 @@ def task_handler(
     def decorate(
         function: Callable[[InputT, TaskContext], Awaitable[Output]],
     ) -> Handler[InputT]:
-        return Handler(name=name, input_type=_input_type(name, function), function=function)
+        input_type = _input_type(name, function)
+        return Handler(name=name, input_type=input_type, function=function, limits=limits)
 
     return decorate
 

@@ -1,5 +1,7 @@
 """Publishes events: validated envelopes, acknowledged by all replicas of the topic."""
 
+import time
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -9,7 +11,10 @@ from contracts.names import Header
 from contracts.rejections import EventRejectedError, Reason
 from runtime import telemetry
 from runtime.faultpoints import faultpoint
-from runtime.kafka import KafkaProducer
+from runtime.kafka import Brokers, KafkaProducer
+from runtime.kafkarenewal import RenewedProducer
+from signing import keyfiles
+from signing.keys import SigningKey
 
 
 class EventPublisher:
@@ -18,15 +23,36 @@ class EventPublisher:
     Publishing the same envelope twice is safe: (source, event_id) identifies an event.
     """
 
-    def __init__(self, bootstrap_servers: str, *, client_id: str = "backbone-sdk") -> None:
-        """Publish to the brokers at `bootstrap_servers` (host:port, comma-separated)."""
+    def __init__(
+        self,
+        bootstrap_servers: Brokers,
+        *,
+        client_id: str = "backbone-sdk",
+        signing_key: Path | None = None,
+    ) -> None:
+        """Publish to the brokers at `bootstrap_servers` (host:port, comma-separated).
+
+        `signing_key` is the file of the key that signs all of it (`backbone keys new`), which is
+        read when the publisher is opened.
+        """
+        self._key_file = signing_key
+        self._key: SigningKey | None = None
         self._bootstrap_servers = bootstrap_servers
         self._client_id = client_id
-        self._producer: KafkaProducer | None = None
+        self._producer: RenewedProducer | None = None
 
     async def __aenter__(self) -> Self:
-        """Open the producer."""
-        self._producer = KafkaProducer(self._bootstrap_servers, client_id=self._client_id)
+        """Read the key and open the producer.
+
+        Raises:
+            KeyUnusableError: there is no such file, or no key in it that may be used.
+        """
+        if self._key_file is not None:
+            self._key = keyfiles.read_private(self._key_file)
+        self._producer = RenewedProducer(
+            lambda: KafkaProducer(self._bootstrap_servers, client_id=self._client_id),
+            purpose=self._client_id,
+        )
         return self
 
     async def __aexit__(
@@ -66,10 +92,21 @@ class EventPublisher:
         ]
         if parent is not None:
             headers.append((Header.TRACEPARENT.value, parent.encode()))
+        record_key = (key or event.subject or event.event_id).encode()
+        if self._key is not None:
+            # As of now, each time: what is published again is as new as a first time.
+            signature = self._key.sign_record(
+                topic=topic,
+                issued_at_ms=time.time_ns() // 1_000_000,
+                key=record_key,
+                headers=headers,
+                value=content,
+            )
+            headers.append(signature.header())
         faultpoint("sdk.before_publish")
         await self._producer.send(
             topic,
-            key=(key or event.subject or event.event_id).encode(),
+            key=record_key,
             value=content,
             headers=headers,
         )

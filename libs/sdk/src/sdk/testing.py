@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from contracts.triggers import Chain
 from sdk.handlers import Handler, TaskContext
 
 
@@ -19,6 +20,7 @@ async def invoke(
     definition_id: str = "test.definition",
     namespace: str = "dev",
     attempt: int = 1,
+    chain: Chain | None = None,
 ) -> Any:
     """Run a handler as a worker would and return its output as the ledger would keep it.
 
@@ -35,5 +37,6 @@ async def invoke(
         definition_id=definition_id,
         namespace=namespace,
         attempt=attempt,
+        chain=chain,
     )
     return await handler.run(task_input, context)

@@ -3,12 +3,13 @@
 import asyncio
 import dataclasses
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from structlog.testing import capture_logs
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
@@ -16,6 +17,7 @@ import sdk
 from contracts.decisions import AutomatedInstance
 from contracts.definitions import Retry
 from contracts.runs import TaskCall, TaskOutcome, TaskReport
+from contracts.sensitive import Reference
 from sdk.carrying import temporal_activity
 from sdk.errors import OutcomeRefusedError
 
@@ -175,3 +177,69 @@ async def test_output_survives_a_worker_that_stops_while_the_ledger_is_away(
     await recorder.asked.wait()
     environment.cancel()
     assert await running == TaskReport(recorded=False, output={"sent": "i1"})
+
+
+EMAIL = {"$sensitive": "b-1", "hash": "h" * 26}
+
+
+class Values:
+    """Sensitive values by their blobs' ids; what is not there is erased."""
+
+    def __init__(self, **known: str) -> None:
+        self.known = {name.replace("_", "-"): value for name, value in known.items()}
+
+    async def resolve(self, namespace: str, references: Collection[Reference]) -> dict[str, Any]:
+        assert namespace == "dev"
+        wanted = {one.blob_id for one in references}
+        return {name: value for name, value in self.known.items() if name in wanted}
+
+
+async def test_a_handler_is_given_the_values_that_its_input_refers_to(
+    recorder: FakeRecorder,
+    handler: sdk.Handler[Reminder],
+    make_call: Callable[..., TaskCall],
+    runs: list[str],
+) -> None:
+    carry_out = temporal_activity(handler, recorder, Values(b_1="ada@example.org"))
+    await _environment().run(carry_out, make_call(invoice=EMAIL))
+    assert runs == ["ada@example.org"]
+    # What it hands back as it is is kept as the reference.
+    assert [outcome.output for outcome in recorder.outcomes] == [{"sent": EMAIL}]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("gone", ("Permanent", True)),
+        ("later", ("RuntimeError", False)),
+        (None, ("InvalidInput", True)),
+    ],
+)
+async def test_a_failure_over_sensitive_input_has_its_type_and_not_its_text(
+    recorder: FakeRecorder,
+    handler: sdk.Handler[Reminder],
+    make_call: Callable[..., TaskCall],
+    value: str | None,
+    told: tuple[str, bool],
+) -> None:
+    values = Values() if value is None else Values(b_1=value)
+    with capture_logs() as logged, pytest.raises(ApplicationError) as failure:
+        await _environment().run(
+            temporal_activity(handler, recorder, values), make_call(invoice=EMAIL)
+        )
+    assert (failure.value.type, failure.value.non_retryable) == told
+    assert "its text is left out" in failure.value.message
+    for text in ("no such invoice", "not now", "cannot take"):
+        assert text not in repr((failure.value.message, logged))
+    assert failure.value.__cause__ is None
+
+
+async def test_a_worker_that_cannot_ask_for_values_runs_no_handler(
+    recorder: FakeRecorder,
+    handler: sdk.Handler[Reminder],
+    make_call: Callable[..., TaskCall],
+    runs: list[str],
+) -> None:
+    with pytest.raises(ApplicationError, match="nobody to ask") as failure:
+        await _environment().run(temporal_activity(handler, recorder), make_call(invoice=EMAIL))
+    assert (failure.value.type, failure.value.non_retryable, runs) == ("RetryLater", False, [])

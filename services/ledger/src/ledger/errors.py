@@ -71,6 +71,41 @@ class ReplayOvertakenError(LedgerError):
         self.replay_id = replay_id
 
 
+class BackfillNotFoundError(LedgerError):
+    """There is no such backfill."""
+
+    def __init__(self, backfill_id: str) -> None:
+        super().__init__(f"there is no backfill {backfill_id}")
+        self.backfill_id = backfill_id
+
+
+class BackfillExistsError(LedgerError):
+    """The backfill's id stands for another question."""
+
+    def __init__(self, backfill_id: str) -> None:
+        super().__init__(
+            f"the backfill {backfill_id} was planned with another definition, time, mode, order or "
+            "concurrency: choose another id"
+        )
+        self.backfill_id = backfill_id
+
+
+class InstanceNotFoundError(LedgerError):
+    """There is no such instance."""
+
+    def __init__(self, instance_id: str) -> None:
+        super().__init__(f"there is no instance {instance_id}")
+        self.instance_id = instance_id
+
+
+class InstanceOvertakenError(LedgerError):
+    """The instance has gone on since it was looked at."""
+
+    def __init__(self, instance_id: str) -> None:
+        super().__init__(f"the instance {instance_id} has gone on: look at it again")
+        self.instance_id = instance_id
+
+
 class ShadowNotFoundError(LedgerError):
     """There is no such shadow."""
 
@@ -136,3 +171,32 @@ class TaskClaimedError(PreconditionError):
 
 class NotAssignedError(LedgerError):
     """The task is not the caller's to act on or to see."""
+
+
+class SubjectNotFoundError(LedgerError):
+    """Nothing sensitive was ever kept of this subject."""
+
+    def __init__(self) -> None:
+        # Without who it is: errors are logged.
+        super().__init__("nothing sensitive was ever kept of this subject in this namespace")
+
+
+class NoDataKeysError(LedgerError):
+    """The ledger cannot keep or read what is sensitive."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the ledger has no data keys, under which sensitive values are kept: give it "
+            "BACKBONE_DATA_KEYS (`backbone keys data add FILE KEY` makes one)"
+        )
+
+
+class ValueUnreadableError(LedgerError):
+    """A sensitive value that was not erased cannot be read."""
+
+
+class ConcurrentErasureError(LedgerError):
+    """A value cannot be kept now: its subject is erased again and again meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__("a subject is erased again and again meanwhile: try again")

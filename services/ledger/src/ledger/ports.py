@@ -13,8 +13,8 @@ from contracts.decisions import RunStatus, TaskStatus
 from contracts.routing import PendingOutcome, RoutingOutcome
 from contracts.runs import TaskFailure
 from ledger.domain.control import Execution, Operation, OperationKind, Order
-from ledger.domain.dead_letters import Resolution, Resolved
-from ledger.domain.due import DueRow, Epoch, LeasedRun
+from ledger.domain.dead_letters import Opened, Opening, Resolution, Resolved
+from ledger.domain.due import DueRow, Epoch, LeasedRun, OpenRun
 from ledger.domain.pending import (
     Choice,
     Claimable,
@@ -35,8 +35,9 @@ from ledger.domain.routing import (
 )
 from ledger.domain.runs import Occasion, RunState, TaskState, TaskType
 from ledger.domain.shadows import NewShadow, Shadow, ShadowDecision
+from ledger.domain.stretches import Pause
 from ledger.domain.tasks import Assignment, HumanTask
-from rules.policy import DueOutcome
+from rules.policy import DueOutcome, Waiting
 from runtime.postgres import Transaction
 
 
@@ -166,6 +167,44 @@ class DueTimeRow:
     run_id: str | None
     decided_at: datetime
     acknowledged_at: datetime | None
+    last_due_at: datetime | None = None
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Up to where due times are accounted for, as it is locked at `now`."""
+
+    covered_until: datetime
+    now: datetime
+    paused: bool
+    has_skips: bool
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Up to where due times are accounted for, and when the next one is taken up, if any."""
+
+    covered_until: datetime
+    next_at: datetime | None
+    now: datetime
+
+
+@dataclass(frozen=True)
+class SkipRow:
+    """A due time that somebody does not want to run."""
+
+    due_at: datetime
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class OverdueRow:
+    """A definition whose schedules nobody has looked after since an instant."""
+
+    definition_id: str
+    since: datetime
 
 
 @dataclass(frozen=True)
@@ -422,6 +461,18 @@ class ControlStore(Protocol):
         """Return runs that were started for a due time and are not recorded, oldest first."""
         ...
 
+    async def unrecorded_backfilled(
+        self, transaction: Transaction, *, min_age: timedelta, limit: int
+    ) -> list[Execution]:
+        """Return runs that a backfill has started and that are not recorded, oldest first."""
+        ...
+
+    async def unheeded_timers(
+        self, transaction: Transaction, *, min_age: timedelta, limit: int
+    ) -> list[Execution]:
+        """Return the clocks of open human tasks a time of which passed `min_age` ago unheeded."""
+        ...
+
 
 class OperationStore(Protocol):
     """What is to be done in Temporal, handed out by lease."""
@@ -464,16 +515,19 @@ class ScheduleStore(Protocol):
         """Make the definition's cursor, at `effective_from`, unless it has one; lock it."""
         ...
 
-    async def lock_cursor(
-        self, transaction: Transaction, definition_id: str
-    ) -> tuple[datetime, datetime] | None:
-        """Lock the cursor until the transaction ends; return it as it then is, and the time."""
+    async def lock_cursor(self, transaction: Transaction, definition_id: str) -> Cursor | None:
+        """Lock the cursor until the transaction ends; return it as it then is."""
         ...
 
     async def move_cursor(
-        self, transaction: Transaction, definition_id: str, covered_until: datetime
+        self,
+        transaction: Transaction,
+        definition_id: str,
+        covered_until: datetime,
+        *,
+        next_at: datetime | None,
     ) -> None:
-        """Say that due times up to `covered_until` are accounted for."""
+        """Say that due times up to `covered_until` are accounted for, and when the next comes."""
         ...
 
     async def latest_epoch(self, transaction: Transaction, definition_id: str) -> Epoch | None:
@@ -492,8 +546,22 @@ class ScheduleStore(Protocol):
         """Write a new epoch."""
         ...
 
-    async def has_open_run(self, transaction: Transaction, definition_id: str) -> bool:
-        """Say whether a run that a due time asked for is not closed yet."""
+    async def open_runs(self, transaction: Transaction, definition_id: str) -> list[OpenRun]:
+        """Return the runs that due times asked for and that are not closed, oldest first."""
+        ...
+
+    async def await_open_runs(self, transaction: Transaction, definition_id: str) -> bool:
+        """Have the end of open runs ask for a tick; False when none is open any more."""
+        ...
+
+    async def waiting(
+        self, transaction: Transaction, definition_id: str, *, limit: int
+    ) -> list[Waiting]:
+        """Return the due times that wait for an open run, oldest first."""
+        ...
+
+    async def count_waiting(self, transaction: Transaction, definition_id: str) -> dict[str, int]:
+        """Return how many due times wait for an open run, by trigger."""
         ...
 
     async def add_due_times(
@@ -504,7 +572,7 @@ class ScheduleStore(Protocol):
         *,
         decided_at: datetime,
     ) -> None:
-        """Write due times; one that is accounted for already stays as it is."""
+        """Write due times; one that is accounted for stays as it is, unless it waits."""
         ...
 
     async def lease(
@@ -527,14 +595,84 @@ class ScheduleStore(Protocol):
 
     async def close_run(
         self, transaction: Transaction, definition_id: str, run_id: str, closed_at: datetime
-    ) -> None:
-        """Say that the run a due time asked for is closed."""
+    ) -> bool:
+        """Say that the run a due time asked for is closed; True when another one waits for it."""
         ...
 
     async def list_due_times(
-        self, transaction: Transaction, definition_id: str, *, before: datetime | None, limit: int
+        self,
+        transaction: Transaction,
+        definition_id: str,
+        *,
+        before: datetime | None,
+        since: datetime | None,
+        limit: int,
     ) -> list[DueTimeRow]:
-        """Return due times, newest first, from before an instant."""
+        """Return due times, newest first, from before an instant back to another."""
+        ...
+
+    async def due_time_at(
+        self, transaction: Transaction, definition_id: str, at: datetime
+    ) -> DueTimeRow | None:
+        """Return the row that holds an instant."""
+        ...
+
+    async def due_time_by_request(
+        self, transaction: Transaction, definition_id: str, request_id: str
+    ) -> DueTimeRow | None:
+        """Return the due time that a request asked for."""
+        ...
+
+    async def coverage(self, transaction: Transaction, definition_id: str) -> Coverage | None:
+        """Return how far a definition's due times are accounted for."""
+        ...
+
+    async def pauses_since(
+        self, transaction: Transaction, definition_id: str, since: datetime
+    ) -> list[Pause]:
+        """Return the pauses that were not over at an instant, oldest first."""
+        ...
+
+    async def pause(
+        self, transaction: Transaction, definition_id: str, *, at: datetime, order: Order
+    ) -> None:
+        """Begin a pause; none is open."""
+        ...
+
+    async def resume(
+        self, transaction: Transaction, definition_id: str, *, at: datetime, order: Order
+    ) -> None:
+        """End the pause that is open."""
+        ...
+
+    async def skips_after(
+        self, transaction: Transaction, definition_id: str, after: datetime
+    ) -> list[SkipRow]:
+        """Return the due times that nobody wants, oldest first."""
+        ...
+
+    async def skip(
+        self,
+        transaction: Transaction,
+        definition_id: str,
+        due_at: datetime,
+        *,
+        order: Order,
+        at: datetime,
+    ) -> None:
+        """Let a due time not run."""
+        ...
+
+    async def skip_by_request(
+        self, transaction: Transaction, definition_id: str, request_id: str
+    ) -> datetime | None:
+        """Return the due time that a request has skipped."""
+        ...
+
+    async def overdue(
+        self, transaction: Transaction, *, min_age: timedelta, limit: int
+    ) -> list[OverdueRow]:
+        """Return the definitions whose schedules nobody looks after, the longest first."""
         ...
 
 
@@ -608,6 +746,16 @@ class DeadLetterStore(Protocol):
         limit: int,
     ) -> list[Resolved]:
         """Return at most `limit` of what stands in `[first, end)` of a partition, by offset."""
+        ...
+
+    async def add_opening(self, transaction: Transaction, opening: Opening) -> None:
+        """Write that a dead letter is opened; of the same request again, nothing."""
+        ...
+
+    async def openings(
+        self, transaction: Transaction, *, before: int | None, limit: int
+    ) -> list[Opened]:
+        """Return at most `limit` openings before one, the newest first."""
         ...
 
 

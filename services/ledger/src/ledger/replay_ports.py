@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from ledger.domain.pending import Limits
-from ledger.domain.replays import Planned, Question, Standing, Start, State, Stretches
+from ledger.domain.plans import State
+from ledger.domain.replays import Planned, Question, Standing, Start, Stretches
 from ledger.domain.routing import RoutedEvent
 from ledger.ports import Settlement
 from runtime.postgres import Transaction

@@ -23,10 +23,15 @@ from devstack.infrastructure.endpoints import PostgresEndpoint
 from runtime import grpcclient
 
 
+@pytest.fixture(scope="session")
+def template() -> None:
+    """Nothing: the process migrates."""
+
+
 async def run(database: PostgresEndpoint, word: str, **more: str) -> Process:
     environment = {
         "PATH": os.environ["PATH"],
-        "BACKBONE_POSTGRES_DSN": database.dsn("ledger"),
+        "BACKBONE_POSTGRES_DSN": database.dsn("ledger_owner" if word == "migrate" else "ledger"),
         "BACKBONE_ENVIRONMENT": "local",
         **more,
     }
@@ -81,12 +86,16 @@ async def test_process_migrates_checks_serves_and_ends(database: PostgresEndpoin
         0,
         [
             *("applied 0001_pre_event_store", "applied 0002_pre_outbox", "applied 0003_pre_months"),
-            "applied 0004_pre_audit",
+            *("applied 0004_pre_audit", "applied 0005_pre_tenancy"),
             *("applied 0001_pre_ledger", "applied 0002_pre_routing"),
             *("applied 0003_pre_dead_letters", "applied 0004_pre_pending_starts"),
             *("applied 0005_pre_replays", "applied 0006_pre_human_tasks"),
             *("applied 0008_pre_redaction", "applied 0009_pre_control"),
-            "applied 0010_pre_shadows",
+            *("applied 0010_pre_shadows", "applied 0011_pre_instances"),
+            *("applied 0012_pre_instance_events", "applied 0013_pre_telling"),
+            *("applied 0014_pre_schedule_runs", "applied 0015_pre_backfills"),
+            *("applied 0016_pre_dead_letter_openings", "applied 0017_pre_tenancy"),
+            "applied 0018_pre_subjects",
         ],
     )
     assert (await said(await run(database, "migrate")))[1] == "nothing to apply\n"

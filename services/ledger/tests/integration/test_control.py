@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc
 import pytest
@@ -17,15 +17,18 @@ from contracts import canonical, identifiers
 from contracts.decisions import AutomatedInstance, Decision, HumanInstance, TaskInstance
 from contracts.definitions import Assignees, Retry
 from contracts.roles import Role
-from contracts.runs import RetryTaskInput, RunInput
+from contracts.runs import RetryTaskInput, RunInput, TellFailureInput
 from contracts.triggers import Trigger, TriggerKind, Window
 from eventstore import store
 from ledger import app
+from ledger.adapters.postgres_control import PostgresControlStore
+from ledger.domain.control import Operation, Order
 from runtime.postgres import Postgres
 
 # The stubs know these types in their type hints only.
 ControlStub: TypeAlias = "pb_grpc.ControlServiceAsyncStub"
 LedgerStub: TypeAlias = "ledger_pb2_grpc.LedgerServiceAsyncStub"
+TaskStub: TypeAlias = "ledger_pb2_grpc.TaskServiceAsyncStub"
 Channels = Callable[..., Awaitable[grpc.aio.Channel]]
 
 DEFINITION = "billing.overdue"
@@ -34,6 +37,11 @@ DEFINITION = "billing.overdue"
 @pytest.fixture
 async def control(calls: Channels) -> ControlStub:
     return pb_grpc.ControlServiceStub(await calls(actor="anna"))
+
+
+@pytest.fixture
+async def tasks(calls: Channels) -> TaskStub:
+    return ledger_pb2_grpc.TaskServiceStub(await calls())
 
 
 def manual() -> Trigger:
@@ -58,7 +66,9 @@ class Run:
         self.run_id = identifiers.run_id(DEFINITION, trigger.key)
         self.tasks: list[str] = []
 
-    async def decide(self, *, automated: int = 0, human: int = 0) -> "Run":
+    async def decide(
+        self, *, automated: int = 0, human: int = 0, due: timedelta | None = None
+    ) -> "Run":
         def named(rule: str, number: int) -> Any:
             return identifiers.task_id("dev", self.run_id, rule, str(number))
 
@@ -73,7 +83,7 @@ class Run:
         tasks += [
             HumanInstance(
                 task_id=named("call", number), rule="call", key=str(number), title="Call",
-                input={}, assignees=Assignees(groups=["collections"]),
+                input={}, assignees=Assignees(groups=["collections"]), due=due,
             )
             for number in range(human)
         ]  # fmt: skip
@@ -94,12 +104,13 @@ class Run:
         self.tasks = [str(task.task_id) for task in tasks]
         return self
 
-    async def fail_to_decide(self) -> "Run":
+    async def fail_to_decide(self, *, unattended: bool = False) -> "Run":
         await self.ledger.RecordRunFailure(
             ledger_pb2.RecordRunFailureRequest(
                 namespace="dev", run_id=self.run_id, definition_id=DEFINITION,
                 trigger=canonical.render(self.trigger), workflow_run_id="w-1",
                 failure=ledger_pb2.Failure(type="Undecidable", message="no such key"),
+                unattended=unattended,
             )
         )  # fmt: skip
         return self
@@ -501,6 +512,25 @@ async def test_operation_is_handed_out_again_until_it_is_done(
     assert await claimed(control) == []
 
 
+async def test_what_is_to_be_done_already_is_done_once_for_whoever_asks(
+    control: ControlStub, postgres: Postgres
+) -> None:
+    operation = Operation(
+        kind="cancel", workflow_id=f"{DEFINITION}:manual:1", definition_id=DEFINITION,
+        definition_version=3,
+    )  # fmt: skip
+    for actor in ("anna", "ben"):
+        async with postgres.transaction("dev") as transaction:
+            await PostgresControlStore().add_operations(
+                transaction,
+                [operation],
+                order=Order(request_id="", actor=actor, reason="no longer"),
+                at=datetime.now(UTC),
+            )
+    [handed_out] = await claimed(control)
+    assert (handed_out.workflow_id, handed_out.actor) == (operation.workflow_id, "anna")
+
+
 async def test_two_workers_never_hold_one_operation_at_once(control: ControlStub, run: Any) -> None:
     runs = [await run().decide(automated=1) for _ in range(10)]
     for one in runs:
@@ -601,6 +631,92 @@ async def test_closed_execution_fails_its_open_tasks_and_the_run_with_them(
     assert await one.statuses() == ("waiting", ["completed", "failed", "open"])
     assert (await one.get()).tasks[1].failure.message == "terminated by ben: stuck"
     assert (await control.CloseExecution(request)).closed_tasks == 0
+
+
+def closing(one: Run, kind: str = "WorkflowTerminated") -> pb.CloseExecutionRequest:
+    return pb.CloseExecutionRequest(
+        namespace="dev", run_id=one.run_id, generation=1,
+        failure=ledger_pb2.Failure(type=kind, message="terminated by ben: stuck"),
+    )  # fmt: skip
+
+
+async def test_what_a_closed_execution_left_open_is_told_of_once_for_each_task(
+    control: ControlStub, run: Any
+) -> None:
+    one = await run().decide(automated=3, human=1)
+    await one.outcome(0, failure="SmtpError")
+
+    for _ in "12":
+        await control.CloseExecution(closing(one))
+
+    operations = await claimed(control)
+    tellings = [TellFailureInput.model_validate_json(one.input) for one in operations]
+    assert {operation.kind for operation in operations} == {pb.OPERATION_KIND_TELL_FAILURE}
+    assert {operation.workflow_id for operation in operations} == {
+        f"failure:{identifiers.failure_call_id('dev', one.run_id, UUID(task), 1)}"
+        for task in one.tasks[1:3]
+    }
+    assert {str(t.question.task.task_id) for t in tellings if t.question.task} == {*one.tasks[1:3]}
+    assert {(t.question.failure.type, t.question.definition_version) for t in tellings} == {
+        ("WorkflowTerminated", 3)
+    }
+    assert {(o.actor, o.reason) for o in operations} == {("local/anna", "terminated by ben: stuck")}
+
+
+async def test_who_cancels_a_workflow_in_temporal_is_not_told_of_it(
+    control: ControlStub, run: Any
+) -> None:
+    one = await run().decide(automated=1)
+    assert (await control.CloseExecution(closing(one, "WorkflowCancelled"))).closed_tasks == 1
+    assert await claimed(control) == []
+
+
+@pytest.mark.parametrize("unattended", [True, False])
+async def test_run_that_could_not_decide_is_told_of_by_an_operation_where_its_workflow_has_ended(
+    control: ControlStub, run: Any, *, unattended: bool
+) -> None:
+    one = run()
+    for _ in "12":
+        await one.fail_to_decide(unattended=unattended)
+    operations = await claimed(control)
+    call_id = identifiers.failure_call_id("dev", one.run_id, None, 1)
+    assert [operation.workflow_id for operation in operations] == (
+        [f"failure:{call_id}"] if unattended else []
+    )
+    for operation in operations:
+        question = TellFailureInput.model_validate_json(operation.input).question
+        assert (question.run_id, question.task) == (one.run_id, None)
+        assert question.failure.type == "Undecidable"
+
+
+async def test_a_run_that_was_recorded_after_all_is_left_to_who_looks_after_executions(
+    control: ControlStub, run: Any
+) -> None:
+    one = await run().decide(automated=2)
+    await one.fail_to_decide(unattended=True)
+    assert await one.statuses() == ("running", ["open", "open"])
+    assert await claimed(control) == []
+    assert (await control.CloseExecution(closing(one))).closed_tasks == 2
+
+
+async def test_clock_of_a_human_task_is_missed_once_one_of_its_times_has_passed(
+    control: ControlStub, run: Any, tasks: TaskStub, postgres: Postgres
+) -> None:
+    one = await run().decide(human=2, due=timedelta(days=2))
+    assert await open_executions(control) == []
+    async with postgres.transaction("dev") as transaction:
+        await transaction.execute(
+            "UPDATE tasks SET due_at = due_at - interval '3 days' WHERE task_id = $1",
+            UUID(one.tasks[0]),
+        )
+
+    [found] = await open_executions(control)
+
+    assert found.timers
+    assert (found.run_id, found.task_id) == (one.run_id, one.tasks[0])
+    assert found.workflow_id == f"task-timers:{one.tasks[0]}"
+    await tasks.AdvanceTask(ledger_pb2.AdvanceTaskRequest(namespace="dev", task_id=one.tasks[0]))
+    assert await open_executions(control) == []
 
 
 async def test_closed_execution_of_a_retry_leaves_the_others_open(

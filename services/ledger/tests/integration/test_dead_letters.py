@@ -184,3 +184,48 @@ async def test_only_services_resolve(
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await stub.ResolveDeadLetters(request(2))
     assert raised.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+def opening(offset: int, **changes: object) -> pb.RecordDeadLetterOpeningRequest:
+    made = pb.RecordDeadLetterOpeningRequest(
+        namespace="dev",
+        request_id=f"r-{offset}",
+        reason="the producer asks",
+        actor="dev/operator/ada",
+        place=pb.RecordPlace(topic=TOPIC, partition=0, offset=offset),
+    )
+    for name, value in changes.items():
+        setattr(made, name, value)
+    return made
+
+
+async def test_who_opened_a_dead_letter_is_kept_once_and_listed(routing: RoutingStub) -> None:
+    for offset in (1, 2, 3, 3):
+        await routing.RecordDeadLetterOpening(opening(offset))
+    # The same request again changes nothing, whatever else it says.
+    await routing.RecordDeadLetterOpening(opening(3, reason="another"))
+    found, request = [], pb.ListDeadLetterOpeningsRequest(namespace="dev", page_size=2)
+    while True:
+        page = await routing.ListDeadLetterOpenings(request)
+        found += page.openings
+        request.page_token = page.next_page_token
+        if not request.page_token:
+            break
+    assert [(one.place.offset, one.actor, one.reason) for one in found] == [
+        (offset, "dev/operator/ada", "the producer asks") for offset in (3, 2, 1)
+    ]
+    assert found[0].place.topic == TOPIC
+    assert found[0].opened_at.seconds > 0
+    other = await routing.ListDeadLetterOpenings(pb.ListDeadLetterOpeningsRequest(namespace="prod"))
+    assert not other.openings
+
+
+@pytest.mark.parametrize(
+    "changes", [{"reason": ""}, {"actor": ""}, {"request_id": ""}, {"namespace": "mars"}]
+)
+async def test_an_opening_without_who_or_why_is_refused(
+    routing: RoutingStub, changes: dict[str, object]
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await routing.RecordDeadLetterOpening(opening(1, **changes))
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT

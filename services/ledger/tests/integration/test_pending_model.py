@@ -266,7 +266,7 @@ class GreedyStore(ClockedStore):
 def play(
     database: PostgresEndpoint, base: type[Waiting], store: type[ClockedStore], *, examples: int
 ) -> None:
-    dsn = database.dsn("ledger")
+    dsn = database.dsn("ledger_owner")
     migrations.apply(dsn, schema=app.SCHEMA, sources=app.MIGRATIONS)
     with asyncio.Runner() as runner:
 

@@ -245,7 +245,7 @@ def test_projections_after_a_rebuild_are_those_kept_live(
 ) -> None:
     # Batches end anywhere, also between the events of one append.
     monkeypatch.setattr(store, "_REBUILD_BATCH", 7)
-    dsn = database.dsn("ledger")
+    dsn = database.dsn("ledger_owner")
     migrations.apply(dsn, schema=app.SCHEMA, sources=app.MIGRATIONS)
     with asyncio.Runner() as runner:
 

@@ -619,7 +619,6 @@ async def test_old_months_go_with_all_that_was_known_of_their_events(
     keeper = PartitionKeeper(
         postgres,
         RoutingMonths(),
-        namespace="dev",
         retention=timedelta(days=60),
         interval=timedelta(milliseconds=50),
     )

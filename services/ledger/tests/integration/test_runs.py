@@ -12,6 +12,7 @@ import asyncpg
 import grpc
 import pytest
 
+from backbone.ledger.v1 import control_pb2, control_pb2_grpc
 from backbone.ledger.v1 import ledger_pb2 as pb
 from backbone.ledger.v1 import ledger_pb2_grpc as pb_grpc
 from contracts import canonical, identifiers
@@ -659,7 +660,7 @@ async def last_run(ledger: LedgerStub, **fields: Any) -> pb.GetLastRunResponse:
 
 
 async def test_the_last_run_is_the_newest_of_the_definition_besides_the_one_that_asks(
-    ledger: LedgerStub,
+    ledger: LedgerStub, calls: Channels
 ) -> None:
     assert not (await last_run(ledger)).HasField("run")
     due = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -687,6 +688,12 @@ async def test_the_last_run_is_the_newest_of_the_definition_besides_the_one_that
     assert completed.run.HasField("closed_at")
     asking = {"status": pb.RUN_STATUS_COMPLETED, "other_than_run_id": first.run_id}
     assert told(await last_run(ledger, **asking)) == ("", False)
+    cancel = control_pb2.CancelRunRequest(
+        namespace="dev", run_id=second.run_id, request_id=uuid4().hex, reason="no more"
+    )
+    assert told(await last_run(ledger, status=pb.RUN_STATUS_CANCELLED)) == ("", False)
+    await control_pb2_grpc.ControlServiceStub(await calls()).CancelRun(cancel)
+    assert told(await last_run(ledger, status=pb.RUN_STATUS_CANCELLED)) == (second.run_id, False)
 
 
 def redaction(run_id: str, *fields: str, request_id: str = "") -> pb.RedactSnapshotRequest:

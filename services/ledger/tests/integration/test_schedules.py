@@ -13,7 +13,9 @@ from backbone.ledger.v1 import ledger_pb2 as pb
 from backbone.ledger.v1 import ledger_pb2_grpc as pb_grpc
 from contracts import canonical, identifiers
 from contracts.decisions import Decision
+from contracts.definitions import Schedule
 from contracts.triggers import Trigger
+from rules import jitter
 from runtime.postgres import Postgres
 
 # The stub knows this type in its type hints only.
@@ -56,8 +58,11 @@ def put_request(
     enabled: bool = True,
     every: str = "1h",
     empty: bool = False,
+    **fields: Any,
 ) -> pb.PutScheduleRequest:
-    schedules = {"hourly": {"every": every, "missedRuns": missed or CATCH_UP, "overlap": overlap}}
+    schedules = {
+        "hourly": {"every": every, "missedRuns": missed or CATCH_UP, "overlap": overlap, **fields}
+    }
     request = pb.PutScheduleRequest(
         namespace="dev",
         definition_id=DEFINITION,
@@ -316,3 +321,57 @@ async def test_malformed_schedules_are_refused_in_a_sentence(
     code, told = await refused(ledger.PutSchedule(request))
     assert code == grpc.StatusCode.INVALID_ARGUMENT
     assert sentence in told
+
+
+async def test_due_time_with_jitter_waits_and_keeps_its_id(ledger: LedgerStub) -> None:
+    begun = hours_ago(3.5)
+    *earlier, waiting = whole_hours(after=begun)
+    # Longer than from one due time to the next: there is a wait at every minute of the hour.
+    written = {"cron": "0 * * * *", "missedRuns": CATCH_UP, "overlap": "allowAll", "jitter": "2h"}
+    jittered = {"hourly": Schedule.model_validate(written)}
+
+    def taken_up(name: str, due: datetime) -> datetime:
+        return jitter.taken_up(name, jittered, ["hourly"], due)
+
+    # The definition is chosen so that its newest due time, and no other, waits for longer than
+    # this test lasts.
+    now = datetime.now(UTC)
+    definition = next(
+        name
+        for name in (f"billing.jittered-{n}" for n in range(10_000))
+        if taken_up(name, waiting) > now + timedelta(minutes=1)
+        and all(taken_up(name, due) < now for due in earlier)
+    )
+    request = put_request(begun)
+    request.definition_id = definition
+    request.schedules = json.dumps({"hourly": written}).encode()
+    await ledger.PutSchedule(request)
+
+    advance_request = pb.AdvanceScheduleRequest(namespace="dev", definition_id=definition)
+    response = await ledger.AdvanceSchedule(advance_request)
+    assert response.next_at.ToDatetime(tzinfo=UTC) == taken_up(definition, waiting)
+    assert [run.run_id for run in response.runs] == [
+        identifiers.run_id(definition, identifiers.schedule_trigger_key(due)) for due in earlier
+    ]
+    rows = await ledger.ListDueTimes(
+        pb.ListDueTimesRequest(namespace="dev", definition_id=definition, page_size=10)
+    )
+    assert [row.due_at.ToDatetime(tzinfo=UTC) for row in rows.due_times] == earlier[::-1]
+
+
+async def test_nothing_waits_where_nothing_has_jitter(ledger: LedgerStub) -> None:
+    await ledger.PutSchedule(put_request(hours_ago(1.5)))
+    response = await ledger.AdvanceSchedule(
+        pb.AdvanceScheduleRequest(namespace="dev", definition_id=DEFINITION)
+    )
+    assert not response.HasField("next_at")
+
+
+async def test_excluded_times_and_times_out_of_bounds_are_no_due_times(ledger: LedgerStub) -> None:
+    begun = hours_ago(6.5)
+    dues = whole_hours(after=begun)
+    excluded = [{"hour": str(dues[2].hour)}]
+    bounds = {"start": dues[1].isoformat(), "end": dues[4].isoformat()}
+    await ledger.PutSchedule(put_request(begun, exclusions=excluded, **bounds))
+    found = [trigger.scheduled_for for trigger in (await advance(ledger)).values()]
+    assert found == [dues[1], dues[3], dues[4]]

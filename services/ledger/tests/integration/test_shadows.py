@@ -31,7 +31,14 @@ async def shadows(calls: Channels) -> ShadowStub:
     return shadows_pb2_grpc.ShadowServiceStub(await calls(actor="anna"))
 
 
-def content(when: str = "true", **metadata: str) -> bytes:
+STATEFUL = {
+    "mode": "stateful",
+    "instance": {},
+    "triggers": [{"name": "paid", "event": {"type": "paid", "correlate": "event.subject"}}],
+}
+
+
+def content(when: str = "true", spec: Any = None, **metadata: str) -> bytes:
     task = {"type": "automated", "handler": "send", "taskQueue": "mail-tq"}
     return json.dumps(
         {
@@ -41,6 +48,7 @@ def content(when: str = "true", **metadata: str) -> bytes:
             "spec": {
                 "taskQueue": "billing-tq",
                 "rules": [{"name": "remind", "when": when, "task": task}],
+                **(spec or {}),
             },
         }
     ).encode()
@@ -234,6 +242,7 @@ async def test_decisions_come_in_pages_newest_first(
         ({"content": b"{"}, "content is not accepted"),
         ({"content": b"{}"}, "content."),
         ({"content": content("nope +")}, "content: rule 'remind', when"),
+        ({"content": content(spec=STATEFUL)}, "billing.overdue is stateful, and a shadow would"),
         ({"content": content(id="a.b")}, "the content is a.b in dev"),
         ({"content": content(namespace="prod")}, "in prod, not billing.overdue in dev"),
         ({"max_runs": 100_001}, "max_runs is 100001"),

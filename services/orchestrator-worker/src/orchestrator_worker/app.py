@@ -9,44 +9,64 @@ from temporalio.client import Client
 from contracts import names
 from contracts.catalogue import Catalogue
 from orchestrator_worker.activities.control import FailureActivities, SweepActivities
+from orchestrator_worker.activities.instances import InstanceActivities
 from orchestrator_worker.activities.runs import RunActivities
+from orchestrator_worker.activities.simulations import SimulationActivities
 from orchestrator_worker.activities.task_timers import TaskTimerActivities
 from orchestrator_worker.activities.ticks import TickActivities
-from orchestrator_worker.adapters import connector_secrets
 from orchestrator_worker.adapters.catalogue_context import CatalogueContext
 from orchestrator_worker.adapters.grpc_control import GrpcControl
+from orchestrator_worker.adapters.grpc_instances import GrpcInstances
 from orchestrator_worker.adapters.grpc_ledger import GrpcLedger
 from orchestrator_worker.adapters.grpc_registry import GrpcDefinitionSource
 from orchestrator_worker.adapters.grpc_shadows import GrpcShadowRecords
+from orchestrator_worker.adapters.grpc_subjects import GrpcSensitiveValues
 from orchestrator_worker.adapters.http_context import HttpContextSource
 from orchestrator_worker.adapters.postgres_context import PostgresContextSource
 from orchestrator_worker.adapters.temporal_executions import TemporalExecutions
 from orchestrator_worker.adapters.temporal_sweep_clock import SweepClock
 from orchestrator_worker.adapters.temporal_worker import Capacity, queue_server
+from orchestrator_worker.service.applying import Applier
 from orchestrator_worker.service.failures import FailureTeller
 from orchestrator_worker.service.lookout import Lookout
 from orchestrator_worker.service.operating import Operator
 from orchestrator_worker.service.runs import Decider, Recorder
 from orchestrator_worker.service.shadows import Shadows
+from orchestrator_worker.service.simulating import Simulations
 from orchestrator_worker.service.sweeping import Sweeper
+from orchestrator_worker.service.ticking import Ticker
 from orchestrator_worker.settings import Settings
+from orchestrator_worker.workflows.instance import Instance
 from orchestrator_worker.workflows.retry_task import RetryTask
 from orchestrator_worker.workflows.run_activity import RunActivity
 from orchestrator_worker.workflows.scheduled_tick import ScheduledTick
+from orchestrator_worker.workflows.simulate import Simulate
 from orchestrator_worker.workflows.sweep import Sweep
 from orchestrator_worker.workflows.task_timers import TaskTimers
-from runtime import catalogue, commands, grpcclient, logs, telemetry, temporal
+from orchestrator_worker.workflows.tell_failure import TellFailure
+from runtime import (
+    catalogue,
+    commands,
+    connectorsecrets,
+    encryption,
+    grpcclient,
+    logs,
+    telemetry,
+    temporal,
+)
+from runtime.encryption import AtRest
 from runtime.errors import ConfigurationError
+from runtime.httpconnectors import HttpConnectors
 from runtime.httpserver import Health, HttpServer
 from runtime.lifecycle import Background, Closing, Component, Process
-from runtime.temporalworker import QueueServer
+from runtime.temporalworker import QueueServer, QueueServers
 from runtime.tls import TlsFiles
 
 SERVICE = "orchestrator-worker"
 
 
 async def serve() -> None:
-    """Serve every configured namespace and task queue until SIGTERM."""
+    """Serve every configured pair of namespace and task queue until SIGTERM, then drain."""
     settings = Settings()
     own = settings.serve_ticks or settings.serve_task_timers or settings.serve_system
     if not settings.task_queues and not own:
@@ -55,8 +75,11 @@ async def serve() -> None:
             "BACKBONE_SERVE_TICKS, BACKBONE_SERVE_TASK_TIMERS or BACKBONE_SERVE_SYSTEM"
         )
     known = _catalogue(settings)
-    logs.setup(service=SERVICE, level=settings.log_level)
-    provider = telemetry.Telemetry(service=SERVICE, otlp_endpoint=settings.otlp_endpoint)
+    confidential = encryption.mode(settings, environment=settings.environment) != "off"
+    logs.setup(service=SERVICE, level=settings.log_level, confidential=confidential)
+    provider = telemetry.Telemetry(
+        service=SERVICE, otlp_endpoint=settings.otlp_endpoint, confidential=confidential
+    )
     health = Health()
     components: list[Component] = [
         HttpServer(listen=settings.http_listen, health=health),
@@ -70,42 +93,50 @@ async def serve() -> None:
 
 def _catalogue(settings: Settings) -> Catalogue:
     known = catalogue.load(settings.catalogue)
-    connector_secrets.check(known)
+    connectorsecrets.check(known, environment=settings.environment)
     return known
 
 
 def composed(settings: Settings, known: Catalogue) -> list[Component]:
     """Return what works, in the order it starts: neighbours and context, then the workers."""
-    tls = TlsFiles.of(settings)
+    tls = TlsFiles.required(settings)
     ledger_channel = grpcclient.channel(settings.ledger_address, actor=SERVICE, tls=tls)
     registry_channel = grpcclient.channel(settings.registry_address, actor=SERVICE, tls=tls)
     ledger = GrpcLedger(ledger_channel)
     control = GrpcControl(ledger_channel)
     definitions = GrpcDefinitionSource(registry_channel)
+    at_rest = encryption.load(settings, environment=settings.environment)
     connects = {
-        namespace: _connector(settings.temporal_address, namespace, settings.build_id)
-        for namespace in settings.namespaces
+        namespace: _connector(settings, namespace, at_rest) for namespace in settings.namespaces
     }
     executions = TemporalExecutions(connects)
     context = _context(known)
     lookout = Lookout(
         context=context,
         ledger=ledger,
-        redaction_key=connector_secrets.redaction_key(settings.redaction_key_file),
+        redaction_key=connectorsecrets.redaction_key(settings.redaction_key_file),
     )
     shadows = Shadows(records=GrpcShadowRecords(ledger_channel), lookout=lookout)
-    runs = RunActivities(
-        decider=Decider(
-            definitions=definitions,
-            lookout=lookout,
-            ledger=ledger,
-            cached_definitions=settings.definition_cache,
-            shadows=shadows,
-        ),
-        recorder=Recorder(ledger=ledger),
+    instances = GrpcInstances(ledger_channel)
+    decider = Decider(
+        definitions=definitions,
+        lookout=lookout,
+        ledger=ledger,
+        instances=instances,
+        sensitive_values=GrpcSensitiveValues(ledger_channel),
+        cached_definitions=settings.definition_cache,
+        shadows=shadows,
     )
     activities = Activities(
-        runs=runs,
+        runs=RunActivities(decider=decider, recorder=Recorder(ledger=ledger)),
+        instances=InstanceActivities(
+            applier=Applier(
+                decider=decider,
+                ledger=ledger,
+                instances=instances,
+                cached_definitions=settings.definition_cache,
+            )
+        ),
         failures=FailureActivities(
             teller=FailureTeller(
                 definitions=definitions,
@@ -114,13 +145,16 @@ def composed(settings: Settings, known: Catalogue) -> list[Component]:
                 cached_definitions=settings.definition_cache,
             )
         ),
-        ticks=TickActivities(ledger=ledger),
+        ticks=TickActivities(ticker=Ticker(ledger=ledger, executions=executions)),
         timers=TaskTimerActivities(ledger=ledger),
+        simulations=SimulationActivities(simulations=Simulations(decider=decider)),
         sweeps=SweepActivities(
             sweeper=Sweeper(
                 control=control,
                 ledger=ledger,
+                definitions=definitions,
                 executions=executions,
+                instances=instances,
                 min_age=settings.sweep_min_age,
             )
         ),
@@ -144,7 +178,7 @@ def composed(settings: Settings, known: Catalogue) -> list[Component]:
         Closing("registry", registry_channel.close),
         Closing("context", context.close),
         shadows,
-        *_workers(settings, activities, connects),
+        QueueServers(_workers(settings, activities, connects)),
         *system,
     ]
 
@@ -155,11 +189,14 @@ def _context(known: Catalogue) -> CatalogueContext:
         known,
         postgres=PostgresContextSource(
             {name: one.postgres for name, one in connectors if one.postgres is not None},
-            dsn=connector_secrets.dsn,
+            dsn=connectorsecrets.dsn,
         ),
         http=HttpContextSource(
-            {name: one.http for name, one in connectors if one.http is not None},
-            token=connector_secrets.token,
+            HttpConnectors(
+                {name: one.http for name, one in connectors if one.http and one.http.paths},
+                token=connectorsecrets.token,
+                agent=f"backbone-{SERVICE}",
+            )
         ),
     )
 
@@ -180,10 +217,12 @@ class Activities:
     """The Temporal activities, by the task queues that they are on."""
 
     runs: RunActivities
+    instances: InstanceActivities
     failures: FailureActivities
     ticks: TickActivities
     timers: TaskTimerActivities
     sweeps: SweepActivities
+    simulations: SimulationActivities
 
 
 def _workers(
@@ -206,22 +245,25 @@ def _workers(
         worker_versioning=settings.worker_versioning,
     )
     made = []
-    for connect in connects.values():
+    for namespace, connect in connects.items():
         made += [
             queue_server(
                 task_queue=queue,
                 connect=connect,
-                workflows=[RunActivity, RetryTask],
+                workflows=[RunActivity, RetryTask, TellFailure, Instance, Simulate],
                 activities=[
                     runs.decide,
                     runs.record_run_failure,
                     runs.record_task_outcome,
                     failures.find_failure_handler,
                     failures.record_failure_handled,
+                    activities.instances.apply_next,
+                    activities.simulations.simulate,
                 ],
                 capacity=capacity,
             )
-            for queue in settings.task_queues
+            for served_in, queue in settings.served
+            if served_in == namespace
         ]
         if settings.serve_ticks:
             made.append(
@@ -229,7 +271,7 @@ def _workers(
                     task_queue=names.TICK_TASK_QUEUE,
                     connect=connect,
                     workflows=[ScheduledTick],
-                    activities=[ticks.advance_schedule, ticks.acknowledge_runs],
+                    activities=[ticks.advance_schedule],
                     capacity=capacity,
                 )
             )
@@ -257,10 +299,16 @@ def _workers(
     return made
 
 
-def _connector(address: str, namespace: str, build_id: str) -> Callable[[], Awaitable[Client]]:
+def _connector(
+    settings: Settings, namespace: str, at_rest: AtRest
+) -> Callable[[], Awaitable[Client]]:
     async def connect() -> Client:
         return await temporal.connect(
-            address, namespace=namespace, identity=f"{SERVICE}/{build_id}"
+            settings.temporal_address,
+            namespace=namespace,
+            identity=f"{SERVICE}/{settings.build_id}",
+            tls=TlsFiles.required(settings),
+            at_rest=at_rest,
         )
 
     return connect
@@ -272,11 +320,12 @@ async def check() -> Sequence[commands.Check]:
     logs.setup(service=SERVICE, level=settings.log_level)
     known = _catalogue(settings)
     context = _context(known)
-    tls = TlsFiles.of(settings)
+    at_rest = encryption.load(settings, environment=settings.environment)
+    tls = TlsFiles.required(settings)
     neighbours = {"ledger": settings.ledger_address, "registry": settings.registry_address}
     found = await asyncio.gather(
         *(
-            commands.probe(f"temporal {namespace}", _temporal(settings, namespace))
+            commands.probe(f"temporal {namespace}", _temporal(settings, namespace, at_rest))
             for namespace in settings.namespaces
         ),
         *(
@@ -285,16 +334,17 @@ async def check() -> Sequence[commands.Check]:
         ),
         *(
             commands.probe(f"connector {name}", _reached(context, name))
-            for name in known.connectors
+            for name, one in known.connectors.items()
+            if one.postgres or (one.http and one.http.paths)
         ),
     )
     await context.close()
     return found
 
 
-def _temporal(settings: Settings, namespace: str) -> Callable[[], Awaitable[str]]:
+def _temporal(settings: Settings, namespace: str, at_rest: AtRest) -> Callable[[], Awaitable[str]]:
     async def question() -> str:
-        client = await _connector(settings.temporal_address, namespace, settings.build_id)()
+        client = await _connector(settings, namespace, at_rest)()
         async for _ in client.list_workflows(page_size=1, limit=1):
             pass
         return settings.temporal_address
@@ -304,11 +354,7 @@ def _temporal(settings: Settings, namespace: str) -> Callable[[], Awaitable[str]
 
 def _answers(address: str, tls: TlsFiles | None) -> Callable[[], Awaitable[str]]:
     async def question() -> str:
-        channel = grpcclient.channel(address, actor=SERVICE, tls=tls)
-        try:
-            await channel.channel_ready()
-        finally:
-            await channel.close()
+        await grpcclient.reach(address, actor=SERVICE, tls=tls)
         return "answers"
 
     return question

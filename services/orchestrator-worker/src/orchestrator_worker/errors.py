@@ -17,6 +17,10 @@ class ContextUnavailableError(TransientError):
     """A connector's system does not answer, or did not in time."""
 
 
+class ApplicationAwaitedError(TransientError):
+    """An event can be neither applied nor recorded as failed: its instance waits for a repair."""
+
+
 class PermanentError(WorkerError):
     """The same again would fail in the same way."""
 

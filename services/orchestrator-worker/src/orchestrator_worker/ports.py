@@ -1,6 +1,6 @@
 """What the use cases need of the world."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
@@ -11,6 +11,7 @@ from contracts.runs import (
     Advanced,
     AdvanceInput,
     AdvanceTask,
+    ApplyNextInput,
     FailureHandling,
     LastRun,
     RecordOutcome,
@@ -19,14 +20,22 @@ from contracts.runs import (
     RunInput,
     TaskFailure,
     TaskOutcome,
+    TaskTimersInput,
+    TellFailureInput,
+    TickInput,
 )
+from contracts.sensitive import Reference
 from contracts.shadows import ShadowOutcome
 from orchestrator_worker.domain.executions import (
+    CutShort,
     Ended,
     OpenExecution,
     Operation,
     OperationResult,
+    OverdueSchedule,
+    WaitingInstance,
 )
+from rules.instances import Step
 
 
 class DefinitionSource(Protocol):
@@ -38,6 +47,18 @@ class DefinitionSource(Protocol):
         Raises:
             DefinitionNotFoundError: there is none.
             NeighbourUnavailableError: it cannot be told now.
+        """
+        ...
+
+
+class SensitiveValues(Protocol):
+    """Has the values of sensitive fields, for as long as the people they are about are known."""
+
+    async def resolve(self, namespace: str, references: Collection[Reference]) -> Mapping[str, Any]:
+        """Return the values behind references, by blob id; none of what is erased.
+
+        Raises:
+            NeighbourUnavailableError: they cannot be told now.
         """
         ...
 
@@ -71,6 +92,74 @@ class Recorded(NamedTuple):
     outcome: RecordOutcome
     decision: bytes
     shadow_id: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an application stands in an instance: which of its generation it is, and the state.
+
+    `state` is empty when the generation begins with it.
+    """
+
+    generation: int
+    sequence: int
+    state: bytes
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a generation is open before it."""
+        return self.sequence > 1
+
+
+@dataclass(frozen=True)
+class Next:
+    """What is to be applied to an instance next, with its place; nothing without a run.
+
+    One that is `applied` has work that nobody has begun. Without one, a timer is due in `due_in`.
+    """
+
+    place: Place
+    run: RunInput | None = None
+    applied: bool = False
+    due_in: timedelta | None = None
+
+
+class Instances(Protocol):
+    """The ledger's memory of stateful instances. Every call is idempotent.
+
+    All raise NeighbourUnavailableError when the ledger is away, RefusedError when it refuses.
+    """
+
+    async def next(self, question: ApplyNextInput) -> Next:
+        """Return what is to be applied next; it is the same until it was applied, or failed."""
+        ...
+
+    async def apply(
+        self,
+        question: ApplyNextInput,
+        found: Next,
+        *,
+        step: Step,
+        snapshot: bytes,
+        decision: bytes,
+    ) -> Next | None:
+        """Record what was decided for an application; return what is next, None to be asked for.
+
+        It is NeighbourUnavailableError too when the instance has gone on.
+        """
+        ...
+
+    async def waiting(
+        self, namespace: str, *, page_token: str, limit: int, min_age: timedelta
+    ) -> tuple[list[WaitingInstance], str]:
+        """Return a page of the instances for which something waits, and the token of the next."""
+        ...
+
+    async def adopt_run(
+        self, run: RunInput, *, workflow_run_id: str
+    ) -> tuple[RecordOutcome, bytes]:
+        """Say that an execution carries out a run; return the decision unless another one does."""
+        ...
 
 
 class Ledger(Protocol):
@@ -161,18 +250,30 @@ class Control(Protocol):
         """Close what a workflow left open; False when there was nothing."""
         ...
 
+    async def overdue_schedules(
+        self, namespace: str, *, limit: int, min_age: timedelta
+    ) -> list[OverdueSchedule]:
+        """Return definitions that a tick is owed, the longest first."""
+        ...
+
     async def record_failure_handled(self, handling: FailureHandling) -> bool:
         """Record that a failure handler was called; False when that was recorded before."""
         ...
+
+
+Started = RunInput | RetryTaskInput | TellFailureInput | TaskTimersInput | TickInput
+"""The inputs of the workflows that are started."""
 
 
 class Executions(Protocol):
     """Temporal's workflows. All raise NeighbourUnavailableError when Temporal is away."""
 
     async def start(
-        self, given: RunInput | RetryTaskInput, *, workflow_id: str, task_queue: str
-    ) -> None:
-        """Start the workflow that takes this input, unless it was started before.
+        self, namespace: str, given: Started, *, workflow_id: str, task_queue: str
+    ) -> bool:
+        """Start the workflow that takes this input; False when it was started before.
+
+        `TaskTimers` starts again once it has ended.
 
         Raises:
             RefusedError: Temporal refuses the request for what it says.
@@ -183,6 +284,26 @@ class Executions(Protocol):
         """Cancel a workflow; one that has ended, or is not known, stays as it is."""
         ...
 
+    async def wake(
+        self, namespace: str, definition_id: str, key_hash: str, *, task_queue: str
+    ) -> None:
+        """Tell a stateful instance that something waits for it; it is started if need be.
+
+        Raises:
+            RefusedError: Temporal refuses the request for what it says.
+        """
+        ...
+
     async def ended(self, namespace: str, workflow_id: str) -> Ended | None:
         """Say how a workflow has ended; None while it goes on."""
+        ...
+
+    async def cut_short(
+        self, namespace: str, *, since: datetime, page_token: str, limit: int
+    ) -> tuple[list[CutShort], str]:
+        """Return runs whose workflow ended otherwise than by its own, and the next page's token."""
+        ...
+
+    async def began_with(self, namespace: str, one: CutShort) -> RunInput | None:
+        """Return the input of the workflow of a run; None when it cannot be read any more."""
         ...

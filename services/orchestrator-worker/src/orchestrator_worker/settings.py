@@ -3,31 +3,35 @@
 import importlib.metadata
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from contracts import names
-from contracts.catalogue import TaskQueue
+from contracts import identifiers, names
 from runtime.settings import (
     CatalogueSettings,
     LedgerClientSettings,
     RegistryClientSettings,
-    ServiceSettings,
-    TemporalSettings,
+    TemporalWorkerSettings,
 )
+
+_QUEUE = identifiers.TASK_QUEUE_PATTERN.removeprefix("^")
+_NAMESPACE = identifiers.NAMESPACE_PATTERN.removeprefix("^").removesuffix("$")
+_Served = Annotated[str, Field(pattern=f"^({_NAMESPACE}/)?{_QUEUE}", max_length=127)]
 
 
 class Settings(
     CatalogueSettings,
     LedgerClientSettings,
     RegistryClientSettings,
-    TemporalSettings,
-    ServiceSettings,
+    TemporalWorkerSettings,
 ):
     """Read from `BACKBONE_*`."""
 
-    task_queues: tuple[TaskQueue, ...] = Field(
-        (), description="JSON list of the task queues served in each namespace."
+    task_queues: tuple[_Served, ...] = Field(
+        (),
+        description="JSON list of the task queues served: in each namespace, or in the one that "
+        "is named before it (prod/billing-tq).",
     )
     serve_ticks: bool = Field(
         default=True, description="Whether the ticks' own queue is served too."
@@ -68,9 +72,6 @@ class Settings(
         default=False,
         description="Whether Temporal routes by build; needs a current version to be set.",
     )
-    graceful_shutdown: timedelta = Field(
-        timedelta(seconds=10), description="How long a Temporal activity may go on after SIGTERM."
-    )
     max_cached_workflows: int = Field(500, ge=0, le=100_000)
     max_workflow_tasks: int = Field(100, ge=2, le=10_000)
     max_activities: int = Field(100, ge=1, le=10_000)
@@ -90,14 +91,38 @@ class Settings(
     @field_validator("task_queues")
     @classmethod
     def _not_our_own_queues(cls, queues: tuple[str, ...]) -> tuple[str, ...]:
-        if names.SYSTEM_TASK_QUEUE in queues:
-            raise ValueError(f"{names.SYSTEM_TASK_QUEUE} is served by BACKBONE_SERVE_SYSTEM")
-        if names.TICK_TASK_QUEUE in queues:
-            raise ValueError(f"{names.TICK_TASK_QUEUE} is served by BACKBONE_SERVE_TICKS")
-        if names.TASK_TIMERS_TASK_QUEUE in queues:
-            raise ValueError(
-                f"{names.TASK_TIMERS_TASK_QUEUE} is served by BACKBONE_SERVE_TASK_TIMERS"
-            )
-        if len(set(queues)) != len(queues):
-            raise ValueError("a task queue is listed twice")
+        served = {queue.rpartition("/")[2] for queue in queues}
+        for own, setting in _OWN_QUEUES.items():
+            if own in served:
+                raise ValueError(f"{own} is served by {setting}")
         return queues
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        named = {queue.partition("/")[0] for queue in self.task_queues if "/" in queue}
+        if unknown := sorted(named - set(self.namespaces)):
+            raise ValueError(
+                f"BACKBONE_TASK_QUEUES names {', '.join(unknown)}, which BACKBONE_NAMESPACES "
+                "does not list"
+            )
+        pairs = self.served
+        if twice := sorted({pair for pair in pairs if pairs.count(pair) > 1}):
+            listed = ", ".join("/".join(pair) for pair in twice)
+            raise ValueError(f"BACKBONE_TASK_QUEUES lists {listed} twice")
+        return self
+
+    @property
+    def served(self) -> list[tuple[str, str]]:
+        """The pairs of namespace and task queue on which runs are served."""
+        pairs = []
+        for entry in self.task_queues:
+            namespace, _, queue = entry.rpartition("/")
+            pairs += [(one, queue) for one in ([namespace] if namespace else self.namespaces)]
+        return pairs
+
+
+_OWN_QUEUES = {
+    names.SYSTEM_TASK_QUEUE: "BACKBONE_SERVE_SYSTEM",
+    names.TICK_TASK_QUEUE: "BACKBONE_SERVE_TICKS",
+    names.TASK_TIMERS_TASK_QUEUE: "BACKBONE_SERVE_TASK_TIMERS",
+}

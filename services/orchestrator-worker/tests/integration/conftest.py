@@ -4,39 +4,48 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 
 from backbone.ledger.v1 import (
     control_pb2,
     control_pb2_grpc,
+    instances_pb2,
+    instances_pb2_grpc,
     ledger_pb2,
     ledger_pb2_grpc,
+    schedules_pb2,
+    schedules_pb2_grpc,
 )
 from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
 from contracts import definitions as contract
 from contracts.catalogue import Catalogue
+from contracts.names import Workflow
 from contracts.runs import (
     AdvanceTask,
+    ApplyNextInput,
     DueRun,
     FailureHandling,
     RecordOutcome,
     RunFailure,
     RunInput,
+    RunResult,
     TaskFailure,
     TaskOutcome,
 )
 from contracts.triggers import Trigger
 from orchestrator_worker import app
 from orchestrator_worker.domain.executions import OperationResult
-from orchestrator_worker.errors import DefinitionNotFoundError
+from orchestrator_worker.errors import DefinitionNotFoundError, NeighbourUnavailableError
+from orchestrator_worker.ports import Next, Place
 from orchestrator_worker.settings import Settings
+from rules.instances import SetTimer, Step
 from runtime import temporal
 from runtime.lifecycle import Component
 
@@ -48,12 +57,19 @@ OUTCOMES = {
 
 
 class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.TaskServiceServicer):
-    """Serves the ledger in memory, and what a test says is due."""
+    """Serves the ledger in memory, and what a test says is due.
 
-    def __init__(self, ledger: Any) -> None:
+    Ticks of definitions whose ids do not begin with the test's `prefix` come from wake-ups that an
+    earlier test left open on the shared server: nothing is due for them.
+    """
+
+    def __init__(self, ledger: Any, prefix: str) -> None:
         self.ledger = ledger
+        self.prefix = prefix
         self.due: list[DueRun] = []
         self.woken_for: list[Timestamp | None] = []
+        self.waits_until: datetime | None = None
+        self.lost = 0
         self.acknowledged: list[str] = []
         self.asked_last: list[tuple[str, str, int]] = []
         self.last = ledger_pb2.GetLastRunResponse()
@@ -85,6 +101,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.Task
                 run=run,
                 workflow_run_id=request.workflow_run_id,
                 failure=TaskFailure(type=request.failure.type, message=request.failure.message),
+                unattended=request.unattended,
             )
         )
         return ledger_pb2.RecordRunFailureResponse(outcome=OUTCOMES[outcome])
@@ -119,9 +136,14 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.Task
             response.next_at.FromDatetime(next_at)
         return response
 
-    async def AdvanceSchedule(self, request: Any, _context: Any) -> Any:
+    async def AdvanceSchedule(self, request: Any, context: Any) -> Any:
+        if not request.definition_id.startswith(self.prefix):
+            return ledger_pb2.AdvanceScheduleResponse()
         self.woken_for.append(request.woken_for if request.HasField("woken_for") else None)
-        return ledger_pb2.AdvanceScheduleResponse(
+        if self.lost:
+            self.lost -= 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the answer got lost")
+        response = ledger_pb2.AdvanceScheduleResponse(
             runs=[
                 ledger_pb2.DueRun(
                     run_id=due.run.run_id,
@@ -131,6 +153,11 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.Task
                 for due in self.due
             ]
         )
+        now = datetime.now(UTC)
+        if self.waits_until is not None and self.waits_until > now:
+            response.runs.clear()
+            response.next_at.FromDatetime(self.waits_until)
+        return response
 
     async def AcknowledgeRuns(self, request: Any, _context: Any) -> Any:
         self.acknowledged.extend(request.run_ids)
@@ -139,6 +166,88 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.Task
     async def GetLastRun(self, request: Any, _context: Any) -> Any:
         self.asked_last.append((request.definition_id, request.other_than_run_id, request.status))
         return self.last
+
+
+class InstanceServicer(instances_pb2_grpc.InstanceServiceServicer):
+    """Serves the ledger's instances in memory."""
+
+    def __init__(self, instances: Any) -> None:
+        self.instances = instances
+
+    async def GetNextApplication(self, request: Any, _context: Any) -> Any:
+        question = ApplyNextInput.model_construct(
+            definition_id=request.definition_id,
+            key_hash=request.key_hash,
+            begun=request.begun_run_id,
+        )
+        return instances_pb2.GetNextApplicationResponse(
+            next=_next(await self.instances.next(question))
+        )
+
+    async def ApplyToInstance(self, request: Any, context: Any) -> Any:
+        question = ApplyNextInput.model_construct(
+            definition_id=request.definition_id, key_hash=request.key_hash
+        )
+        place = Place(generation=request.generation, sequence=request.sequence, state=b"")
+        found = Next(place, RunInput.model_construct(run_id=request.run_id))
+        change = json.loads(request.decision)["state"]
+        step = Step(
+            request.state_before,
+            request.state_after,
+            {},
+            ended=change["ended"],
+            timers=tuple(SetTimer(one.name, one.after.ToTimedelta()) for one in request.timers),
+        )
+        try:
+            following = await self.instances.apply(
+                question, found, step=step, snapshot=request.snapshot, decision=request.decision
+            )
+        except NeighbourUnavailableError as exc:
+            await context.abort(grpc.StatusCode.ABORTED, str(exc))
+        return instances_pb2.ApplyToInstanceResponse(
+            outcome=ledger_pb2.RECORD_OUTCOME_RECORDED,
+            decision=request.decision,
+            next=None if following is None else _next(following),
+        )
+
+    async def ListWaitingInstances(self, request: Any, _context: Any) -> Any:
+        found, token = await self.instances.waiting(
+            request.namespace,
+            page_token=request.page_token,
+            limit=request.page_size,
+            min_age=request.min_age.ToTimedelta(),
+        )
+        return instances_pb2.ListWaitingInstancesResponse(
+            instances=[
+                instances_pb2.WaitingInstance(
+                    definition_id=one.definition_id,
+                    key_hash=one.key_hash,
+                    definition_version=one.definition_version,
+                )
+                for one in found
+            ],
+            next_page_token=token,
+        )
+
+    async def AdoptRun(self, request: Any, _context: Any) -> Any:
+        outcome, standing = await self.instances.adopt_run(
+            RunInput.model_construct(run_id=request.run_id),
+            workflow_run_id=request.workflow_run_id,
+        )
+        return instances_pb2.AdoptRunResponse(outcome=OUTCOMES[outcome], decision=standing)
+
+
+def _next(found: Next) -> instances_pb2.NextApplication:
+    place = found.place
+    told = instances_pb2.NextApplication(
+        generation=place.generation, sequence=place.sequence, state=place.state
+    )
+    if found.run is not None:
+        told.run_id, told.applied = found.run.run_id, found.applied
+        told.trigger = found.run.trigger.model_dump_json().encode()
+    if found.due_in is not None:
+        told.due_in.FromTimedelta(found.due_in)
+    return told
 
 
 class ControlServicer(control_pb2_grpc.ControlServiceServicer):
@@ -197,6 +306,7 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
                     unrecorded_trigger=one.unrecorded.model_dump_json().encode()
                     if one.unrecorded
                     else b"",
+                    timers=one.timers,
                 )
                 for one in found
             ],
@@ -228,6 +338,28 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
             )
         )
         return control_pb2.RecordFailureHandledResponse(recorded=recorded)
+
+
+class ScheduleServicer(schedules_pb2_grpc.ScheduleServiceServicer):
+    """Serves what a tick is owed, from memory; the rest is for people."""
+
+    PauseSchedule: Any = None
+    ResumeSchedule: Any = None
+    TriggerSchedule: Any = None
+    SkipNextDueTime: Any = None
+    GetSchedule: Any = None
+    ExplainDueTime: Any = None
+
+    def __init__(self, control: Any) -> None:
+        self.control = control
+
+    async def ListOverdueSchedules(self, request: Any, _context: Any) -> Any:
+        response = schedules_pb2.ListOverdueSchedulesResponse()
+        for one in await self.control.overdue_schedules(
+            request.namespace, limit=request.page_size, min_age=request.min_age.ToTimedelta()
+        ):
+            response.schedules.add(definition_id=one.definition_id).since.FromDatetime(one.since)
+        return response
 
 
 class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
@@ -275,17 +407,24 @@ class Neighbour:
 
 
 @pytest.fixture
-async def ledger_service(ledger: Any) -> LedgerServicer:
-    return LedgerServicer(ledger)  # type: ignore[abstract]  # the rest is not called
+async def ledger_service(ledger: Any, unique_name: str) -> LedgerServicer:
+    return LedgerServicer(ledger, unique_name)  # type: ignore[abstract]  # the rest is not called
 
 
 @pytest.fixture
-async def ledger_server(ledger_service: LedgerServicer, control: Any) -> AsyncIterator[Neighbour]:
+async def ledger_server(
+    ledger_service: LedgerServicer, control: Any, instances: Any
+) -> AsyncIterator[Neighbour]:
     def add(made: grpc.aio.Server) -> None:
         ledger_pb2_grpc.add_LedgerServiceServicer_to_server(ledger_service, made)
         ledger_pb2_grpc.add_TaskServiceServicer_to_server(ledger_service, made)
         control_pb2_grpc.add_ControlServiceServicer_to_server(
             ControlServicer(control),  # type: ignore[abstract]  # the rest is not called
+            made,
+        )
+        schedules_pb2_grpc.add_ScheduleServiceServicer_to_server(ScheduleServicer(control), made)
+        instances_pb2_grpc.add_InstanceServiceServicer_to_server(
+            InstanceServicer(instances),  # type: ignore[abstract]  # the rest is not called
             made,
         )
 
@@ -343,6 +482,7 @@ async def serving(
 ) -> AsyncIterator[Settings]:
     """The worker, serving `task_queue` and the ticks' queue, composed as in production."""
     settings = Settings(
+        environment="local",
         temporal_address=temporal_address,
         ledger_address=ledger_server.address,
         registry_address=registry_server.address,
@@ -375,3 +515,54 @@ def eventually() -> Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]:
                 await asyncio.sleep(0.05)
 
     return wait
+
+
+MakeRun = Callable[..., RunInput]
+MakeDefinition = Callable[..., contract.ActivityDefinition]
+
+
+@pytest.fixture
+def define(
+    definitions: Any, make_definition: MakeDefinition, handlers_queue: str
+) -> Callable[..., None]:
+    """Let version 1 decide one task for each named handler."""
+
+    def apply(*handlers: str, timeout: str = "30s", attempts: int = 5) -> None:
+        definitions.known["dev", "billing.overdue", 1] = make_definition(
+            rules=[
+                {
+                    "name": name.replace("_", "-"),
+                    "task": {
+                        "type": "automated",
+                        "handler": name,
+                        "taskQueue": handlers_queue,
+                        "key": "'one'",
+                        "input": {"kind": "trigger.kind"},
+                        "timeout": timeout,
+                        "retry": {"maximumAttempts": attempts},
+                    },
+                }
+                for name in handlers
+            ]
+        )
+
+    return apply
+
+
+@pytest.fixture
+def start(
+    client: Client, task_queue: str, make_run: MakeRun
+) -> Callable[..., Awaitable[WorkflowHandle[Any, RunResult]]]:
+    """Start a run, of version 1 by hand unless it is given."""
+
+    async def start_run(run: RunInput | None = None) -> WorkflowHandle[Any, RunResult]:
+        run = run or make_run()
+        return await client.start_workflow(
+            Workflow.RUN_ACTIVITY.value,
+            run,
+            id=run.run_id,
+            task_queue=task_queue,
+            result_type=RunResult,
+        )
+
+    return start_run

@@ -25,6 +25,7 @@ def _command(word: str, **settings: str) -> "subprocess.CompletedProcess[str]":
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("BACKBONE_")
     }
+    environment["BACKBONE_ENVIRONMENT"] = "local"
     environment |= {f"BACKBONE_{name.upper()}": value for name, value in settings.items()}
     return subprocess.run(
         [sys.executable, "-m", "orchestrator_worker", word],

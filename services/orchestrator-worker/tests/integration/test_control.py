@@ -3,13 +3,14 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from contracts import canonical, identifiers
@@ -18,15 +19,18 @@ from contracts.definitions import Retry
 from contracts.names import SYSTEM_TASK_QUEUE, Workflow
 from contracts.runs import (
     FailureNotice,
+    FailureQuestion,
     RetryTaskInput,
     RunInput,
-    RunResult,
     SweepInput,
     SweptPage,
     TaskCall,
+    TaskFailure,
+    TellFailureInput,
+    TickInput,
 )
 from orchestrator_worker.adapters import temporal_sweep_clock
-from orchestrator_worker.domain.executions import OpenExecution, Operation
+from orchestrator_worker.domain.executions import OpenExecution, Operation, OverdueSchedule
 
 pytestmark = pytest.mark.usefixtures("serving", "handlers")
 
@@ -106,20 +110,6 @@ def define(
         )
 
     return apply
-
-
-@pytest.fixture
-def start(client: Client, task_queue: str) -> Start:
-    async def start_run(run: RunInput) -> WorkflowHandle[Any, Any]:
-        return await client.start_workflow(
-            Workflow.RUN_ACTIVITY.value,
-            run,
-            id=run.run_id,
-            task_queue=task_queue,
-            result_type=RunResult,
-        )
-
-    return start_run
 
 
 def operation(kind: Any, workflow_id: str, given: Any = None) -> Operation:
@@ -277,6 +267,67 @@ async def test_task_that_fails_again_is_told_of_again(
     ]
 
 
+async def test_failure_that_no_workflow_is_left_to_tell_of_is_told_once(
+    client: Client,
+    define: Any,
+    make_run: Any,
+    handlers: Handlers,
+    handlers_queue: str,
+    *,
+    control: Any,
+    carried_out: Any,
+) -> None:
+    define("works")
+    given = retry_of(make_run(), "works", handlers_queue)
+    telling = left_behind(given)
+    call_id = identifiers.failure_call_id("dev", given.run_id, given.task.task_id, 2)
+    workflow_id = identifiers.failure_workflow_id(call_id)
+
+    for _ in "12":
+        await carried_out(operation("tell_failure", workflow_id, telling))
+        await client.get_workflow_handle(workflow_id).result()
+
+    [call] = handlers.told
+    notice = FailureNotice.model_validate(call.task.input)
+    assert (call.on_failure, call.task.task_id) == (True, call_id)
+    assert (notice.task_id, notice.failure) == (given.task.task_id, telling.question.failure)
+    assert list(control.handled) == [call_id]
+
+
+def left_behind(retry: RetryTaskInput) -> TellFailureInput:
+    return TellFailureInput(
+        question=FailureQuestion(
+            namespace="dev",
+            run_id=retry.run_id,
+            definition_id=retry.definition_id,
+            definition_version=retry.definition_version,
+            failure=TaskFailure(type="WorkflowTerminated", message="stuck"),
+            task=retry.task,
+            generation=retry.generation,
+        )
+    )
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["no handler", "no such version"])
+async def test_failure_that_nobody_wants_to_know_of_starts_nothing(
+    client: Client,
+    definitions: Any,
+    make_definition: Any,
+    make_run: Any,
+    handlers_queue: str,
+    *,
+    carried_out: Any,
+    known: bool,
+) -> None:
+    if known:
+        definitions.known["dev", "billing.overdue", 1] = make_definition()
+    given = retry_of(make_run(), "works", handlers_queue)
+    workflow_id = f"failure:{uuid.uuid4()}"
+    await carried_out(operation("tell_failure", workflow_id, left_behind(given)))
+    with pytest.raises(RPCError, match="not found"):
+        await client.get_workflow_handle(workflow_id).describe()
+
+
 async def test_run_is_started_as_the_ledger_asks(
     client: Client, define: Any, make_run: Any, carried_out: Any, ledger: Any
 ) -> None:
@@ -285,6 +336,17 @@ async def test_run_is_started_as_the_ledger_asks(
     await carried_out(operation("start_run", run.run_id, run))
     await client.get_workflow_handle(run.run_id).result()
     assert run.run_id in ledger.runs
+
+
+async def test_definition_is_ticked_as_the_ledger_asks(
+    client: Client, carried_out: Any, ledger_service: Any, unique_name: str
+) -> None:
+    workflow_id = identifiers.asked_tick_workflow_id(unique_name, "a run is closed")
+    tick = TickInput(namespace="dev", definition_id=unique_name)
+    # Given twice, it is done once.
+    await carried_out(operation("tick", workflow_id, tick), operation("tick", workflow_id, tick))
+    await client.get_workflow_handle(workflow_id).result()
+    assert len(ledger_service.woken_for) == 1
 
 
 @pytest.mark.parametrize("retry", [False, True], ids=["run", "retried task"])
@@ -385,11 +447,12 @@ async def test_sweep_closes_what_was_terminated_with_who_did_it_and_why(
     await start(running)
     await handlers.waiting.wait()
     control.open = [execution(terminated), execution(running)]
-    assert await sweep(client) == SweptPage(looked_at=2, closed=0)
+    await sweep(client)
+    assert control.closed == {}
 
     await handle.terminate(reason="stuck since yesterday")
 
-    assert await sweep(client) == SweptPage(looked_at=2, closed=1)
+    await sweep(client)
     [(workflow_id, failure)] = control.closed.items()
     assert (workflow_id, failure.type) == (terminated.run_id, "WorkflowTerminated")
     assert failure.message == (
@@ -421,7 +484,7 @@ async def test_sweep_records_a_due_run_that_was_terminated_before_it_decided(
     )
     control.open = [execution(run, unrecorded=run.trigger)]
     await sweep(client)
-    assert ledger.failures == {}
+    assert run.run_id not in ledger.failures
 
     await handle.terminate(reason="no worker")
 
@@ -430,6 +493,84 @@ async def test_sweep_records_a_due_run_that_was_terminated_before_it_decided(
     assert failure.failure.type == "WorkflowTerminated"
     assert failure.workflow_run_id == (await handle.describe()).run_id
     assert failure.run == run
+    # Its workflow tells nobody any more.
+    assert failure.unattended
+
+
+async def test_sweep_records_runs_that_were_cut_short_before_the_ledger_heard_of_them(
+    client: Client, make_run: Any, ledger: Any, unique_name: str, *, eventually: Eventually
+) -> None:
+    def begin(run: RunInput) -> Any:
+        return client.start_workflow(
+            Workflow.RUN_ACTIVITY.value, run, id=run.run_id, task_queue=f"{unique_name}-nobody-tq"
+        )
+
+    terminated, known, running = (make_run() for _ in "123")
+    handles = [await begin(run) for run in (terminated, known, running)]
+    await ledger.record_run(
+        known, workflow_run_id=handles[1].result_run_id, snapshot=b"", decision=b""
+    )
+    for handle in handles[:2]:
+        await handle.terminate(reason="the context will not come")
+
+    async def recorded() -> bool:
+        await sweep(client)
+        return terminated.run_id in ledger.failures
+
+    # Temporal lists what has ended a moment later.
+    await eventually(recorded)
+    failure = ledger.failures[terminated.run_id]
+    assert (failure.run, failure.unattended) == (terminated, True)
+    assert failure.workflow_run_id == handles[0].result_run_id
+    assert failure.failure.message == (
+        "the workflow was terminated in Temporal by test: the context will not come"
+    )
+    assert not {known.run_id, running.run_id} & {*ledger.failures}
+    await handles[2].terminate()
+
+
+async def test_sweep_winds_up_a_clock_that_was_terminated_and_leaves_a_running_one(
+    client: Client, make_run: Any, control: Any, ledger: Any, eventually: Eventually
+) -> None:
+    run, task_id = make_run(), uuid.uuid4()
+    later = datetime.now(UTC) + timedelta(days=2)
+    ledger.next_at = {task_id: [later]}
+    workflow_id = identifiers.task_timers_workflow_id(task_id)
+    control.open = [execution(run, workflow_id=workflow_id, task_id=str(task_id), timers=True)]
+    handle = client.get_workflow_handle(workflow_id)
+
+    async def woken(times: int) -> None:
+        async def so_often() -> bool:
+            return len(ledger.advances) >= times
+
+        await eventually(so_often)
+
+    # Twice: as a clock that was never started, and as one that somebody has ended since.
+    for times in (1, 2):
+        await sweep(client)
+        await woken(times)
+        first = (await handle.describe()).run_id
+        await sweep(client)
+        described = await handle.describe()
+        assert (described.run_id, described.status) == (first, WorkflowExecutionStatus.RUNNING)
+        await handle.terminate()
+    assert control.closed == {}
+
+
+async def test_sweep_ticks_what_nobody_looked_after(
+    client: Client, control: Any, ledger_service: Any, unique_name: str, eventually: Eventually
+) -> None:
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    control.overdue = [OverdueSchedule(f"{unique_name}.{n}", since) for n in range(3)]
+    await sweep(client)
+
+    async def ticked(times: int) -> bool:
+        return len(ledger_service.woken_for) >= times
+
+    await eventually(lambda: ticked(3))
+    # What is still overdue is ticked again.
+    await sweep(client)
+    await eventually(lambda: ticked(6))
 
 
 async def test_sweep_goes_through_all_pages(
@@ -440,8 +581,8 @@ async def test_sweep_goes_through_all_pages(
     await (await start(run)).result()
     control.open = [execution(run, workflow_id=f"{run.run_id}-{n}", task_id=str(n))
                     for n in range(250)]  # fmt: skip
-    assert await sweep(client) == SweptPage(looked_at=250, closed=250)
-    assert control.pages == 3
+    await sweep(client)
+    assert (len(control.closed), control.pages) == (250, 3)
 
 
 async def test_sweep_is_scheduled_once_and_stays_paused_by_a_person(

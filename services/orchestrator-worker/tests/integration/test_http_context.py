@@ -10,7 +10,6 @@ from http_api import Api, Behaviour
 
 from contracts.catalogue import HttpConnector
 from contracts.definitions import HttpQuery
-from orchestrator_worker.adapters import connector_secrets
 from orchestrator_worker.adapters.http_context import HttpContextSource
 from orchestrator_worker.errors import (
     AddressRefusedError,
@@ -18,6 +17,8 @@ from orchestrator_worker.errors import (
     ContextUnavailableError,
     ResponseError,
 )
+from runtime import connectorsecrets
+from runtime.httpconnectors import HttpConnectors
 
 LOOPBACK = ["127.0.0.0/8"]
 CUSTOMER = {
@@ -52,7 +53,9 @@ class Source:
             return resolve()
 
         names = {} if resolve is None else {"resolve": stub}
-        self.source = HttpContextSource({"crm": connector}, token=connector_secrets.token, **names)
+        self.source = HttpContextSource(
+            HttpConnectors({"crm": connector}, token=connectorsecrets.token, agent="test", **names)
+        )
 
     async def ask(self, path: str = "/thing", **parameters: Any) -> Any:
         query = HttpQuery(connector="crm", path=path)

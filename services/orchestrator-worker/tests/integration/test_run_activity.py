@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import Worker
 
 from contracts.definitions import ActivityDefinition
-from contracts.names import TemporalActivity, Workflow
+from contracts.names import TemporalActivity
 from contracts.runs import MAX_OUTPUT_BYTES, RecordOutcome, RunInput, RunResult, TaskCall
 from orchestrator_worker.settings import Settings
 
@@ -93,53 +93,6 @@ async def handlers(client: Client, handlers_queue: str) -> Any:
         max_heartbeat_throttle_interval=timedelta(milliseconds=100),
     ):
         yield handlers
-
-
-@pytest.fixture
-def define(
-    definitions: Any, make_definition: MakeDefinition, handlers_queue: str
-) -> Callable[..., None]:
-    """Let version 1 decide one task for each named handler."""
-
-    def apply(*handlers: str, timeout: str = "30s", attempts: int = 5) -> None:
-        definitions.known["dev", "billing.overdue", 1] = make_definition(
-            rules=[
-                {
-                    "name": name.replace("_", "-"),
-                    "task": {
-                        "type": "automated",
-                        "handler": name,
-                        "taskQueue": handlers_queue,
-                        "key": "'one'",
-                        "input": {"kind": "trigger.kind"},
-                        "timeout": timeout,
-                        "retry": {"maximumAttempts": attempts},
-                    },
-                }
-                for name in handlers
-            ]
-        )
-
-    return apply
-
-
-@pytest.fixture
-def start(
-    client: Client, task_queue: str, make_run: MakeRun
-) -> Callable[..., Awaitable[WorkflowHandle[Any, RunResult]]]:
-    """Start a run, of version 1 by hand unless it is given."""
-
-    async def start_run(run: RunInput | None = None) -> WorkflowHandle[Any, RunResult]:
-        run = run or make_run()
-        return await client.start_workflow(
-            Workflow.RUN_ACTIVITY.value,
-            run,
-            id=run.run_id,
-            task_queue=task_queue,
-            result_type=RunResult,
-        )
-
-    return start_run
 
 
 def _outcomes(ledger: Any) -> dict[str, Any]:

@@ -99,8 +99,22 @@ async def test_nothing_due_acknowledges_nothing(
     client: Client, unique_name: str, ledger_service: Any
 ) -> None:
     await _tick(client, unique_name)
-    assert ledger_service.woken_for[0] is None
+    assert ledger_service.woken_for
     assert ledger_service.acknowledged == []
+
+
+async def test_a_tick_without_a_nominal_time_asks_as_the_same_one_again(
+    client: Client, unique_name: str, due_runs: Any, ledger_service: Any
+) -> None:
+    ledger_service.due = due_runs(1)
+    ledger_service.lost = 2
+
+    await _tick(client, unique_name)
+
+    tick = await client.get_workflow_handle(identifiers.tick_workflow_id(unique_name)).describe()
+    asked = [woken_for.ToDatetime(tzinfo=UTC) for woken_for in ledger_service.woken_for]
+    assert len(asked) >= 3
+    assert set(asked) == {tick.start_time}
 
 
 async def test_wake_up_by_a_schedule_carries_its_nominal_time(
@@ -130,3 +144,22 @@ async def test_wake_up_by_a_schedule_carries_its_nominal_time(
         await handle.delete()
     nominal = ledger_service.woken_for[0].ToDatetime(tzinfo=UTC)
     assert before - timedelta(seconds=5) < nominal <= datetime.now(UTC)
+
+
+async def test_due_time_that_waits_for_its_jitter_is_started_by_the_same_tick(
+    client: Client, unique_name: str, due_runs: Any, ledger_service: Any, ledger: Any
+) -> None:
+    ledger_service.due = due_runs(1)
+    ledger_service.waits_until = datetime.now(UTC) + timedelta(seconds=3)
+    (run,) = (due.run for due in ledger_service.due)
+
+    await _tick(client, unique_name)
+
+    assert datetime.now(UTC) >= ledger_service.waits_until
+    # Asked again at that time, by that time: a ledger whose clock is a little behind believes it.
+    first, *_, last = ledger_service.woken_for
+    assert first.ToDatetime(tzinfo=UTC) < ledger_service.waits_until
+    assert last.ToDatetime(tzinfo=UTC) == ledger_service.waits_until
+    assert set(ledger_service.acknowledged) == {run.run_id}
+    await client.get_workflow_handle(run.run_id).result()
+    assert list(ledger.runs) == [run.run_id]

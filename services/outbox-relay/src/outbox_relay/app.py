@@ -11,9 +11,10 @@ from outbox_relay.adapters.postgres_outbox import PostgresOutboxSession
 from outbox_relay.errors import RelayError
 from outbox_relay.service import OutboxRelay
 from outbox_relay.settings import OutboxSettings, Settings
-from runtime import commands, kafka, logs, telemetry
+from runtime import commands, databases, kafka, logs, secretfiles, telemetry
 from runtime.httpserver import Health, HealthCheck, HttpServer
 from runtime.lifecycle import Background, Component, Process
+from runtime.tls import TlsFiles
 
 SERVICE = "outbox-relay"
 
@@ -44,9 +45,10 @@ async def serve() -> None:
     """Relay every configured outbox until SIGTERM."""
     settings = Settings()
     logs.setup(service=SERVICE, level=settings.log_level)
+    tls = TlsFiles.required(settings)
     provider = telemetry.Telemetry(service=SERVICE, otlp_endpoint=settings.otlp_endpoint)
     health = Health()
-    relays = [_relay(settings, outbox) for outbox in settings.outboxes]
+    relays = [_relay(settings, outbox, tls) for outbox in settings.outboxes]
     grace_s = settings.shutdown_grace.total_seconds() * _LANDING
     components: list[Component] = [
         HttpServer(listen=settings.http_listen, health=health),
@@ -61,17 +63,18 @@ async def serve() -> None:
         provider.shutdown()
 
 
-def _relay(settings: Settings, outbox: OutboxSettings) -> OutboxRelay:
+def _relay(settings: Settings, outbox: OutboxSettings, tls: TlsFiles | None) -> OutboxRelay:
     stirred = asyncio.Event()
     return OutboxRelay(
         name=outbox.name,
         session=PostgresOutboxSession(
-            dsn=outbox.dsn.get_secret_value(),
+            dsn=databases.secured(outbox.dsn.get_secret_value(), tls),
+            password=secretfiles.reader(outbox.password_file),
             schema=outbox.db_schema,
             hung_after=settings.hung_after,
         ),
         publisher=KafkaPublisher(
-            settings.kafka_bootstrap_servers,
+            kafka.brokers(settings.kafka_bootstrap_servers, tls),
             delivery_timeout=settings.delivery_timeout,
             stirred=stirred.set,
         ),
@@ -126,21 +129,25 @@ async def check() -> Sequence[commands.Check]:
     """Look at every outbox and at the brokers."""
     settings = Settings()
     logs.setup(service=SERVICE, level=settings.log_level)
+    tls = TlsFiles.required(settings)
 
     async def brokers() -> str:
-        await kafka.missing_topics(settings.kafka_bootstrap_servers, [])
+        await kafka.missing_topics(kafka.brokers(settings.kafka_bootstrap_servers, tls), [])
         return settings.kafka_bootstrap_servers
 
     return [
         await commands.probe("kafka", brokers),
-        *[await _check_outbox(settings, outbox) for outbox in settings.outboxes],
+        *[await _check_outbox(settings, outbox, tls) for outbox in settings.outboxes],
     ]
 
 
-async def _check_outbox(settings: Settings, outbox: OutboxSettings) -> commands.Check:
+async def _check_outbox(
+    settings: Settings, outbox: OutboxSettings, tls: TlsFiles | None
+) -> commands.Check:
     async def readable() -> str:
         session = PostgresOutboxSession(
-            dsn=outbox.dsn.get_secret_value(),
+            dsn=databases.secured(outbox.dsn.get_secret_value(), tls),
+            password=secretfiles.reader(outbox.password_file),
             schema=outbox.db_schema,
             hung_after=settings.hung_after,
         )

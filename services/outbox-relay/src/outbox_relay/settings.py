@@ -1,6 +1,7 @@
 """What the relay is told: which outboxes to empty, into which brokers."""
 
 from datetime import timedelta
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -11,10 +12,13 @@ from runtime.settings import KafkaSettings, ServiceSettings
 class OutboxSettings(BaseModel):
     """One outbox: a schema that holds `outbox_pending`, `outbox_parked` and `events`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     name: str = Field(min_length=1, description="What logs and metrics call it.")
     dsn: SecretStr
+    password_file: Path | None = Field(
+        None, description="File of the password, read for each connection."
+    )
     db_schema: str = Field(alias="schema", pattern="^[a-z_][a-z0-9_]*$")
     refused: dict[str, Policy] = Field(
         {}, description="By kind of stream (`run`, `definition`, …): whether it waits or goes on."
@@ -22,7 +26,7 @@ class OutboxSettings(BaseModel):
 
 
 class Settings(KafkaSettings, ServiceSettings):
-    """`BACKBONE_OUTBOXES` is a JSON list of `{"name", "dsn", "schema", "refused"}`."""
+    """`BACKBONE_OUTBOXES` is a JSON list of what `OutboxSettings` holds."""
 
     outboxes: tuple[OutboxSettings, ...] = Field(min_length=1)
     batch_rows: int = Field(500, ge=1, le=10_000, description="Rows that are read at once.")

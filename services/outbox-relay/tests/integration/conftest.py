@@ -21,14 +21,20 @@ from eventstore.events import Cause, Fact
 from eventstore.store import ANY, EventStore
 from runtime import migrations
 from runtime.postgres import Postgres
+from runtime.signingkeys import SigningKeys
+from signing.keys import SigningKey
 
 
 class Ledger:
-    """The schema of a service that appends events."""
+    """The schema of a service that appends events, and the key that it signs them with.
+
+    Its pool is the owner's, who sees the events of all namespaces.
+    """
 
     def __init__(self, pool):
         self.pool = pool
-        self._events = EventStore(service="ledger")
+        self.key = SigningKey.generate(signer="ledger", key_id="1")
+        self._events = EventStore(service="ledger", keys=SigningKeys(events=self.key))
 
     def transaction(self, namespace):
         return self.pool.transaction(namespace)
@@ -63,13 +69,22 @@ class Ledger:
         return await self.value("SELECT count(*) FROM outbox_pending")
 
 
+@pytest.fixture(scope="session")
+def template(migrated):
+    return migrated("ledger", store.migrations())
+
+
 @pytest.fixture
 def open_ledger():
-    """Migrate and open a ledger, in whichever event loop; the caller closes its pool."""
+    """Open a ledger, in whichever event loop; the caller closes its pool.
+
+    `database` is migrated; another one is where `migrate_at` says.
+    """
 
     async def open_it(dsn, *, migrate_at=None):
-        at, sources = migrate_at or dsn, [store.migrations()]
-        await asyncio.to_thread(migrations.apply, at, schema="ledger", sources=sources)
+        if migrate_at is not None:
+            sources = [store.migrations()]
+            await asyncio.to_thread(migrations.apply, migrate_at, schema="ledger", sources=sources)
         return Ledger(await Postgres.connect(dsn, application="test", schema="ledger"))
 
     return open_it
@@ -77,7 +92,7 @@ def open_ledger():
 
 @pytest.fixture
 async def ledger(database, open_ledger):
-    ledger = await open_ledger(database.dsn("ledger"))
+    ledger = await open_ledger(database.dsn("ledger_owner"))
     yield ledger
     await ledger.pool.close()
 

@@ -174,7 +174,7 @@ class RelayingWithTrouble(Relaying):
 def machine(database, open_ledger):
     """Run the machine on a database of its own, with a horizon of one's choice."""
     with asyncio.Runner() as runner:
-        ledger = runner.run(open_ledger(database.dsn("ledger")))
+        ledger = runner.run(open_ledger(database.dsn("ledger_owner")))
 
         def make(base, horizon, *, examples, phases=tuple(hypothesis.Phase)):
             machine = type(

@@ -18,12 +18,16 @@ from confluent_kafka.admin import (
 )
 
 from contracts import names
+from contracts.producers import ProducerKey
 from devstack.infrastructure import ensure_topics
 from outbox_relay.adapters.kafka_publisher import KafkaPublisher
 from outbox_relay.adapters.postgres_outbox import PostgresOutboxSession
 from outbox_relay.domain.waits import Policy
 from outbox_relay.service import OutboxRelay
 from runtime.errors import DatabaseUnavailableError
+from signing import signature as signatures
+from signing import verification
+from signing.keys import Keyring
 
 DEADLINE_S = 60.0
 
@@ -364,6 +368,21 @@ async def test_a_row_put_back_is_published_again_with_its_mark(
     )
     assert first.value() == second.value() == event.body
     assert dict(second.headers())[names.Header.REPUBLISHED] == b"again-1"
+    # The relay has no key: what the ledger signed in its append is what both copies carry.
+    keyring = Keyring.of({"ledger": [ProducerKey(id="1", public_key=ledger.key.public_key)]})
+    signature = signatures.find(first.headers())
+    assert signature == signatures.find(second.headers())
+    for copy in (first, second):
+        verification.verify(
+            signature,
+            keyring,
+            topic=topic_of(namespace),
+            key=copy.key(),
+            headers=copy.headers(),
+            value=copy.value(),
+            now_ms=signature.issued_at_ms,
+            window=None,
+        )
 
 
 async def test_nothing_leaves_the_outbox_while_the_broker_is_away(ledger, start, namespace):
@@ -393,7 +412,9 @@ async def test_a_relay_that_is_told_to_end_lands_what_is_in_flight(
 async def test_a_failover_of_postgresql_loses_nothing_that_was_committed(
     pair, open_ledger, start, namespace, kafka_bootstrap_servers
 ):
-    ledger = await open_ledger(pair.dsn("ledger"), migrate_at=pair.primary_dsn("ledger"))
+    ledger = await open_ledger(
+        pair.dsn("ledger_owner"), migrate_at=pair.primary_dsn("ledger_owner")
+    )
     try:
         running = start(dsn=pair.dsn("relay"))
         await until(lambda: len(running.shards) == 16)

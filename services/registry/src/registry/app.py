@@ -9,12 +9,14 @@ from contracts.catalogue import Catalogue
 from eventstore import grpc_audit, grpc_outbox
 from eventstore import store as eventstore
 from eventstore.partitions import PartitionKeeper
-from eventstore.sealing import Sealer
+from eventstore.sealing import CheckpointSigner, Sealer
 from eventstore.store import EventStore
 from eventstore.wakeup import RelayWakeup
-from registry.adapters import grpc_registry, postgres_projections
+from registry.adapters import grpc_registry, grpc_schedules, postgres_projections
 from registry.adapters.grpc_ledger import GrpcScheduleLedger
-from registry.adapters.postgres_leadership import PostgresLeadership
+from registry.adapters.pacing import Pace
+from registry.adapters.postgres_drift_log import PostgresDriftLog
+from registry.adapters.postgres_leadership import PostgresLeadership, PostgresLeases
 from registry.adapters.postgres_materialisations import PostgresMaterialisations
 from registry.adapters.postgres_resources import PostgresResourceStore
 from registry.adapters.temporal_schedules import TemporalWakeupClock
@@ -23,20 +25,25 @@ from registry.service.drift import DriftService
 from registry.service.mirror import Mirrors, RevisionPoll
 from registry.service.reconciler import Reconciler
 from registry.service.resources import ResourceService
+from registry.service.schedule_views import ScheduleViews
 from registry.settings import Settings
 from runtime import (
     catalogue,
     commands,
+    databases,
+    encryption,
     grpcclient,
-    identity,
+    grpcserving,
     logs,
     migrations,
+    secretfiles,
+    signingkeys,
     telemetry,
     temporal,
 )
 from runtime.commands import Check
 from runtime.errors import ConfigurationError
-from runtime.grpcserver import GrpcServer
+from runtime.grpcserver import Service
 from runtime.httpserver import Health, HttpServer
 from runtime.lifecycle import Closing, Component, Process
 from runtime.postgres import Postgres
@@ -57,33 +64,49 @@ async def serve() -> None:
     """Serve resources and keep the schedules of definitions materialised until SIGTERM."""
     settings = Settings()
     logs.setup(service=SERVICE, level=settings.log_level)
-    tls = TlsFiles.of(settings)
-    authenticator = identity.authenticator(environment=settings.environment, tls=tls is not None)
+    tls = TlsFiles.required(settings)
+    keys = signingkeys.load(settings, service=SERVICE, environment=settings.environment)
+    at_rest = encryption.load(settings, environment=settings.environment)
     known = _catalogue(settings)
     provider = telemetry.Telemetry(service=SERVICE, otlp_endpoint=settings.otlp_endpoint)
     health = Health()
     try:
-        dsn = settings.postgres_dsn.get_secret_value()
+        dsn = databases.secured(settings.postgres_dsn.get_secret_value(), tls)
+        password = secretfiles.reader(settings.postgres_password_file)
         postgres = await Postgres.connect(
-            dsn, application=SERVICE, schema=SCHEMA, size=settings.postgres_pool_size
+            dsn,
+            application=SERVICE,
+            schema=SCHEMA,
+            size=settings.postgres_pool_size,
+            password=password,
         )
         health.add_check("postgres", postgres.ping)
-        wakeup = RelayWakeup(dsn, schema=SCHEMA, application=SERVICE)
-        store = PostgresResourceStore(postgres, appended=wakeup.wake)
+        wakeup = RelayWakeup(dsn, schema=SCHEMA, application=SERVICE, password=password)
+        store = PostgresResourceStore(postgres, appended=wakeup.wake, keys=keys)
         materialisations = PostgresMaterialisations(postgres)
         changes = Changes()
         mirrors = Mirrors(store, changes, namespaces=settings.namespaces)
         clocks = {
             namespace: TemporalWakeupClock(
                 await temporal.connect(
-                    settings.temporal_address, namespace=namespace, identity=SERVICE, lazy=True
-                )
+                    settings.temporal_address,
+                    namespace=namespace,
+                    identity=SERVICE,
+                    tls=tls,
+                    at_rest=at_rest,
+                    lazy=True,
+                ),
+                Pace(settings.schedule_calls_per_s),
             )
             for namespace in settings.namespaces
         }
         channel = grpcclient.channel(settings.ledger_address, actor=SERVICE, tls=tls)
         service = ResourceService(store, mirrors, catalogue=known)
         drift = DriftService(store, materialisations, clocks, now=_now)
+        drifts = PostgresDriftLog(postgres)
+        views = ScheduleViews(
+            store, materialisations, drifts, PostgresLeases(postgres), clocks, now=_now
+        )
         # They stop in reverse: first nothing is materialised, then the watches end, so that the
         # server has no call left to wait for.
         components: list[Component] = [
@@ -91,21 +114,18 @@ async def serve() -> None:
             Closing("postgres", postgres.close),
             Closing("ledger", channel.close),
             wakeup,
-            Sealer(postgres, namespace=settings.namespaces[0]),
-            # Events are what the tables of resources are made from: they are kept for ever.
-            PartitionKeeper(
-                postgres, EventStore(service=SERVICE), namespace=settings.namespaces[0]
+            Sealer(
+                postgres,
+                signer=CheckpointSigner(SERVICE, keys),
             ),
-            GrpcServer(
-                listen=settings.grpc_listen,
-                services=[
-                    grpc_registry.grpc_service(service, drift),
-                    grpc_outbox.grpc_service(postgres, namespaces=settings.namespaces),
-                    grpc_audit.grpc_service(postgres, namespaces=settings.namespaces),
-                ],
-                authenticator=authenticator,
+            # Events are what the tables of resources are made from: they are kept for ever.
+            PartitionKeeper(postgres, EventStore(service=SERVICE, keys=keys)),
+            *grpcserving.servers(
+                settings,
+                services=grpc_services(
+                    service, drift, views, postgres=postgres, namespaces=settings.namespaces
+                ),
                 tls=tls,
-                reflection_enabled=settings.environment != "prod",
             ),
             RevisionPoll(mirrors, interval=_REVISION_POLL),
             *(
@@ -113,12 +133,16 @@ async def serve() -> None:
                     namespace=namespace,
                     store=store,
                     materialisations=materialisations,
+                    drifts=drifts,
                     ledger=GrpcScheduleLedger(channel),
                     clock=clock,
-                    leadership=PostgresLeadership(dsn, subject=f"reconciler.{namespace}"),
+                    leadership=PostgresLeadership(
+                        postgres, namespace=namespace, duration=settings.reconciler_lease
+                    ),
                     changes=changes,
                     now=_now,
                     interval=settings.reconcile_interval,
+                    inspection_interval=settings.inspection_interval,
                 )
                 for namespace, clock in clocks.items()
             ),
@@ -128,10 +152,26 @@ async def serve() -> None:
         provider.shutdown()
 
 
+def grpc_services(
+    service: ResourceService,
+    drift: DriftService,
+    views: ScheduleViews,
+    *,
+    postgres: Postgres,
+    namespaces: Sequence[str],
+) -> list[Service]:
+    """Return the gRPC services of the registry."""
+    return [
+        grpc_registry.grpc_service(service, drift),
+        grpc_schedules.grpc_service(views),
+        grpc_outbox.grpc_service(postgres, namespaces=namespaces),
+        grpc_audit.grpc_service(postgres, namespaces=namespaces),
+    ]
+
+
 def migrate() -> Sequence[str]:
     """Bring the schema up to date; return what was applied."""
-    dsn = Settings().postgres_dsn.get_secret_value()
-    return migrations.apply(dsn, schema=SCHEMA, sources=MIGRATIONS)
+    return migrations.apply(_dsn(Settings()), schema=SCHEMA, sources=MIGRATIONS)
 
 
 async def rebuild() -> Sequence[str]:
@@ -143,9 +183,7 @@ async def rebuild() -> Sequence[str]:
     settings = Settings()
     logs.setup(service=SERVICE, level=settings.log_level)
     await asyncio.to_thread(_require_migrated, settings)
-    postgres = await Postgres.connect(
-        settings.postgres_dsn.get_secret_value(), application=SERVICE, schema=SCHEMA, size=1
-    )
+    postgres = await Postgres.connect(_dsn(settings), application=SERVICE, schema=SCHEMA, size=1)
     try:
         counts = await postgres_projections.rebuild(postgres, settings.namespaces)
     finally:
@@ -157,8 +195,9 @@ async def check() -> Sequence[Check]:
     """Look at the database, its schema, the catalogue, the ledger and Temporal."""
     settings = Settings()
     logs.setup(service=SERVICE, level=settings.log_level)
-    tls = TlsFiles.of(settings)
-    identity.authenticator(environment=settings.environment, tls=tls is not None)
+    tls = TlsFiles.required(settings)
+    encryption.load(settings, environment=settings.environment)
+    signingkeys.load(settings, service=SERVICE, environment=settings.environment)
     return await asyncio.gather(
         commands.probe("postgres", _database(settings)),
         commands.probe("catalogue", _catalogue_file(settings)),
@@ -179,9 +218,13 @@ def _catalogue(settings: Settings) -> Catalogue | None:
     return None if settings.catalogue is None else catalogue.load(settings.catalogue)
 
 
+def _dsn(settings: Settings) -> str:
+    dsn = databases.secured(settings.postgres_dsn.get_secret_value(), TlsFiles.required(settings))
+    return databases.with_password(dsn, secretfiles.reader(settings.postgres_password_file))
+
+
 def _require_migrated(settings: Settings) -> None:
-    dsn = settings.postgres_dsn.get_secret_value()
-    missing = migrations.pending(dsn, schema=SCHEMA, sources=MIGRATIONS)
+    missing = migrations.pending(_dsn(settings), schema=SCHEMA, sources=MIGRATIONS)
     if missing:
         raise ConfigurationError(
             f"migrations are missing: {', '.join(missing)}; run `python -m registry migrate`"
@@ -209,11 +252,7 @@ def _catalogue_file(settings: Settings) -> Callable[[], Awaitable[str]]:
 
 def _ledger(settings: Settings, tls: TlsFiles | None) -> Callable[[], Awaitable[str]]:
     async def question() -> str:
-        channel = grpcclient.channel(settings.ledger_address, actor=SERVICE, tls=tls)
-        try:
-            await channel.channel_ready()
-        finally:
-            await channel.close()
+        await grpcclient.reach(settings.ledger_address, actor=SERVICE, tls=tls)
         return settings.ledger_address
 
     return question
@@ -222,7 +261,10 @@ def _ledger(settings: Settings, tls: TlsFiles | None) -> Callable[[], Awaitable[
 def _temporal(settings: Settings, namespace: str) -> Callable[[], Awaitable[str]]:
     async def question() -> str:
         client = await temporal.connect(
-            settings.temporal_address, namespace=namespace, identity=SERVICE
+            settings.temporal_address,
+            namespace=namespace,
+            identity=SERVICE,
+            tls=TlsFiles.required(settings),
         )
         async for _ in await client.list_schedules(page_size=1):
             break

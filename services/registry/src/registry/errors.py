@@ -151,3 +151,7 @@ class NeighbourUnavailableError(RegistryError):
 
 class LeadershipLostError(RegistryError):
     """Another replica may lead from now on."""
+
+
+class WakeupMovedError(RegistryError):
+    """Somebody wrote what wakes a definition since it was looked at: look again."""

@@ -1,13 +1,14 @@
 """What the registry needs of the world, each named for the need."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, Never, Protocol, TypeVar
 
 from contracts.resources import ChangeKind, HeldEvents, ResourceKind, ResourceState
 from registry.domain.materialisation import Desired, Release, Wakeup
+from registry.domain.mending import Difference, DriftKind, Expected, Plan, Standing
 from registry.domain.resources import Change, Key, Resource
 
 T = TypeVar("T")
@@ -171,6 +172,12 @@ class Materialisations(Protocol):
         """Return the last attempt for every definition, by id."""
         ...
 
+    async def of(
+        self, namespace: str, definition_ids: Collection[str]
+    ) -> Sequence[Materialisation]:
+        """Return the last attempt for each of these definitions."""
+        ...
+
 
 class ScheduleLedger(Protocol):
     """Who accounts for due times, and keeps what waits."""
@@ -195,29 +202,94 @@ class ScheduleLedger(Protocol):
 
 
 class WakeupClock(Protocol):
-    """What wakes definitions when something is due."""
+    """What wakes definitions when something is due. Every call may raise NeighbourUnavailableError.
 
-    async def fingerprints(self, namespace: str) -> dict[str, str]:
-        """Return what is there: the fingerprint of each definition that is woken.
+    What was looked at and has changed since is not written over.
+    """
 
-        Possibly a little out of date. Raises NeighbourUnavailableError.
+    def pages(self) -> AsyncIterator[Mapping[str, str]]:
+        """Yield what is there, a page at a time: the mark (`Standing`) of what wakes a definition.
+
+        Possibly a little out of date.
         """
         ...
 
-    async def put(self, wakeup: Wakeup, *, at_once: bool) -> None:
-        """Make it so that the definition is woken as `wakeup` says. Idempotent.
+    async def expected(self, wakeup: Wakeup) -> Expected:
+        """Return what `wakeup` is written as."""
+        ...
 
-        With `at_once` it is also woken now, if that changed anything.
+    async def inspect(self, definition_id: str) -> Standing | None:
+        """Return what wakes a definition, as it is now; None when nothing does."""
+        ...
+
+    async def create(self, wakeup: Wakeup, *, at_once: bool) -> None:
+        """Wake a definition from now on; with `at_once` also now.
 
         Raises:
-            NeighbourUnavailableError: no answer; try again later.
+            WakeupMovedError: something does already.
             MaterialisationError: refused.
         """
         ...
 
-    async def remove(self, namespace: str, definition_id: str) -> None:
-        """Wake the definition no longer. Idempotent. Raises NeighbourUnavailableError."""
+    async def update(self, wakeup: Wakeup, standing: Standing, *, at_once: bool) -> None:
+        """Wake a definition otherwise; with `at_once` also now.
+
+        It changes nothing, and need not say so, when what wakes it is no longer `standing`.
+
+        Raises:
+            WakeupMovedError: it said so.
+            MaterialisationError: refused.
+        """
         ...
+
+    async def remove(self, definition_id: str) -> None:
+        """Wake the definition no longer. Idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDrift:
+    """Something that was changed by hand, and when it was put back; None while it is not."""
+
+    drift_id: int
+    definition_id: str
+    kind: DriftKind
+    differences: Sequence[Difference]
+    revision: int
+    found_at: datetime
+    repaired_at: datetime | None
+
+
+class DriftLog(Protocol):
+    """The record of what was changed by hand and put back; kept for 90 days."""
+
+    async def found(self, namespace: str, definition_id: str, plan: Plan, *, revision: int) -> bool:
+        """Record a drift before it is repaired; False when it was recorded already."""
+        ...
+
+    async def repaired(self, namespace: str, definition_id: str) -> bool:
+        """Record that all is as it should be; False when nothing else was recorded."""
+        ...
+
+    async def open(self, namespace: str) -> set[str]:
+        """Return whose drift was found and is not known to be repaired."""
+        ...
+
+    async def page(
+        self, namespace: str, *, definition_id: str, before: int | None, limit: int
+    ) -> Sequence[FoundDrift]:
+        """Return drifts, newest first: of one definition or, for an empty id, of all."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who leads, or did last, and when all was last compared with what is there."""
+
+    holder: str
+    term: int
+    leads: bool
+    compared_at: datetime | None
 
 
 class Leadership(Protocol):
@@ -228,9 +300,27 @@ class Leadership(Protocol):
         ...
 
 
-class Term(Protocol):
-    """A time of leading."""
+class Leases(Protocol):
+    """What is known of who leads."""
 
-    async def confirm(self) -> None:
-        """Return while this process leads. Raises LeadershipLostError when it no longer does."""
+    async def lease(self, namespace: str) -> Lease | None:
+        """Return who leads a namespace, None when nobody ever did."""
+        ...
+
+
+class Term(Protocol):
+    """A time of leading. It ends by itself where it is not kept."""
+
+    number: int
+
+    def confirm(self) -> None:
+        """Return while this process leads for sure. Raises LeadershipLostError otherwise."""
+        ...
+
+    async def keep(self) -> Never:
+        """Renew the term as long as it is ours. Raises LeadershipLostError when it no longer is."""
+        ...
+
+    async def compared(self) -> None:
+        """Record that everything was compared with what is there."""
         ...

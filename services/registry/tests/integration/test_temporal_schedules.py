@@ -1,114 +1,57 @@
 """Materialising on a real Temporal server, with a ledger that listens over real gRPC."""
 
-import asyncio
+import contextlib
+import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-import asyncpg
 import grpc
 import pytest
+from temporalio.api.workflowservice import v1 as workflowservice
 from temporalio.client import (
     Client,
     Schedule,
     ScheduleActionStartWorkflow,
     ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
     ScheduleSpec,
     ScheduleUpdate,
     ScheduleUpdateInput,
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from contracts import identifiers, names
+from contracts.definitions import Schedule as Definition
 from contracts.resources import ChangeKind, ResourceKind, ResourceState
-from contracts.roles import Role
 from contracts.runs import TickInput
 from registry import app
 from registry.adapters.grpc_ledger import GrpcScheduleLedger
+from registry.adapters.postgres_drift_log import PostgresDriftLog
 from registry.adapters.postgres_leadership import PostgresLeadership
 from registry.adapters.postgres_materialisations import PostgresMaterialisations
 from registry.adapters.postgres_resources import PostgresResourceStore
 from registry.adapters.temporal_schedules import TemporalWakeupClock
-from registry.domain import materialisation
+from registry.domain import materialisation, mending
 from registry.domain.materialisation import Desired, Tampered, Wakeup
+from registry.domain.mending import DriftKind
 from registry.domain.resources import Change, Key, Resource
 from registry.domain.validation import Source
-from registry.errors import LeadershipLostError, MaterialisationError, NeighbourUnavailableError
+from registry.errors import MaterialisationError, NeighbourUnavailableError, WakeupMovedError
 from registry.service.changes import Changes
-from registry.service.drift import DriftKind, DriftService
+from registry.service.drift import DriftService
 from registry.service.mirror import Mirrors
 from registry.service.reconciler import Reconciler
 from registry.service.resources import ResourceService
-from runtime import authorisation, grpcclient, migrations, rpcerrors, temporal
-from runtime.errors import DatabaseUnavailableError
-from runtime.grpcserver import GrpcServer, Service
-from runtime.identity import LocalAuthenticator
+from rules import schedules as evaluation
+from rules import wakeups
+from runtime import datakeys, migrations, reloading, rpcerrors, temporal
+from runtime.datakeys import KeyDocument
+from runtime.encryption import AtRest
 from runtime.postgres import Postgres
-
-LEDGER = "backbone.ledger.v1.LedgerService"
-
-
-class FakeLedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
-    """Notes what it is told, or refuses it."""
-
-    def __init__(self) -> None:
-        self.requests: list[ledger_pb2.PutScheduleRequest] = []
-        self.address = ""
-        self.refusal = None
-
-    async def PutSchedule(self, request: Any, context: Any) -> Any:
-        del context
-        if self.refusal is not None:
-            raise self.refusal
-        self.requests.append(request)
-        return ledger_pb2.PutScheduleResponse(changed=True)
-
-
-@pytest.fixture
-async def ledger() -> AsyncIterator[Any]:
-    # What it does not answer, the base class does: UNIMPLEMENTED.
-    servicer = FakeLedgerServicer()  # type: ignore[abstract]
-    server = GrpcServer(
-        listen="127.0.0.1:0",
-        services=[
-            Service(
-                name=LEDGER,
-                add=ledger_pb2_grpc.add_LedgerServiceServicer_to_server,
-                servicer=servicer,
-                policy=authorisation.policy(LEDGER, {"PutSchedule": {Role.SERVICE}}),
-            )
-        ],
-        authenticator=LocalAuthenticator(),
-        grace=timedelta(seconds=1),
-    )
-    await server.start()
-    servicer.address = f"127.0.0.1:{server.port}"
-    yield servicer
-    await server.stop()
-
-
-@pytest.fixture
-async def channel(ledger: Any) -> AsyncIterator[Any]:
-    channel = grpcclient.channel(ledger.address, actor="registry")
-    yield channel
-    await channel.close()
-
-
-@pytest.fixture
-async def client(temporal_address: str) -> Any:
-    return await temporal.connect(temporal_address, namespace="dev", identity="test")
-
-
-@pytest.fixture
-async def forget(client: Client) -> AsyncIterator[Any]:
-    """Removes the schedules of definitions after the test."""
-    definition_ids: list[str] = []
-    yield definition_ids.append
-    clock = TemporalWakeupClock(client)
-    for definition_id in definition_ids:
-        await clock.remove("dev", definition_id)
 
 
 @pytest.fixture
@@ -130,6 +73,23 @@ def wakeup(document: Callable[..., bytes], forget: Callable[[str], None], unique
     return make
 
 
+async def put(clock: TemporalWakeupClock, wakeup: Wakeup, *, at_once: bool = False) -> None:
+    """Make it so that a definition is woken as `wakeup` says."""
+    standing = await clock.inspect(wakeup.definition_id)
+    if standing is None:
+        await clock.create(wakeup, at_once=at_once)
+    elif standing.facts != (await clock.expected(wakeup)).facts:
+        await clock.update(wakeup, standing, at_once=at_once)
+
+
+async def marks(clock: TemporalWakeupClock) -> dict[str, str]:
+    """Return all that is listed."""
+    found: dict[str, str] = {}
+    async for page in clock.pages():
+        found |= page
+    return found
+
+
 async def described(client: Client, definition_id: str) -> Any:
     handle = client.get_schedule_handle(identifiers.schedule_id(definition_id))
     return (await handle.describe()).schedule
@@ -139,7 +99,7 @@ async def test_schedule_is_written_as_a_clock_and_nothing_else(
     client: Client, wakeup: Callable[..., Wakeup]
 ) -> None:
     wanted = wakeup(cron="30 6 * * 1-5", every="15m")
-    await TemporalWakeupClock(client).put(wanted, at_once=False)
+    await put(TemporalWakeupClock(client), wanted, at_once=False)
     schedule = await described(client, wanted.definition_id)
     action = schedule.action
     assert isinstance(action, ScheduleActionStartWorkflow)
@@ -162,15 +122,15 @@ async def test_same_wakeup_again_rewrites_nothing_and_another_does(
 ) -> None:
     clock = TemporalWakeupClock(client)
     first = wakeup(every="1h")
-    await clock.put(first, at_once=False)
+    await put(clock, first, at_once=False)
     handle = client.get_schedule_handle(identifiers.schedule_id(first.definition_id))
     created = (await handle.describe()).info
-    await clock.put(first, at_once=True)
+    await put(clock, first, at_once=True)
     again = (await handle.describe()).info
     assert (created.last_updated_at, again.last_updated_at) == (None, None)
     assert again.num_actions == 0
     second = wakeup(every="2h")
-    await clock.put(second, at_once=False)
+    await put(clock, second, at_once=False)
     described_now = await handle.describe()
     assert described_now.info.last_updated_at is not None
     assert described_now.schedule.spec.intervals[0].every == timedelta(hours=2)
@@ -204,17 +164,17 @@ async def test_schedule_that_was_changed_by_hand_is_made_right_again(
 ) -> None:
     clock = TemporalWakeupClock(client)
     wanted = wakeup(every="1h")
-    await clock.put(wanted, at_once=False)
+    await put(clock, wanted, at_once=False)
     await tamper(client.get_schedule_handle(identifiers.schedule_id(wanted.definition_id)))
 
     async def listed() -> Any:
-        return (await clock.fingerprints("dev")).get(wanted.definition_id)
+        return (await marks(clock)).get(wanted.definition_id)
 
     async def differs() -> Any:
         return await listed() is told
 
     await until(differs, "the list shows that somebody has changed it")
-    await clock.put(wanted, at_once=False)
+    await put(clock, wanted, at_once=False)
     schedule = await described(client, wanted.definition_id)
     assert not schedule.state.paused
     assert [part.every for part in schedule.spec.intervals] == [timedelta(hours=1)]
@@ -231,23 +191,128 @@ async def test_what_temporal_lists_of_a_long_schedule_is_still_known_to_be_ours(
     """A list holds only the first calendars of a Schedule."""
     clock = TemporalWakeupClock(client)
     wanted = wakeup(every="1h", cron="7 1,2,3 1,15 * *")
-    for month in range(1, 7):
-        more = wakeup(cron=f"*/7 2 * {month} *")
-        wanted = Wakeup(
-            namespace="dev",
-            definition_id=wanted.definition_id,
-            specs=[*wanted.specs, *more.specs],
-            enabled=True,
-            fingerprint=wanted.fingerprint,
-        )
-    assert sum(len(spec.calendars) for spec in wanted.specs) > 10
-    await clock.put(wanted, at_once=False)
+    more = [wakeup(cron=f"*/7 2 * {month} *").spec.calendars for month in range(1, 7)]
+    calendars = tuple(itertools.chain(wanted.spec.calendars, *more))
+    assert len(calendars) > 10
+    wanted = replace(wanted, spec=replace(wanted.spec, calendars=calendars))
+    await put(clock, wanted, at_once=False)
 
     async def listed() -> Any:
-        return (await clock.fingerprints("dev")).get(wanted.definition_id)
+        return (await marks(clock)).get(wanted.definition_id)
 
     await until(listed, "it is listed")
     assert await listed() == wanted.fingerprint
+
+
+async def moved_policies(handle: Any) -> None:
+    """Changes what no list shows."""
+
+    def edit(present: ScheduleUpdateInput) -> ScheduleUpdate:
+        schedule = present.description.schedule
+        schedule.policy.overlap = ScheduleOverlapPolicy.SKIP
+        return ScheduleUpdate(schedule)
+
+    await handle.update(edit)
+
+
+@pytest.mark.parametrize(
+    ("tamper", "paths"),
+    [
+        (paused_by_hand, {"state.paused", "state.note"}),
+        (edited_by_hand, {"spec.intervals"}),
+        (moved_policies, {"policies.overlap"}),
+    ],
+)
+async def test_inspection_tells_exactly_what_was_changed(
+    client: Client,
+    wakeup: Callable[..., Wakeup],
+    tamper: Callable[[Any], Awaitable[None]],
+    paths: set[str],
+) -> None:
+    clock = TemporalWakeupClock(client)
+    wanted = wakeup(every="1h", cron="30 6 * * 1-5")
+    await clock.create(wanted, at_once=False)
+    expected, standing = await clock.expected(wanted), await clock.inspect(wanted.definition_id)
+    assert standing is not None
+    assert (standing.mark, standing.facts) == (expected.fingerprint, expected.facts)
+    await tamper(client.get_schedule_handle(identifiers.schedule_id(wanted.definition_id)))
+    found = mending.plan(expected, await clock.inspect(wanted.definition_id), handed_on=True)
+    assert {one.path for one in found.differences} == paths
+    assert found.drift is DriftKind.DIFFERENT
+
+
+async def test_schedule_is_encrypted_anew_with_each_key_and_it_is_nobodys_fault(
+    client: Client,
+    temporal_address: str,
+    wakeup: Callable[..., Wakeup],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reloading, "_LOOK_S", 0.0)
+    keys = {"1": datakeys.generate(), "2": datakeys.generate()}
+    ring = tmp_path / "data-keys.json"
+    datakeys.write_document(ring, KeyDocument(active="1", keys=keys))
+    at_rest = AtRest("required", datakeys.DataKeyFile(ring))
+    encrypting = TemporalWakeupClock(
+        await temporal.connect(temporal_address, namespace="dev", identity="t", at_rest=at_rest)
+    )
+
+    async def step(wanted: Wakeup) -> mending.Plan:
+        standing = await encrypting.inspect(wanted.definition_id)
+        return mending.plan(await encrypting.expected(wanted), standing, handed_on=True)
+
+    wanted = wakeup(every="1h")
+    # Of the time before anything was encrypted.
+    await put(TemporalWakeupClock(client), wanted)
+    for key_id in ("1", "2"):
+        datakeys.write_document(ring, KeyDocument(active=key_id, keys=keys))
+        plan = await step(wanted)
+        assert plan.step is mending.Step.UPDATE
+        assert plan.drift is None
+        assert {one.path for one in plan.differences} == {"action.input.key"}
+        await put(encrypting, wanted)
+        # What is encrypted is never twice the same, and yet nothing is to be done.
+        assert (await step(wanted)).step is mending.Step.LEAVE
+        schedule = await described(client, wanted.definition_id)
+        assert schedule.action.args[0].metadata["encryption-key-id"] == key_id.encode()
+        assert wanted.definition_id.encode() not in schedule.action.args[0].data
+    # Somebody who puts another input in its place is found out, whoever encrypted it.
+    foreign = wakeup(every="1h")
+    standing = await encrypting.inspect(wanted.definition_id)
+    assert standing is not None
+    other = replace(foreign, namespace="other")
+    await TemporalWakeupClock(client).update(other, standing, at_once=False)
+    plan = await step(wanted)
+    assert plan.drift is mending.DriftKind.DIFFERENT
+    assert "action.input" in {one.path for one in plan.differences}
+
+
+async def test_what_was_written_since_it_was_looked_at_is_not_written_over(
+    client: Client, wakeup: Callable[..., Wakeup], until: Callable[..., Awaitable[None]]
+) -> None:
+    clock = TemporalWakeupClock(client)
+    first, late, newest = (wakeup(every=every) for every in ("1h", "2h", "3h"))
+    await clock.create(first, at_once=False)
+    with pytest.raises(WakeupMovedError):
+        await clock.create(late, at_once=False)
+    seen = await clock.inspect(first.definition_id)
+    assert seen is not None
+    await clock.update(newest, seen, at_once=False)
+    expected = await clock.expected(newest)
+
+    async def taken_up() -> bool:
+        standing = await clock.inspect(first.definition_id)
+        return standing is not None and standing.facts == expected.facts
+
+    # Of two that the server takes up at the same moment, it does not tell which is late.
+    await until(taken_up, "the server has taken it up")
+    # Whether the server says so is its own affair.
+    with contextlib.suppress(WakeupMovedError):
+        await clock.update(late, seen, at_once=False)
+    assert await taken_up()
+    await clock.remove(first.definition_id)
+    with pytest.raises(WakeupMovedError):
+        await clock.update(late, seen, at_once=False)
 
 
 async def test_disabled_definition_is_paused_and_enabled_one_resumes_at_once(
@@ -255,10 +320,10 @@ async def test_disabled_definition_is_paused_and_enabled_one_resumes_at_once(
 ) -> None:
     clock = TemporalWakeupClock(client)
     wanted = wakeup(every="1h")
-    await clock.put(wanted, at_once=False)
-    await clock.put(wakeup(every="1h", state=ResourceState.DISABLED), at_once=False)
+    await put(clock, wanted, at_once=False)
+    await put(clock, wakeup(every="1h", state=ResourceState.DISABLED), at_once=False)
     assert (await described(client, wanted.definition_id)).state.paused
-    await clock.put(wanted, at_once=True)
+    await put(clock, wanted, at_once=True)
     assert not (await described(client, wanted.definition_id)).state.paused
     handle = client.get_schedule_handle(identifiers.schedule_id(wanted.definition_id))
 
@@ -272,7 +337,7 @@ async def test_wakeup_at_once_starts_a_tick(
     client: Client, wakeup: Callable[..., Wakeup], until: Callable[..., Awaitable[None]]
 ) -> None:
     wanted = wakeup(every="1h")
-    await TemporalWakeupClock(client).put(wanted, at_once=True)
+    await put(TemporalWakeupClock(client), wanted, at_once=True)
     handle = client.get_schedule_handle(identifiers.schedule_id(wanted.definition_id))
 
     async def ticked() -> Any:
@@ -294,7 +359,7 @@ async def test_schedules_of_others_are_neither_listed_nor_touched(
             spec=ScheduleSpec(),
         ),
     )
-    await clock.put(wanted, at_once=False)
+    await put(clock, wanted, at_once=False)
 
     async def listed() -> Any:
         return [item.id async for item in await client.list_schedules()]
@@ -303,13 +368,13 @@ async def test_schedules_of_others_are_neither_listed_nor_touched(
         return {foreign, identifiers.schedule_id(wanted.definition_id)} <= set(await listed())
 
     await until(both, "both are listed")
-    assert (await clock.fingerprints("dev"))[wanted.definition_id] == wanted.fingerprint
-    assert foreign not in await clock.fingerprints("dev")
+    assert (await marks(clock))[wanted.definition_id] == wanted.fingerprint
+    assert foreign not in await marks(clock)
     await client.get_schedule_handle(foreign).delete()
 
 
 async def test_removing_what_is_not_there_is_fine(client: Client, unique_name: str) -> None:
-    await TemporalWakeupClock(client).remove("dev", unique_name)
+    await TemporalWakeupClock(client).remove(unique_name)
 
 
 async def test_server_that_is_away_is_said_to_be(
@@ -320,8 +385,8 @@ async def test_server_that_is_away_is_said_to_be(
     )
     clock = TemporalWakeupClock(client)
     for call in (
-        clock.fingerprints("dev"),
-        clock.put(wakeup(every="1h"), at_once=False),
+        marks(clock),
+        put(clock, wakeup(every="1h"), at_once=False),
     ):
         with pytest.raises(NeighbourUnavailableError, match="Temporal does not answer"):
             await call
@@ -390,12 +455,14 @@ async def registry(
         namespace="dev",
         store=store,
         materialisations=materialisations,
+        drifts=PostgresDriftLog(postgres),
         ledger=GrpcScheduleLedger(channel),
         clock=clock,
-        leadership=PostgresLeadership(postgres_dsn, subject="reconciler.dev"),
+        leadership=PostgresLeadership(postgres, namespace="dev", duration=timedelta(seconds=15)),
         changes=changes,
         now=lambda: datetime.now(UTC),
         interval=timedelta(hours=1),
+        inspection_interval=timedelta(hours=1),
     )
     drift = DriftService(
         store,
@@ -536,42 +603,79 @@ async def test_drift_report_tells_what_was_done_by_hand(  # noqa: PLR0917 - fixt
     assert "paused by hand" in details[paused]
 
 
-async def test_lead_is_held_by_one_and_passes_on(
-    postgres_dsn: str, until: Callable[..., Awaitable[None]]
+BERLIN = {"timezone": "Europe/Berlin"}
+SKIP = {"policy": "skip", "tolerance": "1m"}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ([{"cron": "30 2 * * *", **BERLIN}], "2027-03-27T12:00Z"),
+        ([{"cron": "*/10 1-3 * * *", **BERLIN}], "2026-10-24T12:00Z"),
+        ([{"cron": "15,45 1,2 * * *", "timezone": "Australia/Lord_Howe"}], "2027-10-02T00:00Z"),
+        ([{"cron": "30 2 * * *", "timezone": "Africa/Casablanca"}], "2027-02-06T00:00Z"),
+        ([{"cron": "0 9 L,15W,LW 1-6 *", "timezone": "Pacific/Apia"}], "2027-01-27T00:00Z"),
+        ([{"cron": "0 23 * * fri#2,monL", "timezone": "America/New_York"}], "2027-03-10T00:00Z"),
+        ([{"cron": "*/20 0 6 31 12 *"}], "2027-12-30T00:00Z"),
+        ([{"calendars": [{"hour": "0", "dayOfMonth": "1", "month": "1", "year": "2028"},
+                         {"hour": "*/6", "dayOfWeek": "sat"}], **BERLIN}], "2027-12-29T00:00Z"),
+        ([{"every": "7m", **BERLIN,
+           "exclusions": [{"hour": "0-7"}, {"hour": "18-23"}, {"dayOfWeek": "sat,sun"}]}],
+         "2027-03-26T00:00Z"),
+        ([{"every": "90m", "start": "2027-05-01T00:00:00Z", "end": "2027-05-01T18:00:00Z"}],
+         "2027-04-30T20:00Z"),
+        ([{"every": "90m", "start": "2027-05-01T03:00:00Z"}, {"cron": "0 0 13 * fri", **BERLIN}],
+         "2027-04-30T00:00Z"),
+    ],
+)  # fmt: skip
+async def test_temporal_wakes_at_every_due_time_by_its_own_computation(
+    client: Client,
+    forget: Callable[[str], None],
+    unique_name: str,
+    until: Callable[..., Awaitable[None]],
+    case: tuple[list[dict[str, Any]], str],
 ) -> None:
-    first = PostgresLeadership(postgres_dsn, subject="reconciler.dev")
-    second = PostgresLeadership(postgres_dsn, subject="reconciler.dev")
-    other = PostgresLeadership(postgres_dsn, subject="reconciler.stage")
-    leads = asyncio.Event()
+    """What the server says of the Schedule that was written, over five days around a change."""
+    given, since = case
+    forget(unique_name)
+    schedules = [Definition.model_validate({**one, "missedRuns": SKIP}) for one in given]
+    spec = wakeups.wake_spec(*schedules)
+    wanted = Wakeup("dev", unique_name, spec, enabled=True, fingerprint="a" * 26)
+    clock = TemporalWakeupClock(client)
+    await put(clock, wanted, at_once=False)
+    after = datetime.fromisoformat(since)
+    before = after + timedelta(days=5)
+    request = workflowservice.ListScheduleMatchingTimesRequest(
+        namespace="dev", schedule_id=identifiers.schedule_id(unique_name)
+    )
+    request.start_time.FromDatetime(after)
+    request.end_time.FromDatetime(before)
+    answer = await client.workflow_service.list_schedule_matching_times(request)
+    woken = {moment.ToDatetime(tzinfo=UTC) for moment in answer.start_time}
+    # It cuts an answer without a word.
+    assert 0 < len(woken) < 1000
 
-    async def follow() -> None:
-        async with second.held() as term:
-            await term.confirm()
-            leads.set()
+    due = {
+        moment
+        for one in schedules
+        for moment in evaluation.due_times(one, after=after, until=before)
+    }
+    assert due
+    assert due <= woken
+    seconds = (
+        20 if any(len(part.second) > 1 or part.second[0].end for part in spec.calendars) else 60
+    )
+    ours = {
+        moment
+        for step in range(1, 5 * 86_400 // seconds + 1)
+        if spec.matches(moment := after + timedelta(seconds=step * seconds))
+    }
+    # What the unit tests hold wake-ups to is what the server computes.
+    assert woken == ours
 
-    async with first.held() as term, other.held() as elsewhere:
-        await term.confirm()
-        await elsewhere.confirm()
-        follower = asyncio.create_task(follow())
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.3):
-                await leads.wait()
-    async with asyncio.timeout(10):
-        await leads.wait()
-    await follower
+    async def listed() -> Any:
+        return (await marks(clock)).get(unique_name)
 
-
-async def test_lead_ends_with_its_connection(postgres_dsn: str) -> None:
-    observer = await asyncpg.connect(postgres_dsn)
-    try:
-        with pytest.raises((LeadershipLostError, DatabaseUnavailableError)):
-            async with PostgresLeadership(postgres_dsn, subject="x").held() as term:
-                await observer.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE application_name = 'registry-leader' AND datname = current_database()"
-                )
-                with pytest.raises(LeadershipLostError):
-                    await term.confirm()
-                await term.confirm()
-    finally:
-        await observer.close()
+    await until(listed, "it is listed")
+    # A list tells all that the seal is over: nobody takes it for edited, and writes it again.
+    assert await listed() == wanted.fingerprint

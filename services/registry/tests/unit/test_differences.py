@@ -77,6 +77,17 @@ DEFINITION_CHANGES: list[tuple[Callable[[Any], Any], tuple[str, str, str]]] = [
         ),
     ),
     (
+        lambda d: schedule(d).update(
+            missedRuns={"policy": "catchUp", "window": "2d", "order": "newestFirst"}
+        ),
+        (
+            "changed",
+            "spec.triggers[hourly].schedule.missedRuns",
+            "trigger hourly: the policy for missed runs changes from compress (window 24h) to "
+            "catchUp (limit 100, order newestFirst, window 2d)",
+        ),
+    ),
+    (
         lambda d: schedule(d).update(cron="30 9 * * *"),
         (
             "changed",
@@ -526,6 +537,17 @@ PRODUCER_CHANGES: list[tuple[Callable[[Any], Any], list[tuple[str, str, str]]]] 
         ],
     ),
     (lambda d: key(d).update(notAfter="2027-01-01T01:00:00+02:00"), []),
+    (
+        lambda d: key(d).update(revokedAt="2026-06-01T00:00:00Z"),
+        [
+            (
+                "added",
+                "spec.keys[billing-2026].revokedAt",
+                "key billing-2026: the time from which it is revoked is added: "
+                "2026-06-01T00:00:00Z",
+            )
+        ],
+    ),
 ]
 
 

@@ -1,6 +1,6 @@
 """The drift report: each way in which what is there is not what is asked for, in a sentence."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,10 +9,11 @@ import pytest
 from contracts.resources import ChangeKind, ResourceKind, ResourceState
 from registry.domain import materialisation
 from registry.domain.materialisation import Tampered
+from registry.domain.mending import DriftKind
 from registry.domain.resources import Change, Key, Resource
 from registry.errors import NamespaceNotServedError, NeighbourUnavailableError
 from registry.ports import Materialisation
-from registry.service.drift import DriftKind, DriftService
+from registry.service.drift import DriftService
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ATTEMPTED = NOON - timedelta(minutes=5)
@@ -75,10 +76,11 @@ class Surroundings:
     async def all(self, namespace: str) -> list[Materialisation]:
         return list(self.recorded.values())
 
-    async def fingerprints(self, namespace: str) -> dict[str, str]:
+    async def pages(self) -> AsyncIterator[dict[str, str]]:
         if self.failure is not None:
             raise self.failure
-        return dict(self.present)
+        for definition_id, mark in self.present.items():
+            yield {definition_id: mark}
 
 
 @pytest.fixture

@@ -22,11 +22,12 @@ from registry import errors
 from registry.adapters import grpc_registry, messages
 from registry.domain.differences import Difference, DifferenceKind
 from registry.domain.due_changes import DueChange
+from registry.domain.mending import DriftKind
 from registry.domain.planning import Action, Prune
 from registry.domain.resources import Change, Key, Resource
 from registry.domain.validation import Source
 from registry.errors import Located
-from registry.service.drift import Drift, DriftKind, DriftReport, DriftService
+from registry.service.drift import Drift, DriftReport, DriftService
 from registry.service.outcomes import (
     Altered,
     ApplyOutcome,
@@ -304,6 +305,17 @@ async def test_mask_leaves_only_what_was_asked_for(registry: Any, scripted: Scri
     )
 
 
+async def test_a_mask_of_very_many_paths_is_refused(registry: Any) -> None:
+    with pytest.raises(grpc.aio.AioRpcError, match="1000 paths, more than the 100"):
+        await registry.ListResources(
+            pb.ListResourcesRequest(
+                namespace="dev",
+                kind=pb.RESOURCE_KIND_ACTIVITY_DEFINITION,
+                read_mask=FieldMask(paths=["version"] * 1000),
+            )
+        )
+
+
 async def test_field_that_a_mask_cannot_name_is_refused(registry: Any, scripted: Scripted) -> None:
     error = await refusal(
         registry.ListResources(
@@ -494,7 +506,10 @@ async def test_each_refusal_has_its_status_and_reason(
 
 
 def test_every_error_that_callers_can_meet_is_in_the_table_above() -> None:
-    inner = {errors.MaterialisationError, errors.LeadershipLostError, errors.RegistryError}
+    inner = {
+        *(errors.MaterialisationError, errors.LeadershipLostError, errors.WakeupMovedError),
+        errors.RegistryError,
+    }
     own = {
         error
         for _, error in inspect.getmembers(errors, inspect.isclass)

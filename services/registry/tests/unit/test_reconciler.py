@@ -5,16 +5,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Never
 
 import pytest
 from structlog.testing import capture_logs
 
 from contracts import canonical
 from contracts.resources import ChangeKind, HeldEvents, ResourceKind, ResourceState
+from registry.domain import materialisation
 from registry.domain.materialisation import Desired, Release, Tampered, Wakeup
+from registry.domain.mending import DriftKind, Expected, Plan, Standing
 from registry.domain.resources import Change, Key, Resource
-from registry.errors import LeadershipLostError, MaterialisationError, NeighbourUnavailableError
+from registry.errors import (
+    LeadershipLostError,
+    MaterialisationError,
+    NeighbourUnavailableError,
+    WakeupMovedError,
+)
+from registry.ports import Materialisation
 from registry.service.changes import Changes
 from registry.service.reconciler import Reconciler
 
@@ -121,7 +129,7 @@ class FakeLedger:
 
 
 class FakeClock:
-    """Holds wake-ups, or fails as it is told."""
+    """Holds the marks of wake-ups, or fails as it is told; facts and tokens follow from marks."""
 
     def __init__(self, journal: list[tuple[str, str]]) -> None:
         self.journal = journal
@@ -130,48 +138,90 @@ class FakeClock:
         self.at_once: list[str] = []
         self.failure: Exception | None = None
         self.asked = 0
+        self.inspected: list[str] = []
+        self.unlisted: set[str] = set()
+        # What only an inspection shows.
+        self.hidden: dict[str, str] = {}
 
-    async def fingerprints(self, namespace: str) -> dict[str, str]:
-        del namespace
+    async def pages(self) -> AsyncIterator[dict[str, str]]:
         self.asked += 1
-        if self.failure is not None:
-            raise self.failure
-        return dict(self.present)
+        self._answer()
+        for definition_id, mark in list(self.present.items()):
+            if definition_id not in self.unlisted:
+                yield {definition_id: mark}
 
-    async def put(self, wakeup: Wakeup, *, at_once: bool) -> None:
-        if self.failure is not None:
-            raise self.failure
-        self.journal.append(("clock", wakeup.definition_id))
-        self.wakeups[wakeup.definition_id] = wakeup
-        self.present[wakeup.definition_id] = wakeup.fingerprint
-        if at_once:
-            self.at_once.append(wakeup.definition_id)
+    async def expected(self, wakeup: Wakeup) -> Expected:
+        return Expected(wakeup.fingerprint, {"mark": wakeup.fingerprint})
 
-    async def remove(self, namespace: str, definition_id: str) -> None:
-        del namespace
-        if self.failure is not None:
-            raise self.failure
+    async def inspect(self, definition_id: str) -> Standing | None:
+        self._answer()
+        self.inspected.append(definition_id)
+        mark = self.present.get(definition_id)
+        if mark is None:
+            return None
+        hidden = {"hidden": text} if (text := self.hidden.get(definition_id)) else {}
+        return Standing(mark, {"mark": mark, **hidden}, mark.encode())
+
+    async def create(self, wakeup: Wakeup, *, at_once: bool) -> None:
+        self._answer()
+        if wakeup.definition_id in self.present:
+            raise WakeupMovedError("there is one")
+        self._write(wakeup, at_once=at_once)
+
+    async def update(self, wakeup: Wakeup, standing: Standing, *, at_once: bool) -> None:
+        self._answer()
+        if self.present.get(wakeup.definition_id, "").encode() == standing.token:
+            self._write(wakeup, at_once=at_once)
+
+    async def remove(self, definition_id: str) -> None:
+        self._answer()
         self.journal.append(("removed", definition_id))
         self.wakeups.pop(definition_id, None)
         self.present.pop(definition_id, None)
+
+    def _answer(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def _write(self, wakeup: Wakeup, *, at_once: bool) -> None:
+        self.journal.append(("clock", wakeup.definition_id))
+        self.wakeups[wakeup.definition_id] = wakeup
+        self.present[wakeup.definition_id] = wakeup.fingerprint
+        self.hidden.pop(wakeup.definition_id, None)
+        if at_once:
+            self.at_once.append(wakeup.definition_id)
 
 
 class FakeLeadership:
     """Leads at once, until it is told that it is over; then it leads again."""
 
     def __init__(self) -> None:
-        self.terms = 0
-        self.over = False
+        self.number = 0
+        self.ended = asyncio.Event()
+        self.kept = asyncio.Event()
+        self.comparisons = 0
+
+    @property
+    def terms(self) -> int:
+        return self.number
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator["FakeLeadership"]:
-        self.terms += 1
-        self.over = False
+        self.number += 1
+        self.ended.clear()
         yield self
 
-    async def confirm(self) -> None:
-        if self.over:
+    def confirm(self) -> None:
+        if self.ended.is_set():
             raise LeadershipLostError("the lead is over")
+
+    async def keep(self) -> Never:
+        self.kept.set()
+        await self.ended.wait()
+        raise LeadershipLostError("the lead is over")
+
+    async def compared(self) -> None:
+        self.comparisons += 1
 
 
 class FakeMaterialisations:
@@ -188,6 +238,36 @@ class FakeMaterialisations:
         self.latest[definition_id] = (revision, error)
         self.written.append((definition_id, revision, error))
 
+    async def all(self, namespace: str) -> list[Materialisation]:
+        at = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+        return [
+            Materialisation(definition_id, revision, at, error)
+            for definition_id, (revision, error) in self.latest.items()
+        ]
+
+
+class FakeDriftLog:
+    """Keeps what was found, and whether it was repaired."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    async def found(self, namespace: str, definition_id: str, plan: Plan, *, revision: int) -> bool:
+        if definition_id in await self.open(namespace):
+            return False
+        row = {"id": definition_id, "kind": plan.drift, "revision": revision, "repaired": False}
+        self.rows.append(row)
+        return True
+
+    async def repaired(self, namespace: str, definition_id: str) -> bool:
+        found = [row for row in self.rows if row["id"] == definition_id and not row["repaired"]]
+        for row in found:
+            row["repaired"] = True
+        return bool(found)
+
+    async def open(self, namespace: str) -> set[str]:
+        return {row["id"] for row in self.rows if not row["repaired"]}
+
 
 @pytest.fixture
 def fakes() -> dict[str, Any]:
@@ -198,6 +278,7 @@ def fakes() -> dict[str, Any]:
         "clock": FakeClock(journal),
         "leadership": FakeLeadership(),
         "materialisations": FakeMaterialisations(),
+        "drifts": FakeDriftLog(),
     }
 
 
@@ -236,13 +317,16 @@ async def reconcile(
     """Starts reconcilers, and stops them after the test."""
     started = []
 
-    async def start(interval: timedelta = timedelta(hours=1)) -> Any:
+    async def start(
+        interval: timedelta = timedelta(hours=1), inspection: timedelta = timedelta(hours=1)
+    ) -> Any:
         reconciler = Reconciler(
             namespace="dev",
             store=definitions,  # type: ignore[arg-type] # the part that is used
             changes=changes,
             now=lambda: now["now"],
             interval=interval,
+            inspection_interval=inspection,
             **fakes,
         )
         await reconciler.start()
@@ -485,7 +569,7 @@ async def test_refused_definition_keeps_no_other_from_being_handed_on(
     fakes["ledger"].failing["bad"] = MaterialisationError("the ledger refuses it")
     apply("bad", every="1h")
     apply("good", every="1h")
-    await reconcile()
+    await reconcile(interval=timedelta(milliseconds=5))
     await until(
         lambda: (
             fakes["materialisations"].latest
@@ -498,7 +582,7 @@ async def test_refused_definition_keeps_no_other_from_being_handed_on(
     await until(lambda: fakes["materialisations"].latest["bad"] == (1, None), "tried again")
 
 
-async def test_lost_lead_is_sought_again_and_everything_looked_at_anew(
+async def test_lost_lead_is_sought_again_and_only_what_is_left_is_handed_on(
     apply: Callable[..., Resource],
     reconcile: Callable[..., Awaitable[Any]],
     fakes: dict[str, Any],
@@ -507,11 +591,203 @@ async def test_lost_lead_is_sought_again_and_everything_looked_at_anew(
     apply("a", every="1h")
     await reconcile(interval=timedelta(milliseconds=5))
     await until(lambda: fakes["materialisations"].latest, "materialised")
-    fakes["leadership"].over = True
+    fakes["leadership"].ended.set()
     await until(lambda: fakes["leadership"].terms == 2, "leads again")
+    apply("b", every="1h")
+    await until(lambda: fakes["materialisations"].latest.get("b") == (2, None), "materialised")
+    assert fakes["ledger"].journal == [
+        *(("ledger", "a"), ("clock", "a")),
+        *(("ledger", "b"), ("clock", "b")),
+    ]
+
+
+async def test_lead_is_kept_while_everything_is_read(  # noqa: PLR0917 - fixtures
+    definitions: FakeDefinitions,
+    apply: Callable[..., Resource],
+    reconcile: Callable[..., Awaitable[Any]],
+    fakes: dict[str, Any],
+    until: Callable[..., Awaitable[None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To read and compile what thousands of definitions ask for takes longer than a lease."""
+    apply("a", every="1h")
+    real = definitions.changed
+
+    async def slow(namespace: str, **options: Any) -> Any:
+        await fakes["leadership"].kept.wait()
+        return await real(namespace, **options)
+
+    monkeypatch.setattr(definitions, "changed", slow)
+    await reconcile()
+    await until(lambda: fakes["materialisations"].latest == {"a": (1, None)}, "handed on")
+
+
+async def test_each_definition_is_looked_at_thoroughly_in_its_turn(
+    apply: Callable[..., Resource],
+    reconcile: Callable[..., Awaitable[Any]],
+    fakes: dict[str, Any],
+    until: Callable[..., Awaitable[None]],
+) -> None:
+    """What no list shows is seen, and a ledger that lost something gets it again."""
+    apply("a", every="1h")
+    apply("b", every="1h")
+    apply("quiet")
+    await reconcile(inspection=timedelta(milliseconds=20))
+    await until(lambda: len(fakes["clock"].present) == 2, "woken")
+    fakes["ledger"].put_schedules.clear()
+    fakes["clock"].hidden["b"] = "another task queue"
+    await until(lambda: not fakes["clock"].hidden, "made right")
+    await until(lambda: fakes["drifts"].rows[-1:] == [drift("b", 2)], "recorded")
     await until(
-        lambda: fakes["ledger"].journal.count(("ledger", "a")) == 2, "the ledger is told again"
+        lambda: {put.definition_id for put in fakes["ledger"].put_schedules} == {"a", "b"},
+        "told again",
     )
+    assert "quiet" not in fakes["clock"].inspected
+
+
+def drift(
+    definition_id: str,
+    revision: int,
+    kind: DriftKind = DriftKind.DIFFERENT,
+    *,
+    repaired: bool = True,
+) -> dict[str, Any]:
+    """Return what is recorded of a drift."""
+    return {"id": definition_id, "kind": kind, "revision": revision, "repaired": repaired}
+
+
+async def test_what_was_done_by_hand_is_recorded_with_its_repair(
+    apply: Callable[..., Resource],
+    reconcile: Callable[..., Awaitable[Any]],
+    fakes: dict[str, Any],
+    until: Callable[..., Awaitable[None]],
+) -> None:
+    present, rows = fakes["clock"].present, fakes["drifts"].rows
+    for definition_id in ("deleted", "edited", "paused"):
+        apply(definition_id, every="1h")
+    await reconcile(interval=timedelta(milliseconds=5))
+    await until(lambda: len(fakes["materialisations"].latest) == 3, "handed on")
+    del present["deleted"]
+    present |= {"edited": Tampered.EDITED, "paused": Tampered.PAUSED, "ghost": "x" * 26}
+    await until(lambda: len(rows) == 4 and all(row["repaired"] for row in rows), "put back")
+    assert sorted(rows, key=lambda row: row["id"]) == [
+        drift("deleted", 1, DriftKind.MISSING),
+        drift("edited", 2),
+        drift("ghost", 0, DriftKind.UNEXPECTED),
+        drift("paused", 3),
+    ]
+
+
+async def test_ordinary_changes_are_no_drift(
+    definitions: FakeDefinitions,
+    apply: Callable[..., Resource],
+    reconcile: Callable[..., Awaitable[Any]],
+    fakes: dict[str, Any],
+    until: Callable[..., Awaitable[None]],
+) -> None:
+    await reconcile(interval=timedelta(milliseconds=5))
+    apply("a", every="1h")
+    apply("a", every="2h")
+    definitions.alter("a", ChangeKind.DISABLED, ResourceState.DISABLED)
+    definitions.alter("a", ChangeKind.RETIRED, ResourceState.RETIRED)
+    await until(lambda: fakes["materialisations"].latest == {"a": (4, None)}, "retired")
+    asked = fakes["clock"].asked
+    await until(lambda: fakes["clock"].asked > asked + 3, "compared again")
+    assert fakes["drifts"].rows == []
+
+
+async def test_schedule_that_an_earlier_leader_wrote_before_it_died_is_no_drift(
+    apply: Callable[..., Resource],
+    reconcile: Callable[..., Awaitable[Any]],
+    fakes: dict[str, Any],
+    until: Callable[..., Awaitable[None]],
+) -> None:
+    """It died between the write of a version and its record, and there is a newer one by now."""
+    fakes["clock"].present["a"] = "x" * 26
+    apply("a")
+    apply("a", version=2)
+    fakes["clock"].present["b"] = "x" * 26
+    apply("b", every="1h")
+    await reconcile()
+    await until(lambda: len(fakes["materialisations"].latest) == 2, "handed on")
+    assert list(fakes["clock"].present) == ["b"]
+    assert fakes["drifts"].rows == []
+
+
+async def test_drift_whose_repair_an_earlier_leader_did_not_live_to_record_is_recorded(
+    apply: Callable[..., Resource],
+    reconcile: Callable[..., Awaitable[Any]],
+    fakes: dict[str, Any],
+    until: Callable[..., Awaitable[None]],
+) -> None:
+    apply("a", every="1h")
+    first = await reconcile()
+    await until(lambda: fakes["materialisations"].latest, "handed on")
+    await first.stop()
+    fakes["drifts"].rows.append(drift("a", 1, repaired=False))
+    await reconcile()
+    await until(lambda: fakes["drifts"].rows == [drift("a", 1)], "recorded")
+
+
+async def test_what_is_not_listed_yet_is_looked_at_and_left_alone(
+    apply: Callable[..., Resource],
+    reconcile: Callable[..., Awaitable[Any]],
+    fakes: dict[str, Any],
+    until: Callable[..., Awaitable[None]],
+) -> None:
+    fakes["clock"].unlisted.add("a")
+    apply("a", every="1h")
+    await reconcile(interval=timedelta(milliseconds=5))
+    await until(lambda: fakes["clock"].inspected.count("a") > 3, "looked at")
+    assert fakes["ledger"].journal == [("ledger", "a"), ("clock", "a")]
+    assert fakes["drifts"].rows == []
+
+
+async def test_write_of_a_leader_that_hung_changes_nothing_that_was_written_since(
+    apply: Callable[..., Resource],
+    reconcile: Callable[..., Awaitable[Any]],
+    fakes: dict[str, Any],
+    until: Callable[..., Awaitable[None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = fakes["clock"]
+    apply("a", every="1h")
+    await reconcile()
+    await until(lambda: fakes["materialisations"].latest == {"a": (1, None)}, "handed on")
+    update = clock.update
+
+    async def hung(wakeup: Wakeup, standing: Standing, *, at_once: bool) -> None:
+        """Sleeps so long that another leads, and writes what is newer still."""
+        monkeypatch.undo()
+        newest = materialisation.wakeup(materialisation.desired(apply("a", every="3h")))
+        assert newest is not None
+        clock.present["a"] = newest.fingerprint
+        fakes["leadership"].ended.set()
+        await update(wakeup, standing, at_once=at_once)
+        assert clock.present["a"] == newest.fingerprint
+
+    monkeypatch.setattr(clock, "update", hung)
+    apply("a", every="2h")
+    await until(lambda: fakes["leadership"].terms == 2, "the lead is lost")
+    await until(lambda: fakes["materialisations"].latest == {"a": (3, None)}, "handed on")
+    assert clock.journal.count(("clock", "a")) == 1
+
+
+async def test_change_does_not_wait_for_what_is_only_compared(
+    apply: Callable[..., Resource],
+    reconcile: Callable[..., Awaitable[Any]],
+    fakes: dict[str, Any],
+    until: Callable[..., Awaitable[None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def never(*_: object) -> AsyncIterator[dict[str, str]]:
+        await asyncio.Event().wait()
+        yield {}
+
+    monkeypatch.setattr(fakes["clock"], "pages", never)
+    await reconcile()
+    apply("a", every="1h")
+    await until(lambda: fakes["materialisations"].latest == {"a": (1, None)}, "handed on")
 
 
 async def test_due_time_before_the_clock_was_set_wakes_at_once(
@@ -551,6 +827,26 @@ async def test_stop_ends_while_a_neighbour_is_away(
     reconciler = await reconcile()
     await until(lambda: fakes["clock"].asked >= 2, "trying")
     async with asyncio.timeout(1):
+        await reconciler.stop()
+
+
+async def test_stop_ends_even_if_the_lead_is_lost_of_it(
+    reconcile: Callable[..., Awaitable[Any]],
+    fakes: dict[str, Any],
+    until: Callable[..., Awaitable[None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def lost() -> Never:
+        fakes["leadership"].kept.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise LeadershipLostError("it was cancelled")
+
+    monkeypatch.setattr(fakes["leadership"], "keep", lost)
+    reconciler = await reconcile()
+    await until(fakes["leadership"].kept.is_set, "it leads")
+    async with asyncio.timeout(5):
         await reconciler.stop()
 
 

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import gc
 import platform
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +15,7 @@ from contracts import names
 from contracts.names import Topic
 from router.adapters import grpc_router, kafka_topics
 from router.adapters.dead_letter_calls import DeadLetterCalls
+from router.adapters.dead_letter_seal import DeadLetterSeal
 from router.adapters.explanation_calls import ExplanationCalls
 from router.adapters.grpc_resolutions import GrpcResolutions
 from router.adapters.http_events import HttpEvents
@@ -26,13 +28,18 @@ from router.adapters.kafka_topics import KafkaTopics
 from router.adapters.ledger_pending import LedgerPendingStarts
 from router.adapters.ledger_replays import LedgerReplays
 from router.adapters.ledger_routing import LedgerDecisionLog
+from router.adapters.ledger_subjects import LedgerSensitiveValues
 from router.adapters.otel_observer import OtelObserver
 from router.adapters.redis_seen import RedisSeenEvents
 from router.adapters.registry_history import RegistryHistory
 from router.adapters.registry_resources import RegistryResources
 from router.adapters.replay_calls import ReplayCalls
+from router.adapters.simulation_calls import SimulationCalls
+from router.adapters.temporal_simulations import TemporalRunSimulator
 from router.adapters.temporal_starter import TemporalWorkflowStarter
+from router.domain.authentication import Authentication
 from router.domain.ingress import Ingress
+from router.domain.instances import Directory
 from router.errors import TransientError
 from router.ports import DeadLetters, DecisionLog, Observer
 from router.service.dead_letters import DeadLetterReview
@@ -43,12 +50,26 @@ from router.service.receiving import EventDoor, Inlet
 from router.service.replaying import ReplayPlanner
 from router.service.rerouting import Rerouting, UncountedObserver
 from router.service.routing import Router
+from router.service.simulating import SimulationDesk
 from router.settings import Settings
-from runtime import commands, grpcclient, identity, kafka, logs, telemetry, temporal
-from runtime.grpcserver import GrpcServer
+from runtime import (
+    commands,
+    encryption,
+    grpcclient,
+    grpcserving,
+    kafka,
+    logs,
+    secretfiles,
+    signingkeys,
+    telemetry,
+    temporal,
+)
+from runtime.encryption import AtRest
 from runtime.httpserver import Health, HttpServer
+from runtime.kafka import Brokers
 from runtime.lifecycle import Background, Closing, Component, Process
 from runtime.tls import TlsFiles
+from signing.verification import ReplayWindow
 
 SERVICE = "router"
 
@@ -56,24 +77,36 @@ _log = logs.get_logger(__name__)
 
 
 class _Consumption(Background):
-    """Consumes one namespace as soon as its definitions are known."""
+    """Consumes one namespace as soon as its definitions are known.
+
+    A consumer whose certificate was replaced leaves the group, and another one takes its place.
+    """
 
     def __init__(
-        self, namespace: str, definitions: RegistryResources, consumer: KafkaConsumer
+        self,
+        namespace: str,
+        definitions: RegistryResources,
+        make_consumer: Callable[[], KafkaConsumer],
     ) -> None:
         self.name = f"consumer-{namespace}"
         self._namespace = namespace
         self._definitions = definitions
-        self._consumer = consumer
+        self._make = make_consumer
+        self._consumer: KafkaConsumer | None = None
 
     async def _run(self) -> None:
         await self._definitions.complete(self._namespace)
-        await self._consumer.start()
-        await asyncio.Event().wait()
+        while True:
+            self._consumer = self._make()
+            await self._consumer.start()
+            await self._consumer.outdated()
+            await self._consumer.stop()
+            _log.info("consumer_renewed", namespace=self._namespace)
 
     async def stop(self) -> None:
         await super().stop()
-        await self._consumer.stop()
+        if self._consumer is not None:
+            await self._consumer.stop()
 
 
 class _Dispatching(Background):
@@ -92,8 +125,11 @@ class _Dispatching(Background):
 async def serve() -> None:
     """Route until SIGTERM."""
     settings = Settings()
-    logs.setup(service=SERVICE, level=settings.log_level)
-    provider = telemetry.Telemetry(service=SERVICE, otlp_endpoint=settings.otlp_endpoint)
+    confidential = encryption.mode(settings, environment=settings.environment) != "off"
+    logs.setup(service=SERVICE, level=settings.log_level, confidential=confidential)
+    provider = telemetry.Telemetry(
+        service=SERVICE, otlp_endpoint=settings.otlp_endpoint, confidential=confidential
+    )
     try:
         health = Health()
         components = await _components(settings, health)
@@ -103,26 +139,40 @@ async def serve() -> None:
 
 
 async def _components(settings: Settings, health: Health) -> list[Component]:
-    tls = TlsFiles.of(settings)
+    tls = TlsFiles.required(settings)
+    at_rest = encryption.load(settings, environment=settings.environment)
+    seal = DeadLetterSeal(at_rest.keys, encrypts=at_rest.encrypts)
     observer = OtelObserver()
     channel = grpcclient.channel(settings.registry_address, actor=SERVICE, tls=tls)
     definitions = RegistryResources(
         channel, namespaces=settings.namespaces, on_snapshot=_keep_for_good
     )
-    seen = RedisSeenEvents(settings.redis_url, keep=settings.seen_for, on_miss=observer.seen_missed)
-    dead_letters = KafkaDeadLetters(
-        _producer(settings, "dead-letters", settings.dead_letter_timeout)
+    seen = RedisSeenEvents(
+        settings.redis_url,
+        keep=settings.seen_for,
+        on_miss=observer.seen_missed,
+        tls=tls,
+        password=secretfiles.reader(settings.redis_password_file),
     )
+    dead_letters = KafkaDeadLetters(
+        _producer(settings, "dead-letters", settings.dead_letter_timeout), seal=seal
+    )
+    clients = {
+        namespace: await _client(settings, namespace, at_rest) for namespace in settings.namespaces
+    }
     starter = TemporalWorkflowStarter(
-        {namespace: await _client(settings, namespace) for namespace in settings.namespaces},
+        clients,
         timeout=settings.start_timeout,
         concurrency=settings.concurrency,
     )
+    directory = Directory(settings.key_secret)
+    authentication = _authentication(settings)
     ledger = grpcclient.channel(settings.ledger_address, actor=SERVICE, tls=tls)
     decision_log = LedgerDecisionLog(ledger, timeout=settings.record_timeout)
     pending_starts = LedgerPendingStarts(
         ledger, holder=f"{SERVICE}@{platform.node()}", timeout=settings.record_timeout
     )
+    sensitive_values = LedgerSensitiveValues(ledger, timeout=settings.record_timeout)
     dispatchers = {
         namespace: Dispatcher(
             namespace,
@@ -130,14 +180,20 @@ async def _components(settings: Settings, health: Health) -> list[Component]:
             pending_starts=pending_starts,
             starter=starter,
             observer=observer,
+            directory=directory,
             limit=settings.concurrency,
             poll=settings.dispatch_poll,
+            sensitive_values=sensitive_values,
         )
         for namespace in settings.namespaces
     }
 
     def router(
-        namespace: str, dead_letters: DeadLetters, decision_log: DecisionLog, observer: Observer
+        namespace: str,
+        dead_letters: DeadLetters,
+        decision_log: DecisionLog,
+        observer: Observer,
+        authentication: Authentication,
     ) -> Router:
         return Router(
             namespace,
@@ -148,21 +204,26 @@ async def _components(settings: Settings, health: Health) -> list[Component]:
             decision_log=decision_log,
             pending_starts=pending_starts,
             observer=observer,
+            directory=directory,
+            authentication=authentication,
             queued=dispatchers[namespace].wake,
             concurrency=settings.concurrency,
+            sensitive_values=sensitive_values,
         )
 
     routers = {
-        namespace: router(namespace, dead_letters, decision_log, observer)
+        namespace: router(namespace, dead_letters, decision_log, observer, authentication)
         for namespace in settings.namespaces
     }
-    records = KafkaRecords(settings.kafka_bootstrap_servers)
+    records = KafkaRecords(_brokers(settings))
     topics_read = {namespace: settings.topics_of(namespace) for namespace in settings.namespaces}
     planner = ReplayPlanner(
         topics=topics_read,
         definitions=definitions,
         records=records,
         replays=LedgerReplays(ledger, timeout=settings.record_timeout),
+        authentication=authentication.on_request(),
+        sensitive_values=sensitive_values,
     )
     explainer = EventExplainer(
         definitions=definitions,
@@ -170,44 +231,52 @@ async def _components(settings: Settings, health: Health) -> list[Component]:
         records=records,
         topics=topics_read,
         clock=functools.partial(datetime.now, UTC),
+        authentication=authentication,
     )
     review = DeadLetterReview(
         namespaces=settings.namespaces,
-        topic=KafkaDeadLetterTopic(settings.kafka_bootstrap_servers),
+        topic=KafkaDeadLetterTopic(_brokers(settings), seal=seal),
         resolutions=GrpcResolutions(ledger),
         routing=Rerouting(
-            functools.partial(router, observer=UncountedObserver(observer)),
+            functools.partial(
+                router,
+                observer=UncountedObserver(observer),
+                authentication=authentication.on_request(),
+            ),
             definitions=definitions,
             starter=starter,
             decision_log=decision_log,
+            authentication=authentication.on_request(),
         ),
         observer=observer,
     )
+    simulator = TemporalRunSimulator(clients)
     publisher = KafkaEventPublisher(_producer(settings, "http-events", settings.http_ack_timeout))
-    topics = KafkaTopics(settings.kafka_bootstrap_servers, _needed_topics(settings))
+    topics = KafkaTopics(_brokers(settings), _needed_topics(settings))
     health.add_check("definitions", definitions.ready)
     health.add_check("topics", topics.ready)
     health.add_caution("redis", seen.ready)
-    server = GrpcServer(
-        listen=settings.grpc_listen,
+    servers = grpcserving.servers(
+        settings,
         services=[
             grpc_router.service(
                 manual=ManualTrigger(definitions=definitions, starter=starter),
                 explanations=ExplanationCalls(explainer),
                 dead_letters=DeadLetterCalls(review),
                 replays=ReplayCalls(planner),
+                simulations=SimulationCalls(
+                    SimulationDesk(namespaces=settings.namespaces, simulator=simulator)
+                ),
             )
         ],
-        authenticator=identity.authenticator(environment=settings.environment, tls=tls is not None),
         tls=tls,
-        reflection_enabled=settings.environment != "prod",
         grace=settings.shutdown_grace / 2,
     )
     return [
         HttpServer(
             listen=settings.http_listen,
             health=health,
-            routes=_http_routes(settings, definitions, publisher, observer),
+            routes=_http_routes(settings, definitions, publisher, observer, authentication),
         ),
         Closing("registry-channel", functools.partial(channel.close, None)),
         Closing("ledger-channel", functools.partial(ledger.close, None)),
@@ -215,11 +284,16 @@ async def _components(settings: Settings, health: Health) -> list[Component]:
         Closing("dead-letters", dead_letters.close),
         Closing("records", records.close),
         Closing("http-events", publisher.close),
+        Closing("simulations", simulator.close),
         definitions,
-        server,
+        *servers,
         topics,
         *(
-            _Consumption(namespace, definitions, _consumer(settings, namespace, router))
+            _Consumption(
+                namespace,
+                definitions,
+                functools.partial(_consumer, settings, namespace, router),
+            )
             for namespace, router in routers.items()
             if settings.topics_of(namespace)
         ),
@@ -232,6 +306,7 @@ def _http_routes(
     definitions: RegistryResources,
     publisher: KafkaEventPublisher,
     observer: Observer,
+    authentication: Authentication,
 ) -> list[BaseRoute]:
     if not settings.takes_http_events:
         return []
@@ -239,7 +314,7 @@ def _http_routes(
         _log.warning("http_events_unauthenticated", listen=settings.http_listen)
 
     def inlet(namespace: str, topic: str) -> Inlet:
-        ingress = Ingress(namespace)
+        ingress = Ingress(namespace, authentication)
         return Inlet(
             topic=topic,
             admit=lambda record: ingress.admit(record, definitions.policy(namespace)).document,
@@ -264,12 +339,24 @@ def _http_routes(
     return [events.route]
 
 
+def _authentication(settings: Settings) -> Authentication:
+    own_keys = None
+    if settings.trusted_keys is not None:
+        own_keys = signingkeys.trusted("BACKBONE_TRUSTED_KEYS", settings.trusted_keys).newest
+    return Authentication(
+        clock=lambda: time.time_ns() // 1_000_000,
+        own_keys=own_keys,
+        window=ReplayWindow(settings.replay_window, settings.clock_skew),
+        is_open=settings.is_open,
+    )
+
+
 def _producer(
     settings: Settings, purpose: str, timeout: timedelta
 ) -> Callable[[], kafka.KafkaProducer]:
     return functools.partial(
         kafka.KafkaProducer,
-        settings.kafka_bootstrap_servers,
+        _brokers(settings),
         client_id=f"{SERVICE}-{purpose}",
         delivery_timeout_s=timeout.total_seconds(),
     )
@@ -288,7 +375,7 @@ def _keep_for_good() -> None:
 
 def _consumer(settings: Settings, namespace: str, router: Router) -> KafkaConsumer:
     return KafkaConsumer(
-        settings.kafka_bootstrap_servers,
+        _brokers(settings),
         topics=settings.topics_of(namespace),
         group=names.router_group(namespace),
         route=router.route,
@@ -298,10 +385,21 @@ def _consumer(settings: Settings, namespace: str, router: Router) -> KafkaConsum
     )
 
 
-async def _client(settings: Settings, namespace: str, *, lazy: bool = True) -> Client:
+async def _client(
+    settings: Settings, namespace: str, at_rest: AtRest, *, lazy: bool = True
+) -> Client:
     return await temporal.connect(
-        settings.temporal_address, namespace=namespace, identity=SERVICE, lazy=lazy
+        settings.temporal_address,
+        namespace=namespace,
+        identity=SERVICE,
+        tls=TlsFiles.required(settings),
+        at_rest=at_rest,
+        lazy=lazy,
     )
+
+
+def _brokers(settings: Settings) -> Brokers:
+    return kafka.brokers(settings.kafka_bootstrap_servers, TlsFiles.required(settings))
 
 
 def _needed_topics(settings: Settings) -> list[str]:
@@ -316,17 +414,17 @@ async def check() -> Sequence[commands.Check]:
     """
     settings = Settings()
     logs.setup(service=SERVICE, level=settings.log_level)
+    tls = TlsFiles.required(settings)
+    _authentication(settings)
+    at_rest = encryption.load(settings, environment=settings.environment)
 
     async def brokers() -> str:
-        problem = await kafka_topics.missing(
-            settings.kafka_bootstrap_servers, needed := _needed_topics(settings)
-        )
+        problem = await kafka_topics.missing(_brokers(settings), needed := _needed_topics(settings))
         if problem is not None:
             raise RuntimeError(problem)
         return f"{settings.kafka_bootstrap_servers}, topics {', '.join(needed)}"
 
     async def registry() -> str:
-        tls = TlsFiles.of(settings)
         channel = grpcclient.channel(settings.registry_address, actor=SERVICE, tls=tls)
         definitions = RegistryResources(channel, namespaces=settings.namespaces)
         try:
@@ -344,9 +442,7 @@ async def check() -> Sequence[commands.Check]:
             await channel.close(None)
 
     async def ledger() -> str:
-        channel = grpcclient.channel(
-            settings.ledger_address, actor=SERVICE, tls=TlsFiles.of(settings), timeout_s=5
-        )
+        channel = grpcclient.channel(settings.ledger_address, actor=SERVICE, tls=tls, timeout_s=5)
         try:
             log = LedgerDecisionLog(channel, timeout=settings.record_timeout)
             await log.ping(settings.namespaces[0])
@@ -356,12 +452,17 @@ async def check() -> Sequence[commands.Check]:
 
     async def workflows() -> str:
         for namespace in settings.namespaces:
-            client = await _client(settings, namespace, lazy=False)
+            client = await _client(settings, namespace, at_rest, lazy=False)
             await client.count_workflows(rpc_timeout=timedelta(seconds=5))
         return f"{settings.temporal_address}, namespaces {', '.join(settings.namespaces)}"
 
     async def cache() -> str:
-        seen = RedisSeenEvents(settings.redis_url, keep=settings.seen_for)
+        seen = RedisSeenEvents(
+            settings.redis_url,
+            keep=settings.seen_for,
+            tls=tls,
+            password=secretfiles.reader(settings.redis_password_file),
+        )
         try:
             await seen.ready()
         except TransientError as exc:  # the router runs without

@@ -29,8 +29,20 @@ class RequestIdReusedError(RouterError):
     """The request id has started a run with another input already."""
 
 
+class TooManyHopsError(RouterError):
+    """The chain that a start would go on with has come too far."""
+
+
 class RequestInvalidError(RouterError):
     """The request is wrong, whatever the state is."""
+
+
+class SimulationsBusyError(RouterError):
+    """As many simulations as may be are under way."""
+
+
+class SimulationUnansweredError(TransientError):
+    """No worker has answered what was to be simulated."""
 
 
 class DefinitionAbsentError(RouterError):

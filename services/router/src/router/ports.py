@@ -1,21 +1,26 @@
 """What the router needs from outside, named for the need."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
+from uuid import UUID
 
 from contracts.rejections import EventRejectedError, Reason
 from contracts.runs import RunInput
+from contracts.sensitive import Reference
+from contracts.simulations import Simulated, SimulateInput
 from router.domain.dead_letter_pages import Stretches
 from router.domain.dead_letters import DeadLetter, State
 from router.domain.decisions import RoutedEvent, UnroutedRange
+from router.domain.instances import Address
 from router.domain.pending import Confirmation, DueStart
 from router.domain.policy import Policy
 from router.domain.records import RawHeaders, Record
 from router.domain.replaying import Order, Plan
 from router.domain.routing import Active, Index
 from router.domain.searching import Found
+from router.domain.sensitive_events import SensitiveValue
 
 
 class ActiveDefinitions(Protocol):
@@ -135,6 +140,15 @@ class WorkflowStarter(Protocol):
 
         Raises:
             TransientError: it may or may not have started; the same again is safe.
+            StartRefusedError: it will be refused however often it is tried.
+        """
+        ...
+
+    async def wake(self, namespace: str, address: Address) -> None:
+        """Tell a stateful instance that something waits for it; it is started if it is not there.
+
+        Raises:
+            TransientError: it may or may not have been told; the same again is safe.
             StartRefusedError: it will be refused however often it is tried.
         """
         ...
@@ -320,6 +334,22 @@ class Resolutions(Protocol):
         """
         ...
 
+    async def record_opening(
+        self,
+        namespace: str,
+        place: tuple[int, int],
+        *,
+        actor: str,
+        reason: str,
+        request_id: str,
+    ) -> None:
+        """Record who is about to be shown what is in a dead letter, and why.
+
+        Raises:
+            TransientError: it may or may not be recorded; the same again is safe.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Routed:
@@ -415,6 +445,41 @@ class Replays(Protocol):
         Raises:
             ReplayRefusedError: it is not taken: a definition has changed, or the plan is too large.
             TransientError: it is not known whether it was taken, or somebody else has read on.
+        """
+        ...
+
+
+class RunSimulator(Protocol):
+    """Asks whoever holds the connectors."""
+
+    async def simulate(self, question: SimulateInput, *, task_queue: str) -> Simulated:
+        """Return what a worker of the task queue says a run would decide; nothing of it stays.
+
+        Raises:
+            TransientError: no worker answers.
+            StartRefusedError: the request itself is refused.
+        """
+        ...
+
+
+class SensitiveValues(Protocol):
+    """Where the sensitive values of events are, each encrypted under a key of its person."""
+
+    async def keep(
+        self, namespace: str, values: Sequence[SensitiveValue]
+    ) -> Mapping[UUID, str | None]:
+        """Keep values; return the hash of each, None for one whose id has another value.
+
+        Raises:
+            TransientError: it is not known what was kept; the same again is safe.
+        """
+        ...
+
+    async def resolve(self, namespace: str, references: Collection[Reference]) -> Mapping[str, Any]:
+        """Return the values behind references, by blob id; none of what is erased.
+
+        Raises:
+            TransientError: nobody answers now.
         """
         ...
 

@@ -1,10 +1,15 @@
 """What the router is told: what to read, where to start, whom to ask."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
+from contracts import names
+from contracts.names import Topic
+from runtime import secretfiles
+from runtime.errors import ConfigurationError
 from runtime.settings import (
     GrpcServerSettings,
     KafkaSettings,
@@ -13,6 +18,9 @@ from runtime.settings import (
     ServiceSettings,
     TemporalSettings,
 )
+
+_SHORTEST_KEY_SECRET = 16
+_LOCAL_KEY_SECRET = b"backbone-local-instances"
 
 
 class Settings(
@@ -40,6 +48,43 @@ class Settings(
     )
     dead_letter_timeout: timedelta = Field(
         timedelta(seconds=10), description="How long one dead letter may take."
+    )
+    instance_key_secret: SecretStr | None = Field(
+        None,
+        min_length=_SHORTEST_KEY_SECRET,
+        description="What the correlation keys of stateful definitions are hashed under, at least "
+        "16 characters, the same for all routers and never changed: it is part of every instance's "
+        "id. Without it no stateful definition is told of events, save where the environment is "
+        "local, which has one that is no secret.",
+    )
+    instance_key_secret_file: Path | None = Field(
+        None,
+        description="The file of it. Where the environment is not local it has to be in one.",
+    )
+    redis_password_file: Path | None = Field(
+        None,
+        description="The file of the password of Redis, read for each connection. With "
+        "certificates the URL itself must not hold one.",
+    )
+    trusted_keys: Path | None = Field(
+        None,
+        description="The file of the public keys of Backbone's services. Without it what stands on "
+        "their topics is believed, which is so only where the environment is local.",
+    )
+    replay_window: timedelta = Field(
+        timedelta(days=1),
+        gt=timedelta(0),
+        description="How old a signature may be when its event comes.",
+    )
+    clock_skew: timedelta = Field(
+        timedelta(minutes=2),
+        ge=timedelta(0),
+        description="How far ahead of the clock here a signer's may be.",
+    )
+    open_namespaces: bool | None = Field(
+        None,
+        description="Whether anybody may emit in a namespace without a producer: without a word "
+        "only where the environment is local.",
     )
     http_events: bool | None = Field(
         None,
@@ -87,6 +132,56 @@ class Settings(
     def topics_of(self, namespace: str) -> tuple[str, ...]:
         """Return the input topics of a namespace."""
         return tuple(topic for topic in self.topics if topic.partition(".")[0] == namespace)
+
+    @model_validator(mode="after")
+    def _one_secret_in_a_file(self) -> Self:
+        if self.instance_key_secret is None:
+            return self
+        if self.instance_key_secret_file is not None:
+            raise ValueError(
+                "BACKBONE_INSTANCE_KEY_SECRET and BACKBONE_INSTANCE_KEY_SECRET_FILE exclude each "
+                "other"
+            )
+        if self.environment != "local":
+            raise ValueError(
+                "BACKBONE_INSTANCE_KEY_SECRET is for a machine of one's own: name its file with "
+                "BACKBONE_INSTANCE_KEY_SECRET_FILE"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _own_events_are_verified(self) -> Self:
+        own = {names.topic(n, t) for n in self.namespaces for t in Topic} & set(self.topics)
+        if own and self.trusted_keys is None and self.environment != "local":
+            raise ValueError(
+                f"the topics {', '.join(sorted(own))} are Backbone's own: BACKBONE_TRUSTED_KEYS "
+                "has to name the file of the keys that sign what stands there (docs/signatures.md)"
+            )
+        return self
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody may emit in a namespace without a producer."""
+        return self.environment == "local" if self.open_namespaces is None else self.open_namespaces
+
+    @property
+    def key_secret(self) -> bytes | None:
+        """What correlation keys are hashed under; None when there is nothing.
+
+        Raises:
+            ConfigurationError: its file cannot be read, or holds too little.
+        """
+        if self.instance_key_secret is not None:
+            return self.instance_key_secret.get_secret_value().encode()
+        if self.instance_key_secret_file is not None:
+            found = secretfiles.read(self.instance_key_secret_file)
+            if len(found) < _SHORTEST_KEY_SECRET:
+                raise ConfigurationError(
+                    f"{self.instance_key_secret_file} (BACKBONE_INSTANCE_KEY_SECRET_FILE) holds "
+                    f"{len(found)} characters, fewer than {_SHORTEST_KEY_SECRET}"
+                )
+            return found.encode()
+        return _LOCAL_KEY_SECRET if self.environment == "local" else None
 
     @property
     def takes_http_events(self) -> bool:

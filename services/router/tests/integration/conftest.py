@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import socket
 import struct
 import sys
 import time
@@ -19,7 +18,13 @@ import asyncpg
 import grpc
 import kafka_wire
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    Message,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 from temporalio.client import Client
 from temporalio.service import RPCError
@@ -38,8 +43,10 @@ from router.adapters.otel_observer import OtelObserver
 from router.adapters.redis_seen import RedisSeenEvents
 from router.adapters.registry_resources import RegistryResources
 from router.adapters.temporal_starter import TemporalWorkflowStarter
+from router.domain.authentication import Authentication
+from router.domain.instances import Directory
 from router.service.routing import Router
-from runtime import grpcclient, migrations, temporal
+from runtime import grpcclient, temporal
 from runtime.grpcserver import GrpcServer
 from runtime.identity import LocalAuthenticator
 from runtime.kafka import KafkaProducer
@@ -299,13 +306,20 @@ class Ledger:
         rows = await self._rows("SELECT state, actor, reason FROM dead_letter_resolutions")
         return [(row["state"], row["actor"], row["reason"]) for row in rows]
 
+    async def openings(self) -> list[tuple[int, str, str]]:
+        """Return (offset, actor, reason) of dead letters that were opened."""
+        rows = await self._rows("SELECT record_offset, actor, reason FROM dead_letter_openings")
+        return [(row["record_offset"], row["actor"], row["reason"]) for row in rows]
+
+
+@pytest.fixture(scope="session")
+def template(migrated: Callable[..., str]) -> str:
+    return migrated(ledger_app.SCHEMA, *ledger_app.MIGRATIONS)
+
 
 @pytest.fixture
 async def ledger(database: PostgresEndpoint, unique_name: str) -> AsyncIterator[Ledger]:
     dsn = database.dsn("ledger")
-    await asyncio.to_thread(
-        migrations.apply, dsn, schema=ledger_app.SCHEMA, sources=ledger_app.MIGRATIONS
-    )
     postgres = await Postgres.connect(dsn, application="tests", schema=ledger_app.SCHEMA)
     subject = Ledger(database.dsn(), postgres, ["dev", unique_name])
     await subject.start()
@@ -333,6 +347,18 @@ class Kafka:
 
     def flush(self) -> None:
         assert self._producer.flush(30) == 0
+
+    def at(self, topic: str, partition: int, offset: int) -> Message:
+        """Return one record as it is kept."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "unused"})
+        try:
+            consumer.assign([TopicPartition(topic, partition, offset)])
+            found = consumer.poll(30)
+            assert found is not None
+            assert found.offset() == offset
+            return found
+        finally:
+            consumer.close()
 
     def delete_before(self, topic: str, partition: int, offset: int) -> None:
         """Take the records before an offset away, as retention does."""
@@ -456,7 +482,9 @@ async def route(
                 temporal_at, namespace="dev", identity="router", lazy=True
             )
             starter = TemporalWorkflowStarter(
-                {kafka.namespace: client}, timeout=timedelta(seconds=3), concurrency=32
+                {kafka.namespace: client},
+                timeout=timedelta(seconds=3),
+                concurrency=32,
             )
             ledger_channel = grpcclient.channel(ledger_at or ledger.address, actor="router")
             stack.push_async_callback(ledger_channel.close, None)
@@ -464,6 +492,8 @@ async def route(
                 kafka.namespace,
                 definitions=definitions,
                 starter=starter,
+                directory=Directory(b"a secret of these tests"),
+                authentication=Authentication(clock=lambda: 0, is_open=True),
                 seen=seen,
                 dead_letters=letters,
                 decision_log=LedgerDecisionLog(ledger_channel, timeout=timedelta(seconds=3)),
@@ -491,15 +521,9 @@ async def route(
         yield route
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
 def process_environment(  # noqa: PLR0917 - fixtures
-    kafka_bootstrap_servers, temporal_address, redis_url, ledger, registry, unique_name
+    kafka_bootstrap_servers, temporal_address, redis_url, ledger, registry, unique_name, unused_port
 ):
     ensure_topics(kafka_bootstrap_servers, {"dev.backbone.dead-letters": 1})
     return {
@@ -511,8 +535,8 @@ def process_environment(  # noqa: PLR0917 - fixtures
         "BACKBONE_LEDGER_ADDRESS": ledger.address,
         "BACKBONE_REGISTRY_ADDRESS": registry.address,
         "BACKBONE_TOPICS": json.dumps([f"dev.{unique_name}"]),
-        "BACKBONE_HTTP_LISTEN": f"127.0.0.1:{free_port()}",
-        "BACKBONE_GRPC_LISTEN": f"127.0.0.1:{free_port()}",
+        "BACKBONE_HTTP_LISTEN": f"127.0.0.1:{unused_port()}",
+        "BACKBONE_GRPC_LISTEN": f"127.0.0.1:{unused_port()}",
     }
 
 
@@ -534,8 +558,3 @@ async def run_router(process_environment):
             process.kill()
         # Reading to the end lets the pipe close; what it says helps when a test fails.
         print((await process.communicate())[1].decode())  # noqa: T201
-
-
-@pytest.fixture
-def unused_port() -> Callable[[], int]:
-    return free_port

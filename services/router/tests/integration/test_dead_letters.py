@@ -11,7 +11,8 @@ import pytest
 from backbone.router.v1 import router_pb2 as pb
 from backbone.router.v1 import router_pb2_grpc
 from devstack.infrastructure import ensure_topics
-from runtime import grpcclient
+from runtime import datakeys, grpcclient
+from runtime.datakeys import KeyDocument
 
 NEEDS_COLOUR = {"type": "paid", "when": "event.payload.colour == 'red'"}
 """Erred on by an event without a colour."""
@@ -120,7 +121,9 @@ async def test_after_a_fix_a_redrive_starts_exactly_one_run(world):
         world.topic,
     )
     got = await world.stub.GetDeadLetter(
-        pb.GetDeadLetterRequest(namespace="dev", place=letter.place)
+        pb.GetDeadLetterRequest(
+            namespace="dev", place=letter.place, reveal=True, reason="a test", request_id="r-1"
+        )
     )
     assert (got.key, got.key_null, got.value) == (b"", False, world.event(world.name))
     assert [(h.name, h.value, h.null) for h in got.headers] == [
@@ -244,6 +247,46 @@ async def test_the_ledger_being_away_is_told_and_harms_nothing(world):
     assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
     assert "the ledger" in (raised.value.details() or "")
     assert not await world.runs.started(world.definition_id, world.name)
+
+
+async def test_with_keys_kafka_keeps_nothing_of_it_and_who_sees_it_is_recorded(world, tmp_path):
+    ring = tmp_path / "data-keys.json"
+    datakeys.write_document(ring, KeyDocument(active="1", keys={"1": datakeys.generate()}))
+    process = await world.serve(BACKBONE_DATA_KEYS=str(ring))
+    canary = b"canary-4711"
+    value = json.loads(world.event(world.name))
+    value["payload"] = {"shape": canary.decode()}
+    sent = json.dumps(value).encode()
+    world.kafka.produce(sent, topic=world.topic, key=canary, headers=[("a", canary)])
+    world.kafka.flush()
+    (letter,) = await world.parked(1)
+    assert (letter.type, letter.source, letter.size) == ("paid", "shop", len(sent))
+    place = pb.Place(partition=letter.place.partition, offset=letter.place.offset)
+    kept = await asyncio.to_thread(
+        world.kafka.at, letter.place.topic, place.partition, place.offset
+    )
+    assert canary not in repr((kept.key(), kept.value(), kept.headers())).encode()
+    assert ("backbone-data-key", b"1") in kept.headers()
+    request = pb.GetDeadLetterRequest(namespace="dev", place=place)
+    told = await world.stub.GetDeadLetter(request)
+    assert (told.value, list(told.headers), told.revealed) == (b"", [], False)
+    request.reveal = True
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await world.stub.GetDeadLetter(request)
+    assert "reason: say why" in (raised.value.details() or "")
+    assert await world.ledger.openings() == []
+    request.reason, request.request_id = "the producer asks", "r-9"
+    told = await world.stub.GetDeadLetter(request)
+    assert (told.value, told.key, told.headers[0].value) == (sent, canary, canary)
+    assert await world.ledger.openings() == [(place.offset, "local/ada", "the producer asks")]
+    # What it opens, it redrives too.
+    world.apply({"type": "paid"})
+
+    async def started():
+        return ("started", "redriven") in await world.redrive()
+
+    await world.eventually(started)
+    assert process.returncode is None
 
 
 async def test_malformed_requests_are_refused(world):

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from router.adapters.http_events import HttpEvents
 from router.adapters.kafka_event_publisher import KafkaEventPublisher
+from router.domain.authentication import Authentication
 from router.domain.ingress import Ingress
 from router.service.receiving import EventDoor, Inlet
 from runtime.httpserver import Health, HttpServer
@@ -83,7 +84,7 @@ async def door(kafka, counts, policy, unused_port):
             stack.push_async_callback(publisher.close)
 
             def inlet(namespace):
-                ingress = Ingress(namespace)
+                ingress = Ingress(namespace, Authentication(clock=lambda: 0, is_open=True))
                 return Inlet(
                     f"{namespace}.events", lambda record: ingress.admit(record, policy).document
                 )
@@ -266,6 +267,44 @@ async def test_what_is_refused_says_why_and_publishes_nothing(
     assert document["type"].startswith("urn:backbone:problem:")
     assert document["detail"]
     assert document["action"]
+    assert await records() == []
+
+
+def signature(make, kafka, value, *, key=b"k-1", headers=()):
+    """Return the header that signs the record which becomes of a request."""
+    signed = make.signed(value, topic=kafka.topic, key=key, headers=headers).headers[-1]
+    return {signed[0]: signed[1].decode()}
+
+
+async def test_what_is_signed_is_published_as_it_was_signed(*, door, records, kafka, make, policy):
+    client = await door()
+    value = make.event(source="strict", subject="k-1")
+    signed = signature(make, kafka, value)
+    status, _, document = await client.post(value, JSON | signed)
+    assert (status, document) == (202, {"accepted": 1})
+    [(key, published, headers)] = await records()
+    assert (key, published) == (b"k-1", value)
+    assert headers["backbone-signature"].decode() == signed["backbone-signature"]
+    # Whoever reads the topic finds it signed, too.
+    record = make.record(value, topic=kafka.topic, key=key, headers=tuple(headers.items()))
+    assert Ingress(kafka.namespace, Authentication(clock=lambda: 0)).admit(record, policy)
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ({"key": None}, "bad_signature"),
+        ({"key": b"k-2"}, "bad_signature"),
+        ({"headers": (("ce_id", b"1"),)}, "bad_signature"),
+    ],
+)
+async def test_a_signature_of_another_record_is_refused(*, door, records, kafka, make, how, reason):
+    client = await door()
+    value = make.event(source="strict", subject="k-1")
+    status, _, document = await client.post(value, JSON | signature(make, kafka, value, **how))
+    assert (status, document["reason"]) == (400, reason)
+    status, _, document = await client.post(b"{", JSON | signature(make, kafka, b"{"))
+    assert (status, document["reason"]) == (400, "malformed_json")
     assert await records() == []
 
 

@@ -36,6 +36,8 @@ from contracts.rejections import EventRejectedError, Reason
 from router.adapters import temporal_starter
 from router.adapters.kafka_consumer import KafkaConsumer
 from router.adapters.temporal_starter import TemporalWorkflowStarter
+from router.domain.authentication import Authentication
+from router.domain.instances import Directory
 from router.domain.progress import BACKOFF_LONGEST_S
 from router.domain.records import Record
 from router.errors import TransientError
@@ -478,6 +480,8 @@ class Process:
             dead_letters=DeadLetters(world),
             decision_log=DecisionLog(world),
             pending_starts=NothingWaits(),
+            directory=Directory(b"a secret of these tests"),
+            authentication=Authentication(clock=lambda: 0, is_open=True),
             observer=build.observer,
             concurrency=4,
         )

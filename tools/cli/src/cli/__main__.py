@@ -11,25 +11,31 @@ from typer.core import TyperGroup
 from cli import (
     applying,
     audit,
+    backfill,
     backtesting,
+    certs,
     contract,
     decisions,
     differences,
     dlq,
-    drift,
     events,
     explaining,
     history,
+    instances,
+    keys,
     lifecycle,
     outbox,
     pending,
     replay,
     resources,
     runs,
+    schedule_control,
     shadowing,
     simulating,
     starts,
+    subjects,
     tasks,
+    testing,
     watching,
 )
 from cli.errors import FAILED, INTERRUPTED, CliError
@@ -92,7 +98,6 @@ app.command()(lifecycle.activate)
 app.command()(lifecycle.disable)
 app.command()(lifecycle.enable)
 app.command()(lifecycle.retire)
-app.command()(drift.drift)
 app.command()(watching.watch)
 app.command()(starts.trigger)
 app.command()(starts.publish)
@@ -102,7 +107,9 @@ run.command()(runs.redact)
 app.add_typer(run, name="run")
 app.command()(tasks.inbox)
 app.add_typer(tasks.app, name="tasks")
-app.command()(runs.ticks)
+app.command()(schedule_control.ticks)
+app.add_typer(schedule_control.app, name="schedules")
+app.add_typer(instances.app, name="instances")
 app.command()(pending.pending)
 app.command()(runs.operations)
 app.command()(decisions.decisions)
@@ -110,12 +117,17 @@ app.add_typer(explaining.app, name="explain")
 app.command()(simulating.simulate)
 app.command()(backtesting.backtest)
 app.add_typer(shadowing.app, name="shadow")
+app.command("test")(testing.run_tests)
 app.add_typer(events.app, name="events")
+app.add_typer(keys.app, name="keys")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(subjects.app, name="subjects")
 app.add_typer(replay.app, name="replay")
+app.add_typer(backfill.app, name="backfill")
 app.add_typer(audit.app, name="audit")
 app.add_typer(contract.app, name="contract")
+app.add_typer(certs.app, name="certs")
 
 
 def main() -> Never:

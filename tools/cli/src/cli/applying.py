@@ -93,7 +93,7 @@ def apply(
                 "was applied"
             )
         _confirm(session, plans.pruned(found), yes=yes)
-        found = _carried_out(
+        found = carried_out(
             session,
             change,
             plan_sha256=found.plan_sha256,
@@ -143,9 +143,14 @@ def planned(
     return found
 
 
-def _carried_out(
+def carried_out(
     session: Session, change: Change, *, plan_sha256: str, request_id: str, reason: str
 ) -> registry_pb2.ApplyResourcesResponse:
+    """Return what a change did: what it was planned to do.
+
+    Raises:
+        CliError: it cannot be done any more; what is wrong has been printed.
+    """
     try:
         return session.ask(
             lambda clients: clients.registry.apply(

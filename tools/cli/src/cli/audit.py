@@ -1,8 +1,10 @@
 """`audit`: whether the events are as they were written, and the anchor that proves it later."""
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +17,10 @@ from cli.errors import CliError, NotFoundError, UsageError
 from cli.outbox import Which
 from cli.outboxes import Owner
 from cli.session import LimitOption, NamespaceOption, OutputOption, Session
+from signing import checkpoints, keyfiles
+from signing.checkpoints import CHECKPOINTS
+from signing.errors import KeyUnusableError
+from signing.keys import Keyring
 
 app = typer.Typer(
     help="Verify that events are as they were written; print checkpoints to keep elsewhere.",
@@ -102,6 +108,14 @@ def verify(
             "--anchor", metavar="ANCHOR", help="What `audit checkpoint` printed; can be repeated."
         ),
     ] = None,
+    trusted_keys: Annotated[
+        Path | None,
+        typer.Option(
+            "--trusted-keys",
+            metavar="FILE",
+            help="Have the newest checkpoint signed by a key in it (`backbone keys trust`).",
+        ),
+    ] = None,
     limit: LimitOption = 1000,
     namespace: NamespaceOption = None,
     output: OutputOption = None,
@@ -114,6 +128,7 @@ def verify(
     if absent := {one.owner for one in anchors} - set(service.owners):
         raise UsageError(f"--anchor is of the {absent.pop().value}, which is not verified")
     found = [Verified(owner) for owner in service.owners]
+    keyring = None if trusted_keys is None else _keyring(trusted_keys)
 
     async def work(clients: Clients) -> None:
         for verified in found:
@@ -121,6 +136,9 @@ def verify(
             for one in anchors:
                 if one.owner is verified.owner:
                     verified.findings += await _anchored(audit, one)
+            if keyring is not None:
+                # Each checkpoint has the hash of the one before it: this one stands for all.
+                verified.findings += await _signed(audit, verified.owner, keyring)
             async for page in audit.verify(after_checkpoint=after):
                 verified.add(page)
                 if len(verified.findings) >= limit:
@@ -194,6 +212,41 @@ async def _anchored(audit: Audit, anchor: Anchor) -> list[audit_pb2.Finding]:
             kind=audit_pb2.FINDING_KIND_CHECKPOINT_ALTERED,
             checkpoint=anchor.number,
             detail="it is not the checkpoint of the anchor: what it covers was rewritten",
+        )
+    ]
+
+
+def _keyring(path: Path) -> Keyring:
+    try:
+        return keyfiles.read_trusted(path)
+    except KeyUnusableError as exc:
+        raise UsageError(f"--trusted-keys: {exc}") from exc
+
+
+async def _signed(audit: Audit, owner: Owner, keyring: Keyring) -> list[audit_pb2.Finding]:
+    """Hold the newest checkpoint to the keys that are trusted to sign checkpoints."""
+    try:
+        newest = await audit.checkpoint()
+    except NotFoundError:
+        return []
+    detail = ""
+    trusted = keyring.get(CHECKPOINTS, newest.signing_key_id)
+    if not newest.signature:
+        detail = "the newest checkpoint is not signed"
+    elif trusted is None:
+        detail = f"the newest checkpoint is signed with {newest.signing_key_id!r}, no trusted key"
+    else:
+        sealed_at_ms = newest.sealed_at.ToMilliseconds()
+        content = checkpoints.signed_content(owner.value, newest.hash)
+        if trusted.revoked(time.time_ns() // 1_000_000) or not trusted.in_force(sealed_at_ms):
+            detail = f"the key {newest.signing_key_id!r} of the newest checkpoint is not in force"
+        elif not trusted.holds(newest.signature, content):
+            detail = "the signature of the newest checkpoint is not of it"
+    if not detail:
+        return []
+    return [
+        audit_pb2.Finding(
+            kind=audit_pb2.FINDING_KIND_CHECKPOINT_ALTERED, checkpoint=newest.number, detail=detail
         )
     ]
 

@@ -1,29 +1,15 @@
 """The evidence of event stores as the commands see it: one method a call, errors as sentences."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
-
-import grpc
+from collections.abc import AsyncIterator
 
 from backbone.audit.v1 import audit_pb2, audit_pb2_grpc
-from cli.errors import CliError
-
-T = TypeVar("T")
+from cli.calls import Calls
 
 
-class Audit:
+class Audit(Calls["audit_pb2_grpc.AuditServiceAsyncStub"]):
     """The calls about one service's event store. Every method raises CliError."""
 
-    def __init__(
-        self,
-        channel: grpc.aio.Channel,
-        *,
-        namespace: str,
-        explain: Callable[[grpc.aio.AioRpcError], CliError],
-    ) -> None:
-        self._stub: audit_pb2_grpc.AuditServiceAsyncStub = audit_pb2_grpc.AuditServiceStub(channel)
-        self._namespace = namespace
-        self._explain = explain
+    stub = audit_pb2_grpc.AuditServiceStub
 
     async def verify(
         self, *, after_checkpoint: int
@@ -43,9 +29,3 @@ class Audit:
         """Return a checkpoint, or the newest; NotFoundError when there is none."""
         request = audit_pb2.GetCheckpointRequest(namespace=self._namespace, number=number)
         return await self._ask(self._stub.GetCheckpoint(request))
-
-    async def _ask(self, call: Awaitable[T]) -> T:
-        try:
-            return await call
-        except grpc.aio.AioRpcError as exc:
-            raise self._explain(exc) from exc

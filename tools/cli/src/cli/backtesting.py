@@ -9,6 +9,7 @@ from cli import backtests, documents, verdicts, versions
 from cli.backtests import Question
 from cli.clients import Clients
 from cli.errors import UsageError
+from cli.runs import RevealReasonOption, check_reveal
 from cli.session import NamespaceOption, OutputOption, Session, moment_option
 from cli.verdicts import AllowNotComparableOption, AllowOption, Report, ShowOption
 from contracts import durations
@@ -42,6 +43,11 @@ def backtest(
         int, typer.Option("--limit", min=1, max=1_000_000, help="At most so many runs, the newest.")
     ] = 10_000,
     show: ShowOption = 20,
+    reveal: Annotated[
+        bool,
+        typer.Option("--reveal", help="Decide upon sensitive values as well: it is recorded."),
+    ] = False,
+    reason: RevealReasonOption = "",
     namespace: NamespaceOption = None,
     output: OutputOption = None,
 ) -> None:
@@ -54,6 +60,7 @@ def backtest(
         session = Session(context, namespace=namespace, output=output)
         if bool(to_version) == bool(file):
             raise UsageError("backtest takes either --to VERSION or -f FILE")
+        check_reveal(reveal=reveal, reason=reason)
         moment = _since(since)
 
         async def work(clients: Clients) -> tuple[Version, Report]:
@@ -68,6 +75,7 @@ def backtest(
                 from_version=versions.number("--from", from_version) if from_version else None,
                 limit=limit,
                 kept=show,
+                reveal_for=reason if reveal else "",
             )
             return to, await backtests.backtest(clients, question)
 

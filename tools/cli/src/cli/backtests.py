@@ -4,8 +4,9 @@ Bounded: so many runs are held at a time, however many there are.
 """
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -28,6 +29,7 @@ class Question:
     """Which runs are judged by which version.
 
     `from_version` keeps to the runs that this version decided, None: whatever decided them.
+    `reveal_for` says why sensitive values are read, which is recorded; empty leaves them alone.
     """
 
     definition_id: str
@@ -37,6 +39,7 @@ class Question:
     from_version: int | None
     limit: int
     kept: int
+    reveal_for: str = ""
 
 
 def past_run(found: ledger_pb2.GetRunResponse) -> PastRun:
@@ -47,6 +50,7 @@ def past_run(found: ledger_pb2.GetRunResponse) -> PastRun:
         trigger=found.trigger or None,
         snapshot=found.snapshot or None,
         decision=found.decision or None,
+        state=found.state_before or None,
     )
 
 
@@ -134,4 +138,10 @@ class _Backtest:
         except CliError as exc:
             gone = isinstance(exc, NotFoundError)
             return Judged(Verdict.NOT_COMPARABLE, "it is gone" if gone else str(exc))
-        return backtests.judge(past_run(found), own=own, other=self._question.to)
+        past = past_run(found)
+        if self._question.reveal_for and (wanted := past.references()):
+            values = await self._clients.subjects.reveal(
+                wanted, reason=self._question.reveal_for, request_id=str(uuid.uuid4())
+            )
+            past = replace(past, revealed=values)
+        return backtests.judge(past, own=own, other=self._question.to)

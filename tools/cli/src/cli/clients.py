@@ -1,7 +1,7 @@
 """The services as the commands see them: one method a call, messages out, errors as sentences."""
 
 import getpass
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import TracebackType
@@ -12,25 +12,33 @@ import grpc
 from backbone.ledger.v1 import (
     control_pb2,
     control_pb2_grpc,
+    instances_pb2,
+    instances_pb2_grpc,
     ledger_pb2,
     ledger_pb2_grpc,
     routing_pb2,
     routing_pb2_grpc,
 )
 from backbone.router.v1 import router_pb2, router_pb2_grpc
-from cli import paging, stamps, statuses
+from cli import paging, stamps, statuses, tokens
 from cli.audits import Audit
+from cli.backfill_calls import Backfills
 from cli.dead_letters import DeadLetters
 from cli.errors import CliError, NotFoundError, UsageError
 from cli.inboxes import Inbox
 from cli.outboxes import Outbox, Owner
 from cli.registry import Registry
 from cli.replays import Replays
+from cli.schedule_calls import Schedules
+from cli.schedule_states import ScheduleStates
 from cli.settings import Settings
 from cli.shadows import Shadows
+from cli.subject_calls import Subjects
 from contracts.decisions import RunStatus
 from contracts.routing import RoutingOutcome
+from contracts.simulations import SIMULATION_TIMEOUT
 from runtime import grpcclient
+from runtime.errors import ConfigurationError
 from runtime.tls import TlsFiles
 
 T = TypeVar("T")
@@ -38,6 +46,8 @@ T = TypeVar("T")
 _AT_ONCE = timedelta(minutes=1)
 _SEARCH_TIMEOUT_S = 25.0
 """The router gives up sooner by itself; others may be searching before."""
+_SIMULATION_TIMEOUT_S = SIMULATION_TIMEOUT.total_seconds() + 5.0
+"""The router gives up sooner by itself, and says why."""
 
 
 def operating_system_user() -> str:
@@ -60,6 +70,8 @@ class Clients:
         self.namespace = namespace or settings.namespace
         self._actor = actor or operating_system_user()
         self._tls = TlsFiles.of(settings)
+        self._trusted = settings.tls_client_ca
+        self._token = tokens.source(settings)
         self._addresses = {
             "registry": settings.registry_address,
             "ledger": settings.ledger_address,
@@ -103,6 +115,42 @@ class Clients:
             self._channel(owner.value),
             namespace=self.namespace,
             explain=lambda exc: self._explained(owner.value, exc),
+        )
+
+    @property
+    def subjects(self) -> Subjects:
+        """People's sensitive values; UsageError when the address of the ledger is not known."""
+        return Subjects(
+            self._channel("ledger"),
+            namespace=self.namespace,
+            explain=lambda exc: self._explained("ledger", exc),
+        )
+
+    @property
+    def schedules(self) -> Schedules:
+        """The schedules; UsageError when the address of the ledger is not known."""
+        return Schedules(
+            self._channel("ledger"),
+            namespace=self.namespace,
+            explain=lambda exc: self._explained("ledger", exc),
+        )
+
+    @property
+    def backfills(self) -> Backfills:
+        """Backfills; UsageError when the address of the ledger is not known."""
+        return Backfills(
+            self._channel("ledger"),
+            namespace=self.namespace,
+            explain=lambda exc: self._explained("ledger", exc),
+        )
+
+    @property
+    def schedule_states(self) -> ScheduleStates:
+        """How schedules stand; UsageError when the address of the registry is not known."""
+        return ScheduleStates(
+            self._channel("registry"),
+            namespace=self.namespace,
+            explain=lambda exc: self._explained("registry", exc),
         )
 
     @property
@@ -200,6 +248,46 @@ class Clients:
         request = ledger_pb2.GetRunRequest(namespace=self.namespace, run_id=run_id)
         return await self._ask("ledger", self._ledger().GetRun(request))
 
+    async def instances(
+        self, *, definition_id: str = "", status: str = "unspecified", limit: int
+    ) -> list[instances_pb2.Instance]:
+        """Return at most `limit` generations of instances, the one that began last first."""
+        stub = instances_pb2_grpc.InstanceServiceStub(self._channel("ledger"))
+        request = instances_pb2.ListInstancesRequest(
+            namespace=self.namespace,
+            definition_id=definition_id,
+            status=instances_pb2.InstanceStatus.Value(f"INSTANCE_STATUS_{status.upper()}"),
+        )
+        return await paging.gathered(
+            request,
+            lambda: self._ask("ledger", stub.ListInstances(request)),
+            items=lambda page: page.instances,
+            limit=limit,
+        )
+
+    async def waiting_instances(
+        self, *, definition_id: str = "", limit: int
+    ) -> list[instances_pb2.WaitingInstance]:
+        """Return at most `limit` correlation keys of which events wait to be applied."""
+        stub = instances_pb2_grpc.InstanceServiceStub(self._channel("ledger"))
+        request = instances_pb2.ListWaitingInstancesRequest(
+            namespace=self.namespace, definition_id=definition_id
+        )
+        return await paging.gathered(
+            request,
+            lambda: self._ask("ledger", stub.ListWaitingInstances(request)),
+            items=lambda page: page.instances,
+            limit=limit,
+        )
+
+    async def instance(self, instance_id: str) -> instances_pb2.GetInstanceResponse:
+        """Return a generation of an instance with its state."""
+        stub = instances_pb2_grpc.InstanceServiceStub(self._channel("ledger"))
+        request = instances_pb2.GetInstanceRequest(
+            namespace=self.namespace, instance_id=instance_id
+        )
+        return await self._ask("ledger", stub.GetInstance(request))
+
     async def pending(
         self, *, definition_id: str = "", reason: str = "", limit: int
     ) -> list[routing_pb2.PendingStart]:
@@ -217,11 +305,12 @@ class Clients:
             limit=limit,
         )
 
-    async def due_times(self, definition_id: str, *, limit: int) -> list[ledger_pb2.DueTime]:
+    async def due_times(
+        self, definition_id: str, *, since: datetime | None = None, limit: int
+    ) -> list[ledger_pb2.DueTime]:
         """Return at most `limit` accounted due times of a definition, newest first."""
         request = ledger_pb2.ListDueTimesRequest(
-            namespace=self.namespace,
-            definition_id=definition_id,
+            namespace=self.namespace, definition_id=definition_id, since=stamps.stamp(since)
         )
         return await paging.gathered(
             request,
@@ -298,6 +387,16 @@ class Clients:
         call = self._router().EvaluateEvent(request, timeout=_SEARCH_TIMEOUT_S)
         return await self._ask("router", call)
 
+    async def simulate_run(
+        self, definition: bytes, *, trigger: bytes, state: bytes
+    ) -> router_pb2.SimulateRunResponse:
+        """Say what a run would decide over what the connectors answer now; all are JSON."""
+        request = router_pb2.SimulateRunRequest(
+            namespace=self.namespace, definition=definition, trigger=trigger, state=state
+        )
+        call = self._router().SimulateRun(request, timeout=_SIMULATION_TIMEOUT_S)
+        return await self._ask("router", call)
+
     async def redact_snapshot(
         self, run_id: str, *, fields: Sequence[str], request_id: str, reason: str
     ) -> bytes:
@@ -346,6 +445,16 @@ class Clients:
             limit=limit,
         )
 
+    async def dead_letter_openings(self, *, limit: int) -> list[routing_pb2.DeadLetterOpening]:
+        """Return who was shown what is in dead letters, the newest first."""
+        request = routing_pb2.ListDeadLetterOpeningsRequest(namespace=self.namespace)
+        return await paging.gathered(
+            request,
+            lambda: self._ask("ledger", self._routing().ListDeadLetterOpenings(request)),
+            items=lambda page: page.openings,
+            limit=limit,
+        )
+
     def _router(self) -> "router_pb2_grpc.RouterServiceAsyncStub":
         return router_pb2_grpc.RouterServiceStub(self._channel("router"))
 
@@ -366,8 +475,27 @@ class Clients:
                 f"run this below its folder, or set BACKBONE_{service.upper()}_ADDRESS"
             )
         if service not in self._channels:
-            self._channels[service] = grpcclient.channel(address, actor=self._actor, tls=self._tls)
+            if self._token is not None:
+                self._check_token(self._token, service)
+            try:
+                self._channels[service] = grpcclient.channel(
+                    address,
+                    actor=self._actor,
+                    tls=self._tls,
+                    trusted=self._trusted,
+                    token=self._token,
+                )
+            except ConfigurationError as exc:
+                raise UsageError(str(exc)) from exc
         return self._channels[service]
+
+    def _check_token(self, token: Callable[[], str], service: str) -> None:
+        if self._trusted is None:
+            raise UsageError(
+                f"your token would go to the {service} in the clear: set BACKBONE_TLS_CLIENT_CA to "
+                "the file of its authority, or unset BACKBONE_TOKEN_FILE and BACKBONE_TOKEN"
+            )
+        token()
 
     async def _ask(self, service: str, call: Awaitable[T]) -> T:
         try:

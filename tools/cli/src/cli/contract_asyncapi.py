@@ -37,7 +37,7 @@ _TOPICS = {
     Topic.DEFINITION_EVENTS: (
         "Changes of definitions, event types and producers; in order by resource."
     ),
-    Topic.DEAD_LETTERS: "Records that were refused, byte for byte, with the reason in the headers.",
+    Topic.DEAD_LETTERS: "Records that were refused, encrypted or byte for byte, with the reason.",
 }
 _HEADERS = {
     Header.EVENT_ID: "The envelope's event_id, for whoever drops what was seen before parsing it.",
@@ -48,6 +48,9 @@ _HEADERS = {
         "On a copy that was asked for: the request. Whoever needs no copy drops it, as any other."
     ),
     Header.TRACEPARENT: "W3C trace context.",
+    Header.SIGNATURE: (
+        "Who signed the record, for which topic, when, and the signature (Ed25519 over DSSE)."
+    ),
     Header.REASON: "Why the record was refused: a stable code. Codes are added.",
     Header.DETAIL: "Why, in one sentence.",
     Header.ORIGIN_TOPIC: "The topic that the record was read from.",
@@ -57,11 +60,12 @@ _HEADERS = {
     Header.ATTEMPTS: "How often it was tried.",
     Header.HEADERS_UNREADABLE: "`true` when the record's own headers could not be read.",
     Header.VALUE_CUT_FROM: "The value's length in bytes, when it was too large to be kept whole.",
+    Header.DATA_KEY: "The data key that key, headers, value and detail are encrypted with.",
+    Header.SEALED: "The sender's key and headers and the detail, encrypted.",
 }
 _OF_EVENTS = (Header.EVENT_ID, Header.EVENT_TYPE, Header.STREAM, Header.STREAM_VERSION)
 _OF_DEAD_LETTERS = (
     Header.REASON,
-    Header.DETAIL,
     Header.ORIGIN_TOPIC,
     Header.ORIGIN_PARTITION,
     Header.ORIGIN_OFFSET,
@@ -214,17 +218,27 @@ def _message(message: str, payload: str, description: str, channel: str) -> Docu
     found: Document = {"name": message, "title": message, "summary": description}
     key = "What happened to one thing is in order: its key is the same."
     if channel == Topic.DEAD_LETTERS:
-        more = (Header.HEADERS_UNREADABLE, Header.VALUE_CUT_FROM)
+        more = (
+            Header.DETAIL,
+            Header.HEADERS_UNREADABLE,
+            Header.VALUE_CUT_FROM,
+            Header.DATA_KEY,
+            Header.SEALED,
+        )
         found["headers"] = _headers(_OF_DEAD_LETTERS, more)
         found["headers"]["properties"][Header.REASON.value]["examples"] = [
             reason.value for reason in Reason
         ]
         found["contentType"] = "application/octet-stream"
-        key = "The refused record's own."
+        key = "The refused record's own, or a pseudonym of it where it is encrypted."
     elif channel == PRODUCERS:
-        found["headers"] = _headers((), (Header.EVENT_ID, Header.EVENT_TYPE, Header.TRACEPARENT))
+        found["headers"] = _headers(
+            (), (Header.EVENT_ID, Header.EVENT_TYPE, Header.TRACEPARENT, Header.SIGNATURE)
+        )
     else:
-        found["headers"] = _headers(_OF_EVENTS, (Header.TRACEPARENT, Header.REPUBLISHED))
+        found["headers"] = _headers(
+            _OF_EVENTS, (Header.TRACEPARENT, Header.REPUBLISHED, Header.SIGNATURE)
+        )
         found["headers"]["properties"][Header.EVENT_TYPE.value]["const"] = message
     if channel != Topic.DEAD_LETTERS:
         found["correlationId"] = {"location": "$message.payload#/correlation_id"}

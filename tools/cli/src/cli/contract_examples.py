@@ -234,6 +234,14 @@ PAYLOADS: dict[EventType, tuple[BaseModel, BaseModel]] = {
         events.TaskRetried(**_TASK, generation=2, actor="local/ana", reason="try again"),
         events.TaskRetried(**_TASK, generation=3, actor="local/ana", reason="try again"),
     ),
+    EventType.SUBJECT_ERASED: (
+        events.SubjectErased(
+            subject_ref="abcdefghijklmnopqrstuvwxyz", values=0, actor="local/ana", reason="asked"
+        ),
+        events.SubjectErased(
+            subject_ref="abcdefghijklmnopqrstuvwxyz", values=7, actor="local/ana", reason="asked"
+        ),
+    ),
 }
 """For each event type a payload with as little, and one with as much, as it may hold."""
 
@@ -324,6 +332,10 @@ def _of_type(event_type: EventType, *, namespace: str) -> Iterator[Example]:
         )
 
 
+_KEYS = ("resource_id", "run_id", "subject_ref")
+"""The field of a payload that an event travels by: the first of these that it has."""
+
+
 @dataclass(frozen=True)
 class Event:
     """An event of Backbone's at a version of its stream.
@@ -347,13 +359,14 @@ class Event:
     def key(self) -> str:
         """The Kafka key: what it is in order with."""
         fields = dict(self.payload)
-        return str(fields["resource_id" if "resource_id" in fields else "run_id"])
+        return str(next(fields[name] for name in _KEYS if name in fields))
 
     @property
     def stream(self) -> str:
         """The stream it stands in."""
         kind = dict(self.payload).get("kind")
-        return f"run:{self.key}" if kind is None else f"{_STREAM_OF[kind]}:{self.key}"
+        of = "subject" if self.type is EventType.SUBJECT_ERASED else "run"
+        return f"{of}:{self.key}" if kind is None else f"{_STREAM_OF[kind]}:{self.key}"
 
     def headers(self, namespace: str) -> dict[str, str]:
         """Return the headers it is published with."""

@@ -3,6 +3,7 @@
 import base64
 from typing import Any
 
+from backbone.ledger.v1 import routing_pb2
 from backbone.router.v1 import router_pb2 as pb
 from cli import documents
 
@@ -30,7 +31,9 @@ def dead_letter(message: pb.DeadLetter) -> dict[str, Any]:
 
 
 def dead_letter_in_full(message: pb.GetDeadLetterResponse) -> dict[str, Any]:
-    """Return a dead letter with the sender's record; bytes that are no text are in base64."""
+    """Return a dead letter; revealed, with the sender's record, base64 where it is no text."""
+    if not message.revealed:
+        return dead_letter(message.dead_letter)
     return {
         **dead_letter(message.dead_letter),
         **_content("key", message.key, null=message.key_null),
@@ -41,6 +44,17 @@ def dead_letter_in_full(message: pb.GetDeadLetterResponse) -> dict[str, Any]:
         "headers_unreadable": message.headers_unreadable,
         **_content("value", message.value, null=message.value_null),
         "value_cut_from": message.value_cut_from or None,
+    }
+
+
+def opening(message: routing_pb2.DeadLetterOpening) -> dict[str, Any]:
+    """Return who was shown what is in a dead letter, and why."""
+    return {
+        "place": f"{message.place.partition}:{message.place.offset}",
+        "opened_at": documents.moment(message, "opened_at"),
+        "actor": message.actor,
+        "reason": message.reason,
+        "request_id": message.request_id,
     }
 
 

@@ -16,10 +16,9 @@ SHOWN_BYTES = 256
 
 def show(out: Output, found: pb.GetDeadLetterResponse) -> None:
     """Print a dead letter in full: bounded, and nothing in it reaches the terminal as it is."""
-    document: dict[str, Any] = {
-        **documents.dead_letter(found.dead_letter),
-        "key": documents.shown(found.key, null=found.key_null),
-    }
+    document: dict[str, Any] = documents.dead_letter(found.dead_letter)
+    if found.revealed:
+        document["key"] = documents.shown(found.key, null=found.key_null)
     out.fields(
         document,
         [
@@ -40,6 +39,9 @@ def show(out: Output, found: pb.GetDeadLetterResponse) -> None:
             ("key", "key"),
         ],
     )
+    if not found.revealed:
+        out.note("--reveal --reason TEXT shows what the sender sent, and records that you saw it")
+        return
     out.heading("headers")
     if found.headers_unreadable:
         out.text("they could not be read")

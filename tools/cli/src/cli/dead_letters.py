@@ -1,17 +1,12 @@
 """Dead letters as the commands see them: one method a call, messages out, errors as sentences."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
-
-import grpc
 
 from backbone.router.v1 import router_pb2 as pb
 from backbone.router.v1 import router_pb2_grpc
 from cli import paging
-from cli.errors import CliError
-
-T = TypeVar("T")
+from cli.calls import Calls
 
 _PAGE = 200
 _ROUTED = 100  # dead letters that one call routes
@@ -29,21 +24,10 @@ class Order:
     limit: int
 
 
-class DeadLetters:
+class DeadLetters(Calls["router_pb2_grpc.RouterServiceAsyncStub"]):
     """The calls about the dead letters of one namespace. Every method raises CliError."""
 
-    def __init__(
-        self,
-        channel: grpc.aio.Channel,
-        *,
-        namespace: str,
-        explain: Callable[[grpc.aio.AioRpcError], CliError],
-    ) -> None:
-        self._stub: router_pb2_grpc.RouterServiceAsyncStub = router_pb2_grpc.RouterServiceStub(
-            channel
-        )
-        self._namespace = namespace
-        self._explain = explain
+    stub = router_pb2_grpc.RouterServiceStub
 
     async def list(self, wanted: pb.DeadLetterFilter, *, limit: int) -> list[pb.DeadLetter]:
         """Return at most `limit` dead letters, the oldest first."""
@@ -58,10 +42,16 @@ class DeadLetters:
             limit=limit,
         )
 
-    async def get(self, partition: int, offset: int) -> pb.GetDeadLetterResponse:
-        """Return one dead letter with the sender's record."""
+    async def get(
+        self, partition: int, offset: int, *, reveal: bool, reason: str, request_id: str
+    ) -> pb.GetDeadLetterResponse:
+        """Return one dead letter; revealed, it has the sender's record."""
         request = pb.GetDeadLetterRequest(
-            namespace=self._namespace, place=pb.Place(partition=partition, offset=offset)
+            namespace=self._namespace,
+            place=pb.Place(partition=partition, offset=offset),
+            reveal=reveal,
+            reason=reason,
+            request_id=request_id,
         )
         return await self._ask(self._stub.GetDeadLetter(request))
 
@@ -104,9 +94,3 @@ class DeadLetters:
             token = page.next_page_token
             if not token or len(found) >= order.limit:
                 return found, bool(token)
-
-    async def _ask(self, call: Awaitable[T]) -> T:
-        try:
-            return await call
-        except grpc.aio.AioRpcError as exc:
-            raise self._explain(exc) from exc

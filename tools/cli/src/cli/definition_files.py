@@ -25,12 +25,10 @@ def load(path: str) -> ActivityDefinition:
     try:
         definition = ActivityDefinition.model_validate(document)
     except ValidationError as exc:
-        errors = exc.errors(include_url=False, include_input=False)
-        told = [f"{'.'.join(map(str, one['loc'])) or 'document'}: {one['msg']}" for one in errors]
-        raise _refused(path, told) from exc
+        raise _refused(path, told(exc)) from exc
     problems = [f"{one.path}: {one.message}" for one in checks.problems(definition)]
     if problems:
-        raise _refused(path, problems)
+        raise _refused(path, "; ".join(problems))
     return definition
 
 
@@ -45,5 +43,13 @@ def parsed(path: str) -> Any:
         raise CliError(f"{path} is neither YAML nor JSON: {exc}") from exc
 
 
-def _refused(path: str, problems: list[str]) -> CliError:
-    return CliError(f"{path} is not a definition that can run: {'; '.join(problems)}")
+def told(error: ValidationError) -> str:
+    """Return everything that is wrong with a document, each with its path."""
+    errors = error.errors(include_url=False, include_input=False)
+    return "; ".join(
+        f"{'.'.join(map(str, one['loc'])) or 'document'}: {one['msg']}" for one in errors
+    )
+
+
+def _refused(path: str, problems: str) -> CliError:
+    return CliError(f"{path} is not a definition that can run: {problems}")

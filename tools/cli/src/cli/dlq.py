@@ -15,7 +15,7 @@ from backbone.router.v1 import router_pb2 as pb
 from cli import dead_letter_documents as documents
 from cli import dead_letter_view, stamps
 from cli.dead_letters import DeadLetters, Order
-from cli.errors import UsageError
+from cli.errors import CliError, UsageError
 from cli.session import (
     LimitOption,
     NamespaceOption,
@@ -131,15 +131,38 @@ def show(
     *,
     raw: Annotated[
         Path | None,
-        typer.Option("--raw", metavar="FILE", help="Write the value's exact bytes to this file."),
+        typer.Option(
+            "--raw", metavar="FILE", help="Reveal, and write the value's exact bytes to this file."
+        ),
     ] = None,
+    reveal: Annotated[
+        bool,
+        typer.Option("--reveal", help="With the sender's key, headers and value: it is recorded."),
+    ] = False,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept. Required to reveal.")
+    ] = "",
+    request_id: RequestIdOption = None,
     namespace: NamespaceOption = None,
     output: OutputOption = None,
 ) -> None:
-    """Show a dead letter with the sender's key, headers and value."""
+    """Show a dead letter; what its sender sent only when you say why, which is recorded."""
     session = Session(context, namespace=namespace, output=output)
     ((partition, offset),) = _places([place])
-    found = session.ask(lambda clients: clients.dead_letters.get(partition, offset))
+    reveal = reveal or raw is not None
+    if reveal and not reason:
+        raise UsageError("--reason is missing: what you are shown is recorded, with why")
+    found = session.ask(
+        lambda clients: clients.dead_letters.get(
+            partition,
+            offset,
+            reveal=reveal,
+            reason=reason,
+            request_id=request_id or str(uuid.uuid4()),
+        )
+    )
+    if reveal and not found.revealed:
+        raise CliError(found.dead_letter.detail)
     if raw is not None:
         try:
             raw.write_bytes(found.value)
@@ -151,6 +174,24 @@ def show(
     dead_letter_view.show(session.output, found)
     if raw is not None:
         session.output.note(f"{len(found.value)} bytes are in {raw}")
+
+
+@app.command()
+def openings(
+    context: typer.Context,
+    *,
+    limit: LimitOption = 50,
+    namespace: NamespaceOption = None,
+    output: OutputOption = None,
+) -> None:
+    """List who was shown what is in dead letters and why, the newest first."""
+    session = Session(context, namespace=namespace, output=output)
+    found = session.ask(lambda clients: clients.dead_letter_openings(limit=limit))
+    session.output.rows(
+        [documents.opening(one) for one in found],
+        [("PLACE", "place"), ("OPENED", "opened_at"), ("BY", "actor"), ("WHY", "reason")],
+        none=f"no dead letter of namespace {session.namespace} was opened",
+    )
 
 
 @app.command()

@@ -1,18 +1,18 @@
 """The services' messages as JSON documents: the stable field names of `--output json`."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from backbone.audit.v1 import audit_pb2
-from backbone.ledger.v1 import control_pb2, ledger_pb2, routing_pb2
+from backbone.ledger.v1 import control_pb2, instances_pb2, ledger_pb2, routing_pb2
 from backbone.outbox.v1 import outbox_pb2
 from backbone.registry.v1 import registry_pb2
 from cli.kinds import Kind
-from contracts import identifiers
+from contracts import durations, identifiers
 
 
 def resource(message: registry_pb2.Resource) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def resource(message: registry_pb2.Resource) -> dict[str, Any]:
         "resource_id": message.resource_id,
         "version": message.version,
         "current_version": message.current_version,
-        "state": _known(registry_pb2.ResourceState, message.state, "RESOURCE_STATE_"),
+        "state": known(registry_pb2.ResourceState, message.state, "RESOURCE_STATE_"),
         "etag": message.etag,
         "content_sha256": message.content_sha256,
         "applied": _brief(message.applied) if message.HasField("applied") else None,
@@ -47,12 +47,12 @@ def apply_result(message: registry_pb2.ApplyResult) -> dict[str, Any]:
     del found["content"]
     return {
         "document": message.document or None,
-        "action": _known(registry_pb2.ApplyAction, message.action, "APPLY_ACTION_"),
+        "action": known(registry_pb2.ApplyAction, message.action, "APPLY_ACTION_"),
         **found,
         "differences": [difference(one) for one in message.differences],
         "schedules": [
             {
-                "change": _known(registry_pb2.DifferenceKind, one.kind, "DIFFERENCE_KIND_"),
+                "change": known(registry_pb2.DifferenceKind, one.kind, "DIFFERENCE_KIND_"),
                 "trigger": one.trigger,
                 "due_before": [instant(due) for due in one.due_before],
                 "due_after": [instant(due) for due in one.due_after],
@@ -65,7 +65,7 @@ def apply_result(message: registry_pb2.ApplyResult) -> dict[str, Any]:
 def difference(message: registry_pb2.Difference) -> dict[str, Any]:
     """Return one difference in meaning between two versions."""
     return {
-        "change": _known(registry_pb2.DifferenceKind, message.kind, "DIFFERENCE_KIND_"),
+        "change": known(registry_pb2.DifferenceKind, message.kind, "DIFFERENCE_KIND_"),
         "path": message.path,
         "summary": message.summary,
         "before": document(message.before),
@@ -88,7 +88,7 @@ def drift(message: registry_pb2.Drift) -> dict[str, Any]:
     """Return how a definition's schedules are not as they should be."""
     return {
         "definition_id": message.definition_id,
-        "drift": _known(registry_pb2.DriftKind, message.kind, "DRIFT_KIND_"),
+        "drift": known(registry_pb2.DriftKind, message.kind, "DRIFT_KIND_"),
         "detail": message.detail,
         "revision": message.revision or None,
         "attempted_at": moment(message, "attempted_at"),
@@ -152,7 +152,7 @@ def operation(message: control_pb2.Operation) -> dict[str, Any]:
     """Return an operation that is to be done in Temporal."""
     return {
         "operation_id": message.operation_id,
-        "kind": _known(control_pb2.OperationKind, message.kind, "OPERATION_KIND_"),
+        "kind": known(control_pb2.OperationKind, message.kind, "OPERATION_KIND_"),
         "workflow_id": message.workflow_id,
         "definition_id": message.definition_id,
         "actor": message.actor,
@@ -220,6 +220,33 @@ def due_time(message: ledger_pb2.DueTime) -> dict[str, Any]:
         "run_id": message.run_id or None,
         "decided_at": moment(message, "decided_at"),
         "acknowledged_at": moment(message, "acknowledged_at"),
+        "lateness": _lateness(message),
+        "last_due_at": moment(message, "last_due_at"),
+        "count": message.count or 1,
+    }
+
+
+def _lateness(message: ledger_pb2.DueTime) -> str | None:
+    if not message.HasField("decided_at"):
+        return None
+    late = message.decided_at.ToDatetime() - message.due_at.ToDatetime()
+    return durations.render(max(timedelta(0), timedelta(seconds=round(late.total_seconds()))))
+
+
+def instance(message: instances_pb2.Instance) -> dict[str, Any]:
+    """Return a generation of an instance, without its state and timers."""
+    return {
+        "instance_id": message.instance_id,
+        "namespace": message.namespace,
+        "definition_id": message.definition_id,
+        "definition_version": message.definition_version,
+        "generation": message.generation,
+        "events": message.sequence,
+        "status": known(instances_pb2.InstanceStatus, message.status, "INSTANCE_STATUS_"),
+        "last_run_id": message.last_run_id,
+        "started_at": instant(message.started_at),
+        "changed_at": instant(message.changed_at),
+        "ended_at": moment(message, "ended_at"),
     }
 
 
@@ -248,7 +275,7 @@ def decision(message: routing_pb2.RoutingDecision) -> dict[str, Any]:
         "type": message.type,
         "definition_id": message.definition_id,
         "definition_version": message.definition_version,
-        "outcome": _known(routing_pb2.RoutingOutcome, message.outcome, "ROUTING_OUTCOME_"),
+        "outcome": known(routing_pb2.RoutingOutcome, message.outcome, "ROUTING_OUTCOME_"),
         "trigger_names": list(message.trigger_names),
         "run_id": message.run_id or None,
         "clause": message.clause or None,
@@ -317,7 +344,7 @@ def finding(service: str, message: audit_pb2.Finding) -> dict[str, Any]:
     """Return what a verification has found."""
     return {
         "service": str(service),
-        "finding": _known(audit_pb2.FindingKind, message.kind, "FINDING_KIND_"),
+        "finding": known(audit_pb2.FindingKind, message.kind, "FINDING_KIND_"),
         "detail": message.detail,
         "checkpoint": message.checkpoint or None,
         "position": message.position or None,
@@ -364,9 +391,9 @@ def instant_of(moment: datetime) -> str:
 
 def _brief(message: registry_pb2.Change) -> dict[str, Any]:
     return {
-        "change": _known(registry_pb2.ChangeKind, message.change, "CHANGE_KIND_"),
+        "change": known(registry_pb2.ChangeKind, message.change, "CHANGE_KIND_"),
         "version": message.version,
-        "state": _known(registry_pb2.ResourceState, message.state, "RESOURCE_STATE_"),
+        "state": known(registry_pb2.ResourceState, message.state, "RESOURCE_STATE_"),
         "revision": message.revision,
         "at": moment(message, "at"),
         "actor": message.actor,
@@ -379,7 +406,7 @@ def _kind(number: "registry_pb2.ResourceKind.ValueType") -> str | None:
     return None if kind is None else kind.value
 
 
-def _known(enum: Any, number: int, prefix: str) -> str:
+def known(enum: Any, number: int, prefix: str) -> str:
     """Return the word for a number; a service newer than us may have numbers that we lack."""
     return _word(enum.Name(number), prefix) if number in enum.values() else str(number)
 

@@ -9,7 +9,14 @@ import typer
 
 from backbone.ledger.v1 import routing_pb2
 from backbone.router.v1 import router_pb2
-from cli import dead_letter_documents, documents, explaining_runs, explanations, stamps
+from cli import (
+    dead_letter_documents,
+    documents,
+    explaining_runs,
+    explaining_ticks,
+    explanations,
+    stamps,
+)
 from cli.clients import Clients
 from cli.errors import NotFoundError, UsageError
 from cli.explanations import Explained
@@ -32,6 +39,7 @@ def explain() -> None:
 
 app.command()(explaining_runs.run)
 app.command()(explaining_runs.task)
+app.command()(explaining_ticks.tick)
 
 
 @dataclass

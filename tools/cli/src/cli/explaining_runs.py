@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import documents, run_explanations
+from cli import documents, run_explanations, task_explanations
 from cli.clients import Clients
 from cli.errors import CliError, NotFoundError
 from cli.kinds import Kind
@@ -13,6 +13,8 @@ from contracts.routing import RoutingOutcome
 
 _EVENTS = 10
 """Events of one run that are looked up, as many as are told."""
+_CHANGES = 1000
+"""Changes of one task that are looked up; the first ones are told."""
 _COPIES = 200
 """Decisions of one event among which is looked for the one that started the run."""
 
@@ -55,7 +57,7 @@ def task(
 ) -> None:
     """Say which rule decided a task and why, and what became of it."""
     session = Session(context, namespace=namespace, output=output)
-    found, of_run, definition = session.ask(
+    found, of_run, definition, changes = session.ask(
         lambda clients: _task(clients, task_id, session.namespace)
     )
     out = session.output
@@ -65,12 +67,15 @@ def task(
             {
                 **found,
                 "run": {name: of_run[name] for name in ("definition_version", "status", "trigger")},
+                "changes": changes,
                 "decided_by": next((one for one in rules if one["rule"] == found["rule"]), None),
             }
         )
         return
-    for line in run_explanations.task_sentences(found, of_run, definition):
+    for line in task_explanations.sentences(found, of_run, definition, changes):
         out.text(line)
+    if definition is None:
+        out.note("the registry could not be asked: conditions are not shown")
 
 
 async def _run(
@@ -99,7 +104,7 @@ async def _run(
 
 async def _task(
     clients: Clients, task_id: str, namespace: str
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None]:
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None, list[dict[str, Any]]]:
     try:
         found = documents.task(await clients.inbox.task(task_id))
     except NotFoundError as exc:
@@ -108,7 +113,11 @@ async def _task(
             "lists those of a run, `backbone explain run RUN_ID` says why it decided no others"
         ) from exc
     of_run = documents.run_in_full(await clients.run(found["run_id"]))
-    return found, of_run, await _definition(clients, of_run)
+    changes = []
+    if found["type"] == "human":
+        told = await clients.inbox.changes(task_id, limit=_CHANGES)
+        changes = [documents.task_change(one) for one in told]
+    return found, of_run, await _definition(clients, of_run), changes
 
 
 async def _definition(clients: Clients, run: dict[str, Any]) -> dict[str, Any] | None:

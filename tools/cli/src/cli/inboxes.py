@@ -1,18 +1,14 @@
 """Tasks as the commands see them: one method a call, messages out, errors as sentences."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar
-
-import grpc
+from typing import Any
 
 from backbone.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from cli import paging
-from cli.errors import CliError
+from cli.calls import Calls
 from contracts.decisions import TaskStatus
-
-T = TypeVar("T")
 
 
 class TaskKind(StrEnum):
@@ -44,19 +40,10 @@ class TaskRequest:
     version: int = 0
 
 
-class Inbox:
+class Inbox(Calls["ledger_pb2_grpc.TaskServiceAsyncStub"]):
     """The calls about tasks for one namespace. Every method raises CliError."""
 
-    def __init__(
-        self,
-        channel: grpc.aio.Channel,
-        *,
-        namespace: str,
-        explain: Callable[[grpc.aio.AioRpcError], CliError],
-    ) -> None:
-        self._stub: ledger_pb2_grpc.TaskServiceAsyncStub = ledger_pb2_grpc.TaskServiceStub(channel)
-        self._namespace = namespace
-        self._explain = explain
+    stub = ledger_pb2_grpc.TaskServiceStub
 
     async def tasks(self, wanted: TaskFilter, *, limit: int) -> list[ledger_pb2.Task]:
         """Return at most `limit` tasks, newest first."""
@@ -138,12 +125,6 @@ class Inbox:
             "reason": asked.reason,
             "version": asked.version,
         }
-
-    async def _ask(self, call: Awaitable[T]) -> T:
-        try:
-            return await call
-        except grpc.aio.AioRpcError as exc:
-            raise self._explain(exc) from exc
 
 
 def _name(word: StrEnum | None) -> str:

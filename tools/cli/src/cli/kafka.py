@@ -19,11 +19,13 @@ from confluent_kafka import (
 from cli.errors import CliError, NotReachableError, UnavailableError, UsageError
 from cli.settings import Settings
 from contracts.envelope import Envelope
-from contracts.names import Header
+from contracts.names import Header, Reader
 from runtime import kafka
-from runtime.kafka import KafkaDeliveryError, KafkaProducer
+from runtime.kafka import Brokers, KafkaDeliveryError, KafkaProducer
+from runtime.tls import TlsFiles
+from signing.keys import SigningKey
 
-_CLIENT_ID = "backbone-cli"
+_CLIENT_ID = Reader.CLI.value
 _METADATA_TIMEOUT_S = 10.0
 _POLL_S = 0.2
 
@@ -64,18 +66,28 @@ class Published:
     event_id: str
 
 
-def bootstrap(settings: Settings) -> str:
-    """Return the brokers' addresses. Raises UsageError when they are not known."""
+def bootstrap(settings: Settings) -> Brokers:
+    """Return the brokers. Raises UsageError when they are not known."""
     if settings.kafka_bootstrap_servers is None:
         raise UsageError(
             "the address of Kafka is not known: start the stack with `make up` and run this below "
             "its folder, or set BACKBONE_KAFKA_BOOTSTRAP_SERVERS"
         )
-    return settings.kafka_bootstrap_servers
+    files = TlsFiles.of(settings)
+    if files is None and settings.tls_client_ca is not None:
+        raise UsageError(
+            "Kafka knows people by certificate, not by token: set BACKBONE_TLS_CERTIFICATE and "
+            "BACKBONE_TLS_PRIVATE_KEY"
+        )
+    return kafka.brokers(settings.kafka_bootstrap_servers, files)
 
 
 async def publish(
-    servers: str, topic: str, events: Sequence[tuple[Envelope, bytes]]
+    servers: Brokers,
+    topic: str,
+    events: Sequence[tuple[Envelope, bytes]],
+    *,
+    signing_key: SigningKey | None = None,
 ) -> list[Published]:
     """Send envelopes, each with its bytes, in order, and wait for the broker to have them all.
 
@@ -94,7 +106,10 @@ async def publish(
     try:
         for start in range(0, len(events), 1000):
             part = events[start : start + 1000]
-            sent = [_send(producer, topic, envelope, content) for envelope, content in part]
+            sent = [
+                _send(producer, topic, envelope, content, signing_key=signing_key)
+                for envelope, content in part
+            ]
             for (envelope, _), future in zip(part, sent, strict=True):
                 message = await future
                 published.append(
@@ -120,7 +135,7 @@ async def publish(
 class Tail:
     """Follows topics from where they end now, or from their beginning; commits nothing."""
 
-    def __init__(self, servers: str, topics: Sequence[str], *, from_beginning: bool) -> None:
+    def __init__(self, servers: Brokers, topics: Sequence[str], *, from_beginning: bool) -> None:
         """Find the topics and where to begin: what is published after this is seen.
 
         Raises:
@@ -129,7 +144,7 @@ class Tail:
         self._servers = servers
         self._consumer = Consumer(
             {
-                "bootstrap.servers": servers,
+                **kafka.client_settings(servers),
                 "client.id": _CLIENT_ID,
                 # Required by the client and joined by nobody: partitions are assigned by hand.
                 "group.id": f"{_CLIENT_ID}-{uuid.uuid4().hex}",
@@ -201,13 +216,27 @@ class Tail:
 
 
 def _send(
-    producer: KafkaProducer, topic: str, envelope: Envelope, content: bytes
+    producer: KafkaProducer,
+    topic: str,
+    envelope: Envelope,
+    content: bytes,
+    *,
+    signing_key: SigningKey | None,
 ) -> "asyncio.Future[Message]":
     headers = [
         (Header.EVENT_ID.value, envelope.event_id.encode()),
         (Header.EVENT_TYPE.value, envelope.type.encode()),
     ]
     key = (envelope.subject or envelope.event_id).encode()
+    if signing_key is not None:
+        signature = signing_key.sign_record(
+            topic=topic,
+            issued_at_ms=time.time_ns() // 1_000_000,
+            key=key,
+            headers=headers,
+            value=content,
+        )
+        headers.append(signature.header())
     return producer.send(topic, key=key, value=content, headers=headers)
 
 
@@ -230,7 +259,7 @@ def _number(value: int | None) -> int:
     return -1 if value is None else value
 
 
-def _unreachable(servers: str, reason: str) -> NotReachableError:
+def _unreachable(servers: Brokers, reason: str) -> NotReachableError:
     return NotReachableError(
         f"Kafka is not reachable at {servers}: start it with `make up`, or set "
         f"BACKBONE_KAFKA_BOOTSTRAP_SERVERS to where it is ({reason})"

@@ -1,18 +1,13 @@
 """The outboxes as the commands see them: one method a call, messages out, errors as sentences."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeVar
-
-import grpc
 
 from backbone.outbox.v1 import outbox_pb2, outbox_pb2_grpc
 from cli import paging, stamps
-from cli.errors import CliError
-
-T = TypeVar("T")
+from cli.calls import Calls
 
 
 class Owner(StrEnum):
@@ -32,21 +27,10 @@ class Range:
     types: Sequence[str] = ()
 
 
-class Outbox:
+class Outbox(Calls["outbox_pb2_grpc.OutboxServiceAsyncStub"]):
     """The calls to one service's outbox for one namespace. Every method raises CliError."""
 
-    def __init__(
-        self,
-        channel: grpc.aio.Channel,
-        *,
-        namespace: str,
-        explain: Callable[[grpc.aio.AioRpcError], CliError],
-    ) -> None:
-        self._stub: outbox_pb2_grpc.OutboxServiceAsyncStub = outbox_pb2_grpc.OutboxServiceStub(
-            channel
-        )
-        self._namespace = namespace
-        self._explain = explain
+    stub = outbox_pb2_grpc.OutboxServiceStub
 
     async def state(self) -> outbox_pb2.GetOutboxResponse:
         """Return how full it is."""
@@ -111,9 +95,3 @@ class Outbox:
             stream=events.stream,
             types=events.types,
         )
-
-    async def _ask(self, call: Awaitable[T]) -> T:
-        try:
-            return await call
-        except grpc.aio.AioRpcError as exc:
-            raise self._explain(exc) from exc

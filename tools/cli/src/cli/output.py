@@ -16,7 +16,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# What a terminal obeys, and what has text drawn in another order or line than it is written in.
+_REORDERING = "\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+_CONTROL = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f{_REORDERING}]")
+_NOT_IN_JSON = re.compile(rf"[\x7f-\x9f{_REORDERING}]")
+_NEW_LINE = "\N{SYMBOL FOR NEWLINE}"
 _UNBOUNDED = 10_000  # columns: what is piped is never cut or wrapped
 
 _COLOURS = {
@@ -62,11 +66,11 @@ class Output:
 
     def document(self, document: Any) -> None:
         """Print one JSON document."""
-        self._raw(json.dumps(document, indent=2, ensure_ascii=False))
+        self._raw(_escaped(json.dumps(document, indent=2, ensure_ascii=False)))
 
     def line(self, document: Any) -> None:
         """Print one JSON line, at once."""
-        self._raw(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+        self._raw(_escaped(json.dumps(document, ensure_ascii=False, separators=(",", ":"))))
 
     def yaml(self, document: Any) -> None:
         """Print one YAML document."""
@@ -83,7 +87,7 @@ class Output:
             table.add_column(heading, overflow="fold")
         count = 0
         for row in rows:
-            table.add_row(*(cell(row.get(field)) for _, field in columns))
+            table.add_row(*(_one_line(cell(row.get(field))) for _, field in columns))
             count += 1
         if count:
             self._print(table)
@@ -115,7 +119,9 @@ class Output:
 
     def error(self, text: str) -> None:
         """Print what is wrong to standard error."""
-        self._error.print(Text(f"backbone: {shown(text)}", style="red"), soft_wrap=True)
+        # Only the first line says who speaks.
+        told = shown(text).replace("\n", "\n  ")
+        self._error.print(Text(f"backbone: {told}", style="red"), soft_wrap=True)
 
     def _print(self, table: Table) -> None:
         with self._out.capture() as captured:
@@ -146,6 +152,16 @@ def cell(value: Any) -> Text:
 def shown(text: str) -> str:
     """Return `text` without what a terminal would obey: texts come from strangers too."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _one_line(text: Text) -> Text:
+    """Return a cell that no other row can be drawn in."""
+    return Text(text.plain.replace("\n", _NEW_LINE), style=text.style)
+
+
+def _escaped(document: str) -> str:
+    """Return the same JSON without what a terminal would obey: the rest of it JSON escapes."""
+    return _NOT_IN_JSON.sub(lambda found: f"\\u{ord(found.group()):04x}", document)
 
 
 def _console(file: TextIO) -> Console:

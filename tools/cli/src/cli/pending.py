@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cli import documents
-from cli.session import LimitOption, NamespaceOption, OutputOption, Session
+from cli.session import DefinitionOption, LimitOption, NamespaceOption, OutputOption, Session
 
 
 class Reason(StrEnum):
@@ -21,9 +21,7 @@ class Reason(StrEnum):
 def pending(
     context: typer.Context,
     *,
-    definition: Annotated[
-        str, typer.Option("--definition", metavar="ID", help="Only of this one.")
-    ] = "",
+    definition: DefinitionOption = "",
     reason: Annotated[Reason | None, typer.Option("--reason", help="Only for this one.")] = None,
     limit: LimitOption = 50,
     namespace: NamespaceOption = None,

@@ -1,19 +1,17 @@
 """The registry as the commands see it: one method a call, messages out, errors as sentences."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
 
 import grpc
 
 from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
 from cli import stamps
-from cli.errors import CliError, UnavailableError
+from cli.calls import Calls
+from cli.errors import UnavailableError
 from cli.kinds import Kind
-
-T = TypeVar("T")
 
 _PAGE = 200
 # Checking a thousand documents takes longer than a call usually may.
@@ -41,21 +39,10 @@ class Change:
     prune_owner: str = ""
 
 
-class Registry:
+class Registry(Calls["registry_pb2_grpc.RegistryServiceAsyncStub"]):
     """The registry's calls for one namespace. Every method raises CliError."""
 
-    def __init__(
-        self,
-        channel: grpc.aio.Channel,
-        *,
-        namespace: str,
-        explain: Callable[[grpc.aio.AioRpcError], CliError],
-    ) -> None:
-        self._stub: registry_pb2_grpc.RegistryServiceAsyncStub = (
-            registry_pb2_grpc.RegistryServiceStub(channel)
-        )
-        self._namespace = namespace
-        self._explain = explain
+    stub = registry_pb2_grpc.RegistryServiceStub
 
     async def plan(self, change: Change, *, reason: str) -> registry_pb2.ApplyResourcesResponse:
         """Return what a change would do, or everything that is wrong with it."""
@@ -237,12 +224,6 @@ class Registry:
             raise UnavailableError(f"the registry was silent for {_SILENCE_S:g} s") from exc
         finally:
             stream.cancel()
-
-    async def _ask(self, call: Awaitable[T]) -> T:
-        try:
-            return await call
-        except grpc.aio.AioRpcError as exc:
-            raise self._explain(exc) from exc
 
 
 def _apply_request(change: Change) -> registry_pb2.ApplyResourcesRequest:

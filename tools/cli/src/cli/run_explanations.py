@@ -4,22 +4,25 @@ Runs and tasks are documents, as `documents` gives them. `definition` is the con
 that decided, None where it could not be had: then rules are told without their conditions.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from cli import endings
+from cli.output import Document
 from contracts import canonical
+from contracts.runs import FAILURES
 
 TOLD_TASKS = 50
 TOLD_EVENTS = 10
 TOLD_DUE_TIMES = 10
 
-Document = Mapping[str, Any]
-
 
 def looked_at(run: Document) -> list[dict[str, Any]]:
-    """Return the entries of a run's snapshot: how large each is, and its hash."""
+    """Return the entries of a run's snapshot: how large each is, its hash, why it is missing."""
     found = []
-    for name, value in sorted((run["snapshot"] or {}).items()):
+    snapshot = dict(run["snapshot"] or {})
+    missing = snapshot.pop(FAILURES, {})
+    for name, value in sorted(snapshot.items()):
         rendered = canonical.render(value)
         found.append(
             {
@@ -27,6 +30,7 @@ def looked_at(run: Document) -> list[dict[str, Any]]:
                 "items": len(value) if isinstance(value, list) else None,
                 "bytes": len(rendered),
                 "sha256": canonical.digest(rendered),
+                "missing": missing.get(name),
             }
         )
     return found
@@ -60,41 +64,48 @@ def run_sentences(
     yield from cause(run["trigger"] or {}, decisions)
     yield from _looked_at(run)
     yield from _decided(run, definition)
+    yield from _stepped(run)
     yield from _tasks(run["task_list"])
-    yield _ended(run)
-
-
-def task_sentences(task: Document, run: Document, definition: Document | None) -> Iterator[str]:
-    """Explain a task: which rule decided it and why, and what became of it."""
-    yield (
-        f"{task['task_id']} is {_kind(task)} of the run {run['run_id']}, decided by version "
-        f"{run['definition_version']} of {run['definition_id']}."
-    )
-    for rule in rules(run, definition):
-        if rule["rule"] == task["rule"]:
-            yield f"The rule {_rule(rule)}."
-    if task["key"]:
-        yield f"Its task key is {task['key']!r}."
-    if task["due_at"]:
-        yield f"It is due {task['due_at']}."
-    yield f"It {_standing(task)}."
-    yield from cause(run["trigger"] or {}, ())
-    yield f"`backbone explain run {run['run_id']}` says the rest."
+    for call in run["failure_calls"]:
+        yield failure_call(call)
+    yield endings.of_run(run)
+    for retry in run["retries"]:
+        yield (
+            f"{retry['actor']} had it decided again {retry['retried_at']}, as {retry['run_id']}: "
+            f"{retry['reason']}."
+        )
 
 
 def cause(trigger: Document, decisions: Sequence[Document]) -> Iterator[str]:
     """Say why a run is there."""
     names = ", ".join(trigger.get("names", []))
     by = f" (trigger {names})" if names else ""
+    again = trigger.get("retry_of")
+    if again is not None:
+        yield (
+            f"{again['actor']} had {again['run_id']} decided again: {again['reason']}. What "
+            "started that one:"
+        )
     match trigger.get("kind"):
         case None:
             yield "Why it is there is not known any more: its trigger is gone."
         case "schedule":
             yield from _due(trigger, by)
+        case "backfill":
+            yield (
+                f"The backfill {trigger['backfill_id']}, which {trigger['actor']} asked for "
+                f"({trigger['reason']}), started a due time of the past."
+            )
+            yield from _due(trigger, by)
         case "manual":
             actor = trigger.get("actor") or "somebody"
             why = f": {trigger['reason']}" if trigger.get("reason") else ""
             yield f"{actor} started it by hand{by}, as request {trigger['request_id']}{why}."
+        case "timer":
+            yield (
+                f"The timer {names} of its instance fired: no event had come until "
+                f"{trigger['scheduled_for']}."
+            )
         case _:
             yield from _events(trigger, by, decisions)
 
@@ -136,25 +147,32 @@ def _events(trigger: Document, by: str, decisions: Sequence[Document]) -> Iterat
 
 def _looked_at(run: Document) -> Iterator[str]:
     entries = looked_at(run)
+    if run["decision"] is None:
+        # What a run saw is recorded with what it decided.
+        return
     if not entries:
         yield "It looked at nothing but its cause."
         return
-    yield "It looked at:"
+    yield f"It looked at (snapshot {run['decision']['snapshot_sha256']}):"
     for entry in entries:
+        if entry["missing"]:
+            yield f"  {entry['name']}: null, since {entry['missing']}"
+            continue
         items = "" if entry["items"] is None else f"{_count(entry['items'], 'item')}, "
         yield f"  {entry['name']}: {items}{entry['bytes']} bytes, sha256 {entry['sha256']}"
 
 
 def _decided(run: Document, definition: Document | None) -> Iterator[str]:
     if run["decision"] is None:
-        yield f"It decided nothing{_why(run)}."
+        yield f"It decided nothing{endings.why(run)}."
         return
     yield f"It decided {_count(len(run['decision']['tasks']), 'task')}:"
-    for rule in rules(run, definition):
-        yield f"  {_rule(rule)}"
+    for one in rules(run, definition):
+        yield f"  {rule(one)}"
 
 
-def _rule(rule: Document) -> str:
+def rule(rule: Document) -> str:
+    """Say what a rule saw, and what it came to."""
     condition = f"`{rule['condition']}`" if rule["condition"] else "its condition"
     told = f"{rule['rule']}: {condition} was {'true' if rule['when'] else 'false'}"
     if not rule["when"]:
@@ -165,52 +183,41 @@ def _rule(rule: Document) -> str:
     return f"{told}: {_count(len(rule['tasks']), 'task')}"
 
 
+def _stepped(run: Document) -> Iterator[str]:
+    state = (run["decision"] or {}).get("state")
+    if state is not None:
+        ended = ", and ended the instance" if state["ended"] else ""
+        yield (
+            f"It changed the state of its instance from {state['before_sha256']} to "
+            f"{state['after_sha256']}{ended}."
+        )
+
+
+def failure_call(call: Document) -> str:
+    """Say that the handler of `onFailure` was called."""
+    of = f"of the task {call['task_id']}" if call["task_id"] else "of the run"
+    failed = f", and failed itself{endings.why(call)}" if call["failure"] else ""
+    return f"{call['handler']} was told of the failure {of} {call['handled_at']}{failed}."
+
+
 def _tasks(tasks: Sequence[Document]) -> Iterator[str]:
     if tasks:
         yield "What became of them:"
     for task in tasks[:TOLD_TASKS]:
         key = f" {task['key']}" if task["key"] else ""
-        yield f"  {task['task_id']} ({task['rule']}{key}): {_what(task)} {_standing(task)}"
+        yield f"  {task['task_id']} ({task['rule']}{key}): {_what(task)} {endings.of_task(task)}"
     if len(tasks) > TOLD_TASKS:
         yield f"  and {len(tasks) - TOLD_TASKS} more"
 
 
-def _kind(task: Document) -> str:
-    if task["type"] == "human":
-        return f"a task for {_assigned(task)}, '{task['title']}',"
-    return f"an automated task for the handler {task['handler']}"
-
-
 def _what(task: Document) -> str:
-    return task["handler"] or f"'{task['title']}' for {_assigned(task)}"
+    return task["handler"] or f"'{task['title']}' for {assigned(task)}"
 
 
-def _assigned(task: Document) -> str:
+def assigned(task: Document) -> str:
+    """Say whom a task is for."""
     groups = [f"@{group}" for group in task["assigned_groups"]]
     return ", ".join([*task["assigned_users"], *groups]) or "nobody"
-
-
-def _standing(task: Document) -> str:
-    if task["status"] == "open":
-        return "is open"
-    at = f" {task['closed_at']}" if task["closed_at"] else ""
-    by = f" by {task['closed_by']}" if task["closed_by"] else ""
-    return f"{task['status']}{at}{by}{_why(task)}"
-
-
-def _ended(run: Document) -> str:
-    match run["status"]:
-        case "running":
-            return "The run goes on: automated tasks are open."
-        case "waiting":
-            return "The run waits: only people's tasks are open."
-        case status:
-            return f"The run {status} {run['closed_at']}{_why(run)}."
-
-
-def _why(document: Document) -> str:
-    failure = document["failure"]
-    return f": {failure['type']}: {failure['message']}" if failure else ""
 
 
 def _count(number: int, thing: str) -> str:

@@ -1,4 +1,4 @@
-"""`runs` and `ticks`: what happened and why, and what a person does about it."""
+"""`runs`: what happened and why, and what a person does about it."""
 
 import json
 import uuid
@@ -7,9 +7,18 @@ from typing import Annotated, Any
 import typer
 
 from cli import documents
+from cli.clients import Clients
 from cli.errors import UsageError
 from cli.output import Output
-from cli.session import LimitOption, NamespaceOption, OutputOption, Session
+from cli.session import (
+    DefinitionOption,
+    LimitOption,
+    NamespaceOption,
+    OutputOption,
+    RequestIdOption,
+    Session,
+)
+from contracts import sensitive
 from contracts.decisions import RunStatus
 
 _MOST_SHOWN = 2000  # characters of a document in a table; json shows all of it
@@ -19,15 +28,19 @@ app = typer.Typer(
     help="List runs (the default), show one, cancel or retry one.", rich_markup_mode=None
 )
 
-DefinitionOption = Annotated[
-    str, typer.Option("--definition", metavar="ID", help="Only of this one.")
-]
 StatusOption = Annotated[RunStatus | None, typer.Option("--status", help="Only in this one.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN_ID")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; the audit keeps it.")]
 RequestOption = Annotated[
     str | None,
     typer.Option("--request-id", help="The same again is the same answer; default: a new one."),
+]
+
+RevealOption = Annotated[
+    bool, typer.Option("--reveal", help="With the values of sensitive fields: it is recorded.")
+]
+RevealReasonOption = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept. Required to reveal.")
 ]
 
 
@@ -123,7 +136,7 @@ def operations(
     namespace: NamespaceOption = None,
     output: OutputOption = None,
 ) -> None:
-    """List what is still to be done in Temporal: cancellations and retries, the oldest first."""
+    """List what is still to be done in Temporal, the oldest first: cancels, retries, notices."""
     session = Session(context, namespace=namespace, output=output)
     found = session.ask(lambda clients: clients.operations(limit=limit))
     session.output.rows(
@@ -164,16 +177,41 @@ def show(
     context: typer.Context,
     run_id: RunArgument,
     *,
+    reveal: RevealOption = False,
+    reason: RevealReasonOption = "",
+    request_id: RequestIdOption = None,
     namespace: NamespaceOption = None,
     output: OutputOption = None,
 ) -> None:
-    """Show a run: why it is there, what it looked at, what it decided, and its tasks."""
+    """Show a run: why it is there, what it looked at, what it decided, and its tasks.
+
+    Sensitive fields are references; --reveal shows the values of those that are not erased, and
+    that is recorded.
+    """
     session = Session(context, namespace=namespace, output=output)
-    run = documents.run_in_full(session.ask(lambda clients: clients.run(run_id)))
+    check_reveal(reveal=reveal, reason=reason)
+
+    async def work(clients: Clients) -> dict[str, Any]:
+        found = documents.run_in_full(await clients.run(run_id))
+        if not reveal:
+            return found
+        values = await clients.subjects.reveal(
+            sensitive.references(found), reason=reason, request_id=request_id or str(uuid.uuid4())
+        )
+        shown: dict[str, Any] = sensitive.revealed(found, values)
+        return shown
+
+    run = session.ask(work)
     if session.output.json:
         session.output.document(run)
     else:
         show_run(session.output, run)
+
+
+def check_reveal(*, reveal: bool, reason: str) -> None:
+    """Raise UsageError where it is not said why sensitive values are to be shown."""
+    if reveal and not reason:
+        raise UsageError("--reason is missing: what you are shown is recorded, with why")
 
 
 def redact(
@@ -205,30 +243,6 @@ def redact(
         session.output.document(left)
     else:
         _show_snapshot(session.output, left)
-
-
-def ticks(
-    context: typer.Context,
-    definition_id: Annotated[str, typer.Argument(metavar="ID")],
-    *,
-    limit: LimitOption = 50,
-    namespace: NamespaceOption = None,
-    output: OutputOption = None,
-) -> None:
-    """List the due times of a definition's schedules and what became of each, the newest first."""
-    session = Session(context, namespace=namespace, output=output)
-    found = session.ask(lambda clients: clients.due_times(definition_id, limit=limit))
-    session.output.rows(
-        [documents.due_time(one) for one in found],
-        [
-            ("DUE", "due_at"),
-            ("TRIGGERS", "trigger_names"),
-            ("OUTCOME", "outcome"),
-            ("RUN", "run_id"),
-            ("REASON", "reason"),
-        ],
-        none=f"no due times of {definition_id} in namespace {session.namespace} yet",
-    )
 
 
 def show_run(out: Output, run: dict[str, Any]) -> None:

@@ -37,6 +37,9 @@ EnvFileOption = Annotated[
         help="Addresses; default: the nearest .backbone/env upwards. The environment goes first.",
     ),
 ]
+DefinitionOption = Annotated[
+    str, typer.Option("--definition", metavar="ID", help="Only of this one.")
+]
 LimitOption = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many.")]
 ReasonOption = Annotated[
     str, typer.Option("--reason", metavar="TEXT", help="Why; the history keeps it.")

@@ -1,8 +1,9 @@
 """Where the services are: from the environment, else from the file that a running stack writes."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from cli.errors import UsageError
@@ -13,9 +14,10 @@ STATE_FILE = Path(".backbone") / "env"
 
 
 class Settings(TlsSettings):
-    """Addresses (host:port), the namespace, and certificates where TLS is on.
+    """Addresses (host:port), the namespace, and who we are where TLS is on.
 
-    Each is `BACKBONE_<NAME>`; an address that is absent matters only to the commands that need it.
+    The authority alone is enough for whoever shows a token. Each is `BACKBONE_<NAME>`; an address
+    that is absent matters only to the commands that need it.
     """
 
     model_config = SettingsConfigDict(
@@ -27,6 +29,22 @@ class Settings(TlsSettings):
     ledger_address: str | None = None
     router_address: str | None = None
     kafka_bootstrap_servers: str | None = None
+    token_file: Path | None = None
+    token: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _all_or_none(self) -> Self:
+        pair = [self.tls_certificate, self.tls_private_key]
+        if any(pair) and not all([*pair, self.tls_client_ca]):
+            raise ValueError(
+                "a certificate needs BACKBONE_TLS_CERTIFICATE, BACKBONE_TLS_PRIVATE_KEY and "
+                "BACKBONE_TLS_CLIENT_CA together"
+            )
+        if self.token_file is not None and self.token is not None:
+            raise ValueError(
+                "BACKBONE_TOKEN_FILE and BACKBONE_TOKEN may say two things: set one of them"
+            )
+        return self
 
 
 def load(env_file: Path | None, *, start: Path | None = None) -> Settings:

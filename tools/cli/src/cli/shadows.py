@@ -1,37 +1,21 @@
 """Shadows as the commands see them: one method a call, messages out, errors as sentences."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from datetime import datetime
-from typing import TypeVar
-
-import grpc
 
 from backbone.ledger.v1 import shadows_pb2, shadows_pb2_grpc
 from cli import stamps
-from cli.errors import CliError
+from cli.calls import Calls
 from contracts import definitions
 from rules.backtests import Version
-
-T = TypeVar("T")
 
 _PAGE = 200
 
 
-class Shadows:
+class Shadows(Calls["shadows_pb2_grpc.ShadowServiceAsyncStub"]):
     """The calls about shadows for one namespace. Every method raises CliError."""
 
-    def __init__(
-        self,
-        channel: grpc.aio.Channel,
-        *,
-        namespace: str,
-        explain: Callable[[grpc.aio.AioRpcError], CliError],
-    ) -> None:
-        self._stub: shadows_pb2_grpc.ShadowServiceAsyncStub = shadows_pb2_grpc.ShadowServiceStub(
-            channel
-        )
-        self._namespace = namespace
-        self._explain = explain
+    stub = shadows_pb2_grpc.ShadowServiceStub
 
     async def start(
         self, version: Version, *, max_runs: int, expires_at: datetime, request_id: str, reason: str
@@ -81,9 +65,3 @@ class Shadows:
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
-
-    async def _ask(self, call: Awaitable[T]) -> T:
-        try:
-            return await call
-        except grpc.aio.AioRpcError as exc:
-            raise self._explain(exc) from exc

@@ -5,6 +5,7 @@ import json
 import uuid
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,8 @@ from cli.session import NamespaceOption, OutputOption, Session, json_option, rea
 from contracts import envelope, identifiers, strictjson
 from contracts.envelope import Envelope
 from contracts.rejections import EventRejectedError
+from signing import keyfiles
+from signing.errors import KeyUnusableError
 
 
 def trigger(
@@ -73,13 +76,23 @@ def publish(
         bool,
         typer.Option("--fill", help="Make an event_id and an occurred_at where they are absent."),
     ] = False,
+    signing_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--signing-key", metavar="FILE", help="Sign them with this key (`backbone keys new`)."
+        ),
+    ] = None,
     output: OutputOption = None,
 ) -> None:
     """Publish events to Kafka; nothing is sent unless all of them are valid envelopes."""
     session = Session(context, namespace=None, output=output)
     servers = kafka.bootstrap(session.settings)
     events = envelopes(read(file), fill=fill)
-    published = asyncio.run(kafka.publish(servers, topic, events))
+    try:
+        key = None if signing_key is None else keyfiles.read_private(signing_key)
+    except KeyUnusableError as exc:
+        raise UsageError(str(exc)) from exc
+    published = asyncio.run(kafka.publish(servers, topic, events, signing_key=key))
     session.output.rows(
         [asdict(one) for one in published],
         [

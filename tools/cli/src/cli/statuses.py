@@ -43,14 +43,23 @@ _SENTENCES = {
         "what answers at {address} is not a {service} of this version: check {variable}"
     ),
     _Code.UNAUTHENTICATED: _Sentence(
-        "the {service} does not know who you are: set BACKBONE_TLS_CERTIFICATE, "
-        "BACKBONE_TLS_PRIVATE_KEY and BACKBONE_TLS_CLIENT_CA ({said})"
+        "the {service} does not know who you are: set BACKBONE_TOKEN_FILE and "
+        "BACKBONE_TLS_CLIENT_CA, or BACKBONE_TLS_CERTIFICATE and its companions ({said})"
     ),
     _Code.NOT_FOUND: _Sentence("{said}", NotFoundError),
     _Code.ABORTED: _Sentence("{said}; look again and retry"),
     _Code.INTERNAL: _FAILED,
     _Code.UNKNOWN: _FAILED,
 }
+
+_TOKENS = {
+    "TOKEN_EXPIRED": "your token has expired: get a new one (BACKBONE_TOKEN_FILE, BACKBONE_TOKEN)",
+    "TOKEN_NOT_YET_VALID": "your token is not valid yet: the clock of this machine, of the issuer "
+    "or of the {service} is wrong",
+    "TOKENS_NOT_TAKEN": "the {service} at {address} takes no tokens: show it a certificate, or "
+    "have BACKBONE_OIDC_ISSUER set there",
+}
+_NOT_TAKEN = "the {service} does not take your token: {said} (BACKBONE_TOKEN_FILE, BACKBONE_TOKEN)"
 
 # Whose message says itself what to do, so that nothing is added to it.
 _COMPLETE = frozenset({"ETAG_MISMATCH", "PLAN_MISMATCH"})
@@ -73,6 +82,8 @@ def explained(error: grpc.aio.AioRpcError, *, service: str, address: str) -> Cli
             f"the {service} cannot answer now: {said}; try again soon", reason=info.reason
         )
     sentence = _SENTENCES.get(code, _Sentence("{said}" if said else f"{{service}}: {code.name}"))
+    if code is _Code.UNAUTHENTICATED and info.reason.startswith("TOKEN"):
+        sentence = _Sentence(_TOKENS.get(info.reason, _NOT_TAKEN))
     if info.reason in _COMPLETE:
         sentence = _Sentence("{said}", sentence.error)
     return sentence.error(

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,11 +17,15 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from cli.__main__ import app
+from devstack import ports
 from devstack.infrastructure import create_database, drop_database
 from devstack.infrastructure.endpoints import Endpoints
 
 ROOT = Path(__file__).parents[4]
 README = ROOT / "tools" / "cli" / "README.md"
+EXAMPLES = ROOT / "examples" / "definitions"
+COUNT = len(list(EXAMPLES.iterdir()))
+"""Of the resources there, of which every file has one."""
 
 # One for each test that changes something, besides that of the README.
 NAMESPACES = [f"test-{number}" for number in range(10)]
@@ -30,9 +33,7 @@ NAMESPACES = [f"test-{number}" for number in range(10)]
 
 def nowhere() -> str:
     """An address where nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{ports.unused()}"
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,7 @@ def definitions(
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "definitions"
     folder.mkdir()
-    for file in (ROOT / "examples" / "definitions").iterdir():
+    for file in EXAMPLES.iterdir():
         text = file.read_text().replace("namespace: dev", f"namespace: {namespace}")
         (folder / file.name).write_text(text)
     return Path("definitions")
@@ -187,9 +188,9 @@ def test_documented_tour_does_what_it_says(shell: Callable[..., str]) -> None:
         printed[re.sub(r"\s+#.*", "", line)] = told
 
     planned = printed["backbone plan -f definitions/"]
-    assert planned.endswith("4 to create\n")
+    assert planned.endswith(f"{COUNT} to create\n")
     assert printed['backbone apply -f definitions/ --reason "first release"'].endswith(
-        "4 created\n"
+        f"{COUNT} created\n"
     )
     listed = printed["backbone get"]
     assert "billing.large-payment" in listed
@@ -201,11 +202,11 @@ def test_documented_tour_does_what_it_says(shell: Callable[..., str]) -> None:
     history = printed["backbone history billing.large-payment"].splitlines()
     assert history[1].endswith("the mail server is slow")
     assert history[2].endswith("first release")
-    watched = printed["backbone watch --snapshot --count 4"]
+    watched = printed["backbone watch --snapshot --count 5"]
     assert "definition billing.overdue-invoices version 1 active" in watched
     pruned = next(text for line, text in printed.items() if "--prune" in line)
     assert "prune      definition billing.overdue-invoices" in pruned
-    assert pruned.endswith("1 updated, 1 retired, 2 unchanged\n")
+    assert pruned.endswith(f"1 updated, 1 retired, {COUNT - 2} unchanged\n")
     retired = printed["backbone get --retired"].splitlines()
     assert retired[2].split()[:3] == ["billing.overdue-invoices", "1", "retired"]
     assert "billing.large-payment" in printed['backbone get --as-of "$(date -u +%FT%TZ)"']
@@ -268,8 +269,8 @@ def test_plan_that_is_out_of_date_is_refused(backbone: Backbone) -> None:
     assert "not what was planned then" in backbone(words, code=1).stderr
     plan = json.loads(backbone("plan -f definitions -o json").stdout)
     words = f"apply -f definitions --plan {plan['plan_sha256']}"
-    assert backbone(words).stdout.endswith("3 created, 1 unchanged\n")
-    assert backbone(words).stdout.endswith("4 unchanged\n")
+    assert backbone(words).stdout.endswith(f"{COUNT - 1} created, 1 unchanged\n")
+    assert backbone(words).stdout.endswith(f"{COUNT} unchanged\n")
 
 
 def test_repeated_requests_change_once(backbone: Backbone) -> None:
@@ -278,7 +279,7 @@ def test_repeated_requests_change_once(backbone: Backbone) -> None:
     words = "disable billing.large-payment --reason loud --request-id r-2 -o json"
     first, again = (json.loads(backbone(words).stdout) for _ in range(2))
     assert (first["state"], again) == ("disabled", first)
-    assert len(backbone("history -o json").stdout.splitlines()) == 5
+    assert len(backbone("history -o json").stdout.splitlines()) == COUNT + 1
 
 
 def test_event_type_that_is_listened_to_cannot_be_retired(backbone: Backbone) -> None:
@@ -286,6 +287,7 @@ def test_event_type_that_is_listened_to_cannot_be_retired(backbone: Backbone) ->
     words = "retire billing.payment.received --kind event-type --reason unused"
     assert "billing.large-payment" in backbone(words, code=1).stderr
     backbone("retire billing.large-payment --reason unused")
+    backbone("retire billing.small-payments --reason unused")
     backbone("retire billing-service --kind producer --reason unused")
     assert "retired" in backbone(words).stdout
 
@@ -300,7 +302,7 @@ def test_etag_of_what_was_changed_meanwhile_is_refused(backbone: Backbone) -> No
 
 def test_drift_without_its_neighbours_is_a_failure_that_says_so(backbone: Backbone) -> None:
     backbone("apply -f definitions")
-    done = backbone("drift", code=1)
+    done = backbone("schedules drift", code=1)
     assert "the registry cannot answer now: Temporal does not answer" in done.stderr
 
 
@@ -336,13 +338,13 @@ def test_outbox_holds_what_no_relay_has_published(
     backbone(f"apply -f {definitions} --reason first")
     mine = "--service registry -o json"
     status = json.loads(backbone(f"outbox status {mine}").stdout)
-    assert (status["pending"], status["parked"], status["more"]) == (4, 0, False)
+    assert (status["pending"], status["parked"], status["more"]) == (COUNT, 0, False)
     assert status["oldest_queued_at"] is not None
     always = "--from 2020-01-01T00:00:00Z --to 2100-01-01T00:00:00Z"
     planned = json.loads(backbone(f"outbox republish {always} --dry-run {mine}").stdout)
     done = json.loads(backbone(f"outbox republish {always} --reason lost {mine}").stdout)
     for counts in (planned, done):
-        assert (counts["republished"], counts["pending"]) == (0, 4)
+        assert (counts["republished"], counts["pending"]) == (0, COUNT)
     assert "nothing is parked" in backbone("outbox parked --service registry").stderr
     refused = backbone("outbox retry 4711 --service registry --reason why", code=1)
     assert refused.stderr == "backbone: no event is parked at position 4711\n"

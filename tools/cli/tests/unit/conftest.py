@@ -12,18 +12,28 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from backbone.ledger.v1 import (
+    backfills_pb2,
+    backfills_pb2_grpc,
     control_pb2,
     control_pb2_grpc,
+    instances_pb2,
+    instances_pb2_grpc,
     ledger_pb2,
     ledger_pb2_grpc,
     replay_pb2,
     replay_pb2_grpc,
     routing_pb2,
     routing_pb2_grpc,
+    schedules_pb2,
+    schedules_pb2_grpc,
     shadows_pb2,
     shadows_pb2_grpc,
+    subjects_pb2,
+    subjects_pb2_grpc,
 )
 from backbone.registry.v1 import registry_pb2_grpc
+from backbone.registry.v1 import schedules_pb2 as registry_schedules_pb2
+from backbone.registry.v1 import schedules_pb2_grpc as registry_schedules_pb2_grpc
 from backbone.router.v1 import router_pb2, router_pb2_grpc
 from cli.__main__ import app
 from contracts.names import Metadata
@@ -53,6 +63,14 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         self.letters: list[router_pb2.DeadLetter] = []
         self.letters_asked: list[router_pb2.ListDeadLettersRequest] = []
         self.plans: list[router_pb2.PlanReplayRequest] = []
+        self.simulated: list[router_pb2.SimulateRunRequest] = []
+        self.simulation = router_pb2.SimulateRunResponse()
+
+    def SimulateRun(self, request: Any, context: Any) -> Any:
+        self.simulated.append(request)
+        if self.refusal is not None:
+            fail(context, self.refusal)
+        return self.simulation
 
     def PlanReplay(self, request: Any, context: Any) -> Any:
         self.plans.append(request)
@@ -98,6 +116,7 @@ class FakeLedger(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.TaskServ
     AdvanceTask: Any = None
 
     def __init__(self) -> None:
+        self.due_times_asked: list[ledger_pb2.ListDueTimesRequest] = []
         self.listed: list[ledger_pb2.ListRunsRequest] = []
         self.redactions: list[ledger_pb2.RedactSnapshotRequest] = []
         self.away = False
@@ -187,12 +206,14 @@ class FakeLedger(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.TaskServ
         )
 
     def ListDueTimes(self, request: Any, context: Any) -> Any:
+        self.due_times_asked.append(request)
         due = ledger_pb2.DueTime(
             trigger_names=["often"],
             outcome=ledger_pb2.DUE_OUTCOME_OVERLAPPED,
             reason="a run is open",
         )
         due.due_at.FromJsonString("2026-03-02T12:00:00Z")
+        due.decided_at.FromJsonString("2026-03-02T12:00:02.100Z")
         return ledger_pb2.ListDueTimesResponse(due_times=[due])
 
     def ListTasks(self, request: Any, context: Any) -> Any:
@@ -390,6 +411,72 @@ class FakeDecisions(routing_pb2_grpc.RoutingServiceServicer):
         return decision
 
 
+class FakeInstances(instances_pb2_grpc.InstanceServiceServicer):
+    """Holds two generations of an instance, a page each, and two keys of which events wait."""
+
+    # What no command calls.
+    GetNextApplication: Any = None
+    ApplyToInstance: Any = None
+    AdoptRun: Any = None
+
+    def __init__(self) -> None:
+        self.listed: list[instances_pb2.ListInstancesRequest] = []
+        self.waiting_listed: list[instances_pb2.ListWaitingInstancesRequest] = []
+        self.state = b'{"reminders":2,"word":"stop\\u001b[2J"}'
+
+    def ListInstances(self, request: Any, context: Any) -> Any:
+        self.listed.append(request)
+        generation = int(request.page_token or "2")
+        return instances_pb2.ListInstancesResponse(
+            instances=[self._instance(generation)],
+            next_page_token="1" if generation == 2 else "",
+        )
+
+    def GetInstance(self, request: Any, context: Any) -> Any:
+        for generation in (1, 2):
+            instance = self._instance(generation)
+            if instance.instance_id == request.instance_id:
+                return instances_pb2.GetInstanceResponse(instance=instance, state=self.state)
+        fail(context, rpcerrors.NotFoundError(f"there is no instance {request.instance_id}"))
+        return None
+
+    def ListWaitingInstances(self, request: Any, context: Any) -> Any:
+        self.waiting_listed.append(request)
+        number = int(request.page_token or "1")
+        waiting = instances_pb2.WaitingInstance(
+            definition_id="billing.dunning",
+            key_hash="ab"[number - 1] * 26,
+            definition_version=3,
+            events=number * 20,
+        )
+        waiting.waiting_since.FromJsonString("2026-03-02T12:00:00Z")
+        return instances_pb2.ListWaitingInstancesResponse(
+            instances=[waiting], next_page_token="2" if number == 1 else ""
+        )
+
+    def _instance(self, generation: int) -> instances_pb2.Instance:
+        instance = instances_pb2.Instance(
+            namespace="dev",
+            instance_id=f"billing.dunning:instance:{'a' * 26}:{generation}",
+            definition_id="billing.dunning",
+            definition_version=3,
+            key_hash="a" * 26,
+            generation=generation,
+            sequence=4,
+            status=instances_pb2.INSTANCE_STATUS_OPEN,
+            last_run_id="billing.dunning:event:x",
+        )
+        instance.started_at.FromJsonString("2026-03-02T12:00:00Z")
+        instance.changed_at.FromJsonString("2026-03-02T12:00:01Z")
+        if generation == 1:
+            instance.status = instances_pb2.INSTANCE_STATUS_ENDED
+            instance.ended_at.FromJsonString("2026-03-02T12:00:01Z")
+        else:
+            timer = instance.timers.add(name="broken-promise")
+            timer.due_at.FromJsonString("2026-03-16T12:00:01Z")
+        return instance
+
+
 class FakeReplays(replay_pb2_grpc.ReplayServiceServicer):
     """Holds two replays, a page each, of which one can be changed."""
 
@@ -522,6 +609,231 @@ class FakeShadows(shadows_pb2_grpc.ShadowServiceServicer):
         )
 
 
+BLOB_ID = "0b9b5ed4-6b0e-5c0a-9d52-0c5b8f1b6a01"
+
+
+class FakeSubjects(subjects_pb2_grpc.SubjectServiceServicer):
+    """Knows one person with one value, until they are erased."""
+
+    KeepValues: Any = None
+    ResolveValues: Any = None
+
+    def __init__(self) -> None:
+        self.erased: list[subjects_pb2.EraseSubjectRequest] = []
+        self.revealed: list[subjects_pb2.RevealValuesRequest] = []
+        self.left = 2
+
+    def _subject(self) -> subjects_pb2.Subject:
+        key = subjects_pb2.SubjectKey(values=1, data_key="" if self.erased else "k1")
+        key.created_at.FromJsonString("2026-03-02T12:00:00Z")
+        if self.erased:
+            key.erased_at.FromJsonString("2026-03-03T12:00:00Z")
+            key.erased_by, key.reason = "local/ann", self.erased[0].reason
+        return subjects_pb2.Subject(subject_ref="r" * 26, keys=[key])
+
+    def GetSubject(self, request: Any, context: Any) -> Any:
+        if request.subject != "ada":
+            fail(context, rpcerrors.NotFoundError("nothing was ever kept of this subject"))
+        return subjects_pb2.GetSubjectResponse(subject=self._subject())
+
+    def EraseSubject(self, request: Any, context: Any) -> Any:
+        self.erased.append(request)
+        return subjects_pb2.EraseSubjectResponse(
+            subject=self._subject(), erased=len(self.erased) == 1
+        )
+
+    def RevealValues(self, request: Any, context: Any) -> Any:
+        self.revealed.append(request)
+        values = (
+            []
+            if self.erased
+            else [subjects_pb2.ResolvedValue(blob_id=BLOB_ID, value=b'"ada@example.org"')]
+        )
+        return subjects_pb2.RevealValuesResponse(values=values)
+
+    def ListReveals(self, request: Any, context: Any) -> Any:
+        reveal = subjects_pb2.Reveal(
+            blob_ids=[BLOB_ID], actor="local/ann", reason="a test", request_id="r"
+        )
+        reveal.revealed_at.FromJsonString("2026-03-02T12:00:00Z")
+        return subjects_pb2.ListRevealsResponse(reveals=[reveal])
+
+    def RewrapSubjectKeys(self, request: Any, context: Any) -> Any:
+        self.left -= 1
+        return subjects_pb2.RewrapSubjectKeysResponse(rewrapped=3, more=self.left > 0)
+
+
+class FakeSchedules(schedules_pb2_grpc.ScheduleServiceServicer):
+    """Takes what people ask of schedules; one definition is paused already."""
+
+    # What no command calls.
+    ListOverdueSchedules: Any = None
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.explained = schedules_pb2.ExplainDueTimeResponse()
+
+    def _state(self, request: Any) -> schedules_pb2.ScheduleState:
+        state = schedules_pb2.ScheduleState(
+            namespace=request.namespace,
+            definition_id=request.definition_id,
+            definition_version=3,
+            trigger_names=["often"],
+            enabled=True,
+            waiting=2,
+            open_run_ids=["a.b:2026-03-02T12:00:00Z"],
+        )
+        state.next_at.FromJsonString("2026-03-02T13:00:00Z")
+        skip = state.skips.add(actor="local/ana", reason="a holiday")
+        skip.due_at.FromJsonString("2026-03-02T14:00:00Z")
+        return state
+
+    def GetSchedule(self, request: Any, context: Any) -> Any:
+        return schedules_pb2.GetScheduleResponse(schedule=self._state(request))
+
+    def PauseSchedule(self, request: Any, context: Any) -> Any:
+        self.asked.append(request)
+        if request.definition_id == "is.paused":
+            fail(context, rpcerrors.FailedPreconditionError("the schedules are paused by bo: why"))
+        state = self._state(request)
+        state.pause.paused_at.FromJsonString("2026-03-02T12:30:00Z")
+        state.pause.paused_by, state.pause.reason = "local/ana", request.reason
+        return schedules_pb2.PauseScheduleResponse(schedule=state)
+
+    def ResumeSchedule(self, request: Any, context: Any) -> Any:
+        self.asked.append(request)
+        return schedules_pb2.ResumeScheduleResponse(schedule=self._state(request))
+
+    def TriggerSchedule(self, request: Any, context: Any) -> Any:
+        self.asked.append(request)
+        due = ledger_pb2.DueTime(
+            outcome=ledger_pb2.DUE_OUTCOME_RUN, reason="asked for", run_id="a.b:now"
+        )
+        due.due_at.FromJsonString("2026-03-02T12:34:00Z")
+        return schedules_pb2.TriggerScheduleResponse(due_time=due)
+
+    def SkipNextDueTime(self, request: Any, context: Any) -> Any:
+        self.asked.append(request)
+        response = schedules_pb2.SkipNextDueTimeResponse()
+        response.due_at.FromJsonString("2026-03-02T13:00:00Z")
+        return response
+
+    def ExplainDueTime(self, request: Any, context: Any) -> Any:
+        self.asked.append(request)
+        return self.explained
+
+
+class FakeBackfills(backfills_pb2_grpc.BackfillServiceServicer):
+    """Keeps one backfill of two due times."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.backfill = backfills_pb2.Backfill()
+
+    def PlanBackfill(self, request: Any, context: Any) -> Any:
+        self.asked.append(request)
+        self.backfill = backfills_pb2.Backfill(
+            namespace=request.namespace,
+            backfill_id=request.backfill_id,
+            state=backfills_pb2.BACKFILL_STATE_PLANNED,
+            definition_id=request.definition_id,
+            definition_version=3,
+            due_from=request.due_from,
+            due_to=request.due_to,
+            mode=request.mode,
+            order=request.order,
+            concurrency=request.concurrency,
+            plan_hash="abc",
+            due_times=2,
+            starts=1,
+            created_by="local/ann",
+            created_reason=request.reason,
+            tallies=[
+                backfills_pb2.BackfillTally(outcome="planned", due_times=1),
+                backfills_pb2.BackfillTally(outcome="left", standing="completed", due_times=1),
+            ],
+        )
+        self.backfill.created_at.FromJsonString("2026-03-02T12:00:00Z")
+        return backfills_pb2.PlanBackfillResponse(backfill=self.backfill)
+
+    def GetBackfill(self, request: Any, context: Any) -> Any:
+        return backfills_pb2.GetBackfillResponse(backfill=self.backfill)
+
+    def ListBackfills(self, request: Any, context: Any) -> Any:
+        self.asked.append(request)
+        known = [self.backfill] if self.backfill.backfill_id else []
+        return backfills_pb2.ListBackfillsResponse(backfills=known)
+
+    def ListBackfillDueTimes(self, request: Any, context: Any) -> Any:
+        at = int(request.page_token or 0)
+        one = backfills_pb2.BackfillDueTime(
+            ordinal=at,
+            trigger_names=["hourly"],
+            standing=("no_run", "completed")[at],
+            step=("start", "leave")[at],
+            run_id=f"a.b:2026-03-02T1{at}:00:00Z",
+            outcome=("planned", "left")[at],
+            told=("it has no run", "it has run, and an instant runs once")[at],
+        )
+        one.due_at.FromJsonString(f"2026-03-02T1{at}:00:00Z")
+        return backfills_pb2.ListBackfillDueTimesResponse(
+            due_times=[one], next_page_token="" if at else "1"
+        )
+
+    def _changed(self, request: Any, state: Any) -> Any:
+        self.asked.append(request)
+        self.backfill.state = state
+        self.backfill.changed_by, self.backfill.changed_reason = "local/ann", request.reason
+        self.backfill.changed_at.FromJsonString("2026-03-02T13:00:00Z")
+        return self.backfill
+
+    def ApplyBackfill(self, request: Any, context: Any) -> Any:
+        changed = self._changed(request, backfills_pb2.BACKFILL_STATE_RUNNING)
+        return backfills_pb2.ApplyBackfillResponse(backfill=changed)
+
+    def PauseBackfill(self, request: Any, context: Any) -> Any:
+        changed = self._changed(request, backfills_pb2.BACKFILL_STATE_PAUSED)
+        return backfills_pb2.PauseBackfillResponse(backfill=changed)
+
+    def ResumeBackfill(self, request: Any, context: Any) -> Any:
+        changed = self._changed(request, backfills_pb2.BACKFILL_STATE_RUNNING)
+        return backfills_pb2.ResumeBackfillResponse(backfill=changed)
+
+    def CancelBackfill(self, request: Any, context: Any) -> Any:
+        changed = self._changed(request, backfills_pb2.BACKFILL_STATE_CANCELLED)
+        return backfills_pb2.CancelBackfillResponse(backfill=changed)
+
+
+class FakeScheduleStates(registry_schedules_pb2_grpc.ScheduleServiceServicer):
+    """Holds what a test puts here; lists two at a time."""
+
+    def __init__(self) -> None:
+        self.listed: list[registry_schedules_pb2.ListSchedulesRequest] = []
+        self.schedules: list[registry_schedules_pb2.Schedule] = []
+        self.full = registry_schedules_pb2.GetScheduleResponse()
+        self.drifts: list[registry_schedules_pb2.ScheduleDrift] = []
+
+    def ListSchedules(self, request: Any, context: Any) -> Any:
+        self.listed.append(request)
+        at = int(request.page_token or 0)
+        end = at + min(2, request.page_size)
+        return registry_schedules_pb2.ListSchedulesResponse(
+            schedules=self.schedules[at:end],
+            next_page_token=str(end) if end < len(self.schedules) else "",
+        )
+
+    def GetSchedule(self, request: Any, context: Any) -> Any:
+        if request.definition_id != self.full.schedule.definition_id:
+            fail(context, rpcerrors.NotFoundError(f"there is no {request.definition_id!r}"))
+        return self.full
+
+    def ListScheduleDrifts(self, request: Any, context: Any) -> Any:
+        status = registry_schedules_pb2.ReconcilerStatus(leader="one", term=7)
+        return registry_schedules_pb2.ListScheduleDriftsResponse(
+            drifts=self.drifts[: request.page_size], reconciler=status
+        )
+
+
 class Services:
     """The fakes, served on one port."""
 
@@ -531,8 +843,13 @@ class Services:
         self.ledger = FakeLedger()
         self.decisions = FakeDecisions()
         self.control = FakeControl()
+        self.instances = FakeInstances()
         self.replays = FakeReplays()
         self.shadows = FakeShadows()
+        self.subjects = FakeSubjects()
+        self.schedules = FakeSchedules()
+        self.backfills = FakeBackfills()
+        self.schedule_states = FakeScheduleStates()
         self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(self.registry, self._server)
         router_pb2_grpc.add_RouterServiceServicer_to_server(self.router, self._server)
@@ -540,8 +857,15 @@ class Services:
         ledger_pb2_grpc.add_TaskServiceServicer_to_server(self.ledger, self._server)
         routing_pb2_grpc.add_RoutingServiceServicer_to_server(self.decisions, self._server)
         control_pb2_grpc.add_ControlServiceServicer_to_server(self.control, self._server)
+        instances_pb2_grpc.add_InstanceServiceServicer_to_server(self.instances, self._server)
         replay_pb2_grpc.add_ReplayServiceServicer_to_server(self.replays, self._server)
+        subjects_pb2_grpc.add_SubjectServiceServicer_to_server(self.subjects, self._server)
         shadows_pb2_grpc.add_ShadowServiceServicer_to_server(self.shadows, self._server)
+        schedules_pb2_grpc.add_ScheduleServiceServicer_to_server(self.schedules, self._server)
+        backfills_pb2_grpc.add_BackfillServiceServicer_to_server(self.backfills, self._server)
+        registry_schedules_pb2_grpc.add_ScheduleServiceServicer_to_server(
+            self.schedule_states, self._server
+        )
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
         self._empty = grpc.server(futures.ThreadPoolExecutor(max_workers=1))

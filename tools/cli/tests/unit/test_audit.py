@@ -14,6 +14,8 @@ import pytest
 from backbone.audit.v1 import audit_pb2 as pb
 from backbone.audit.v1 import audit_pb2_grpc
 from runtime import rpcerrors
+from signing.checkpoints import CHECKPOINTS, signed_content
+from signing.keys import SigningKey
 
 HASH = bytes(range(32))
 ANCHOR = f"ledger:17:{HASH.hex()}"
@@ -27,6 +29,7 @@ class FakeAudit(audit_pb2_grpc.AuditServiceServicer):
         self.asked: list[pb.VerifyEventsRequest] = []
         self.on_call: Callable[[int], None] = lambda _: None
         self.newest = 17
+        self.signature, self.signing_key_id = b"", ""
 
     def VerifyEvents(self, request: Any, context: Any) -> Any:
         self.asked.append(request)
@@ -51,6 +54,7 @@ class FakeAudit(audit_pb2_grpc.AuditServiceServicer):
             error = rpcerrors.NotFoundError(f"there is no checkpoint {number}")
             context.abort(error.code, error.message)
         response = pb.GetCheckpointResponse(number=number, hash=HASH, events=3)
+        response.signature, response.signing_key_id = self.signature, self.signing_key_id
         response.sealed_at.FromJsonString("2026-11-01T12:00:00Z")
         return response
 
@@ -172,3 +176,61 @@ def test_without_a_checkpoint_it_says_so(backbone: Any, audits: Any) -> None:
     result = backbone("audit", "checkpoint", "--service", "ledger")
     assert result.exit_code == 1
     assert "no checkpoint" in result.stderr
+
+
+@pytest.fixture
+def trusted(tmp_path: Path) -> Any:
+    """A key of checkpoints, and the file of the keys that are trusted, with what a test says."""
+    key = SigningKey.generate(signer=CHECKPOINTS, key_id="2026-11")
+
+    def trusted(**more: str) -> tuple[SigningKey, str]:
+        listed = [{"id": key.key_id, "publicKey": key.public_key, **more}]
+        path = tmp_path / "trusted.json"
+        path.write_text(json.dumps({"keys": {CHECKPOINTS: listed}}))
+        return key, str(path)
+
+    return trusted
+
+
+def test_the_newest_checkpoint_has_to_be_signed_by_a_trusted_key(
+    backbone: Any, audits: Any, trusted: Any
+) -> None:
+    key, file = trusted()
+    for service, audit in audits.items():
+        audit.signature = key.sign(signed_content(service, HASH))
+        audit.signing_key_id = key.key_id
+    assert backbone("audit", "verify", "--trusted-keys", file).exit_code == 0
+    # That of one service is none of another, whoever moves it.
+    audits["ledger"].signature = audits["registry"].signature
+    result = backbone("audit", "verify", "--trusted-keys", file, "-o", "json")
+    assert result.exit_code == 1
+    [finding] = [json.loads(line) for line in result.stdout.splitlines()]
+    assert (finding["service"], finding["checkpoint"]) == ("ledger", 17)
+    assert finding["detail"] == "the signature of the newest checkpoint is not of it"
+
+
+@pytest.mark.parametrize(
+    ("key_id", "bounds", "told"),
+    [
+        ("", {}, "is not signed"),
+        ("other", {}, "is signed with 'other', no trusted key"),
+        ("2026-11", {"notAfter": "2026-10-31T00:00:00Z"}, "is not in force"),
+        ("2026-11", {"revokedAt": "2026-11-02T00:00:00Z"}, "is not in force"),
+    ],
+)
+def test_a_checkpoint_without_a_signature_that_counts_is_a_finding(
+    backbone: Any, audits: Any, trusted: Any, *, key_id: str, bounds: Any, told: str
+) -> None:
+    key, file = trusted(**bounds)
+    if key_id:
+        audits["ledger"].signature = key.sign(signed_content("ledger", HASH))
+        audits["ledger"].signing_key_id = key_id
+    result = backbone("audit", "verify", "--service", "ledger", "--trusted-keys", file)
+    assert result.exit_code == 1
+    assert told in result.stdout
+
+
+def test_keys_that_cannot_be_read_are_told(backbone: Any, audits: Any, tmp_path: Path) -> None:
+    result = backbone("audit", "verify", "--trusted-keys", str(tmp_path / "none.json"))
+    assert result.exit_code == 2
+    assert "--trusted-keys: " in result.stderr

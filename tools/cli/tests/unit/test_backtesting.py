@@ -14,7 +14,6 @@ from contracts.triggers import Trigger, TriggerKind
 from rules import decisions
 
 NAME = "billing.large-payment"
-NOW = datetime.now(UTC)
 
 
 def content(limit: int, **task: Any) -> dict[str, Any]:
@@ -34,11 +33,13 @@ def content(limit: int, **task: Any) -> dict[str, Any]:
 
 def recorded(amount: int, *, version: int, limit: int, ago: timedelta) -> ledger_pb2.GetRunResponse:
     """A run as the ledger has it, of one payment, decided by a version with a limit."""
+    # Not when the module is read: a suite may come to its tests much later.
+    now = datetime.now(UTC)
     event = Envelope(
         event_id=f"PAY-{amount}-{version}",
         type="paid",
         source="shop",
-        occurred_at=NOW,
+        occurred_at=now,
         payload={"amount": amount},
     )
     trigger = Trigger(
@@ -56,7 +57,7 @@ def recorded(amount: int, *, version: int, limit: int, ago: timedelta) -> ledger
     run = ledger_pb2.Run(
         namespace="dev", run_id=run_id, definition_id=NAME, definition_version=version
     )
-    run.recorded_at.FromDatetime(NOW - ago)
+    run.recorded_at.FromDatetime(now - ago)
     return ledger_pb2.GetRunResponse(
         run=run,
         trigger=canonical.render(trigger),

@@ -15,6 +15,9 @@ from runtime import rpcerrors
 BECAUSE = ("--reason", "mended")
 
 
+REVEAL = ("--reveal", "--reason", "a test")
+
+
 class FakeRouter(router_pb2_grpc.RouterServiceServicer):
     """Has three open dead letters, two a page; routes those with an even offset."""
 
@@ -25,6 +28,8 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         self.orders: list[Any] = []
         self.actors: list[Any] = []
         self.away = False
+        self.revealed: list[tuple[str, bool]] = []
+        self.unopened = False
 
     @staticmethod
     def _letter(offset: int) -> pb.DeadLetter:
@@ -69,8 +74,16 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         if request.place.offset not in self.letters:
             error = rpcerrors.NotFoundError("not in the topic of dead letters (any more): 0:7")
             context.abort(error.code, error.message)
+        letter = self.letters[request.place.offset]
+        if not request.reveal:
+            return pb.GetDeadLetterResponse(dead_letter=letter)
+        self.revealed.append((request.reason, bool(request.request_id)))
+        if self.unopened:
+            letter.detail = "it is encrypted with the data key 'x'"
+            return pb.GetDeadLetterResponse(dead_letter=letter)
         return pb.GetDeadLetterResponse(
-            dead_letter=self.letters[request.place.offset],
+            dead_letter=letter,
+            revealed=True,
             key_null=True,
             value=self.value,
             headers=[
@@ -153,16 +166,38 @@ def test_list_filters_by_all_that_is_given(backbone: Any, router: FakeRouter) ->
     assert router.filters[-1].state == ""
 
 
+def test_what_is_in_it_is_shown_only_to_who_says_why(backbone: Any, router: FakeRouter) -> None:
+    shown = backbone("dlq", "show", "0:4")
+    assert "expression_error" in shown.stdout
+    assert "a: 1" not in shown.stdout
+    assert "--reveal --reason" in shown.stderr
+    found = json.loads(backbone("dlq", "show", "0:4", "-o", "json").stdout)
+    assert not {"key", "headers", "value"} & found.keys()
+    refused = backbone("dlq", "show", "0:4", "--reveal")
+    assert refused.exit_code == 2
+    assert "--reason is missing" in refused.stderr
+    assert router.revealed == []
+    assert backbone("dlq", "show", "0:4", *REVEAL).exit_code == 0
+    assert router.revealed == [("a test", True)]
+
+
+def test_what_cannot_be_opened_is_told(backbone: Any, router: FakeRouter) -> None:
+    router.unopened = True
+    result = backbone("dlq", "show", "0:4", *REVEAL)
+    assert result.exit_code == 1
+    assert "encrypted with the data key 'x'" in result.stderr
+
+
 def test_show_prints_headers_and_a_safe_value(
     backbone: Any, router: FakeRouter, tmp_path: Path
 ) -> None:
-    shown = backbone("dlq", "show", "0:4").stdout
+    shown = backbone("dlq", "show", "0:4", *REVEAL).stdout
     assert "a: 1" in shown
     assert "a: 0xff" in shown
     assert "b: null" in shown
     assert "\x1b" not in shown
     raw = tmp_path / "value"
-    assert backbone("dlq", "show", "0:4", "--raw", str(raw)).exit_code == 0
+    assert backbone("dlq", "show", "0:4", "--raw", str(raw), "--reason", "a test").exit_code == 0
     assert raw.read_bytes() == router.value
 
 
@@ -170,16 +205,16 @@ def test_show_bounds_what_is_large_and_shows_bytes_in_hexadecimal(
     backbone: Any, router: FakeRouter
 ) -> None:
     router.value = b"\xff" * 1000
-    shown = backbone("dlq", "show", "0:4").stdout
+    shown = backbone("dlq", "show", "0:4", *REVEAL).stdout
     assert "ffffffff ffffffff" in shown
     assert "and 744 bytes" in shown
     router.value = b"x" * 5000
-    assert "and 1000 characters" in backbone("dlq", "show", "0:4").stdout
+    assert "and 1000 characters" in backbone("dlq", "show", "0:4", *REVEAL).stdout
 
 
 def test_show_as_json_has_every_byte(backbone: Any, router: FakeRouter) -> None:
     router.value = b"\xff"
-    found = json.loads(backbone("dlq", "show", "0:4", "-o", "json").stdout)
+    found = json.loads(backbone("dlq", "show", "0:4", *REVEAL, "-o", "json").stdout)
     assert (found["key"], found["value_base64"]) == (None, "/w==")
     assert found["headers"] == [
         {"name": "a", "value": "1"},

@@ -9,11 +9,7 @@ from typing import Any
 
 import pytest
 
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from devstack import ports
 
 
 def test_address_that_is_not_known_says_what_to_set(backbone: Any, nowhere: Path) -> None:
@@ -38,7 +34,7 @@ def test_unreachable_service_is_one_sentence(
     words: tuple[str, ...],
     service: str,
 ) -> None:
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{ports.unused()}"
     monkeypatch.setenv(f"BACKBONE_{service.upper()}_ADDRESS", address)
     result = backbone(*words)
     assert result.exit_code == 1
@@ -52,7 +48,7 @@ def test_unreachable_service_is_one_sentence(
 def test_apply_to_an_unreachable_registry_is_one_sentence(
     backbone: Any, nowhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("BACKBONE_REGISTRY_ADDRESS", f"127.0.0.1:{free_port()}")
+    monkeypatch.setenv("BACKBONE_REGISTRY_ADDRESS", f"127.0.0.1:{ports.unused()}")
     for name in ("a.json", "b.json"):
         (nowhere / name).write_text("{}")
     result = backbone("apply", "-f", ".")
@@ -98,7 +94,7 @@ def test_addresses_are_found_from_a_folder_below(
 def test_environment_goes_before_the_file(
     backbone: Any, stack: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("BACKBONE_LEDGER_ADDRESS", f"127.0.0.1:{free_port()}")
+    monkeypatch.setenv("BACKBONE_LEDGER_ADDRESS", f"127.0.0.1:{ports.unused()}")
     assert backbone("runs").exit_code == 1
 
 

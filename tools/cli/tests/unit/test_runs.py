@@ -73,14 +73,3 @@ def test_run_redact_takes_fields_out_and_shows_what_is_left(
 def test_run_redact_needs_a_field_and_a_reason(backbone: Any, stack: Path) -> None:
     assert backbone("run", "redact", RUN_ID, "--reason", "x").exit_code == 2
     assert backbone("run", "redact", RUN_ID, "overdue").exit_code == 2
-
-
-def test_ticks_say_what_became_of_a_due_time(backbone: Any, stack: Path) -> None:
-    (line,) = backbone("ticks", "billing.overdue-invoices", "-o", "json").stdout.splitlines()
-    tick = json.loads(line)
-    assert (tick["due_at"], tick["outcome"], tick["reason"], tick["run_id"]) == (
-        "2026-03-02T12:00:00Z",
-        "overlapped",
-        "a run is open",
-        None,
-    )

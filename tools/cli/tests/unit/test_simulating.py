@@ -47,7 +47,8 @@ def test_the_commands_of_the_page_can_be_run_as_they_stand(
 ) -> None:
     page = (ROOT / "docs" / "backtest.md").read_text()
     lines = [line for line in page.splitlines() if line.startswith("$ backbone simulate")]
-    assert len(lines) == 2
+    lines = [line for line in lines if "--online" not in line]
+    assert len(lines) == 3
     monkeypatch.chdir(ROOT)
     for line in lines:
         result = backbone(*shlex.split(line)[2:])
@@ -143,6 +144,61 @@ def test_bad_input_is_told_in_a_sentence(
     result = backbone("simulate", *words, stdin=b"")
     assert (result.exit_code, result.stdout) == (code, "")
     assert said in result.stderr
+
+
+@pytest.fixture
+def dunning(nowhere: Path) -> Path:
+    """A stateful definition: the third reminder is a call, a payment is the end."""
+    file = nowhere / "dunning.yaml"
+    page = (ROOT / "docs" / "stateful.md").read_text()
+    file.write_text(page.split("```yaml\n")[1].split("---\n")[0])
+    return file
+
+
+def reminders(*events: tuple[str, str]) -> str:
+    return "\n".join(
+        json.dumps(
+            {
+                "event_id": f"E-{number}",
+                "type": f"billing.{kind}",
+                "source": "examples/billing",
+                "occurred_at": "2026-03-02T12:00:00Z",
+                "payload": {"invoice_id": invoice},
+            }
+        )
+        for number, (kind, invoice) in enumerate(events)
+    )
+
+
+def test_events_step_the_instance_of_their_key_one_after_another(
+    backbone: Any, dunning: Path
+) -> None:
+    due, paid = "reminder.due", "invoice.paid"
+    told = reminders((due, "A"), (due, "B"), (due, "A"), (due, "A"), (paid, "A"), (due, "A"))
+    words = ("simulate", "-f", str(dunning), "--event", "-")
+    result = backbone(*words, "-o", "json", stdin=told.encode())
+    assert result.exit_code == 0, result.stderr
+    simulations = json.loads(result.stdout)["simulations"]
+    assert [one["state"]["reminders"] for one in simulations] == [1, 1, 2, 3, 3, 1]
+    assert [len(one["decision"]["tasks"]) for one in simulations] == [0, 0, 0, 1, 0, 0]
+    said = backbone(*words, stdin=told.encode()).stdout
+    assert 'its instance then remembers {"reminders": 3}, and ends' in said
+
+
+def test_an_instance_goes_on_from_the_state_that_is_given(backbone: Any, dunning: Path) -> None:
+    state = dunning.parent / "state.json"
+    state.write_text('{"reminders": 2}')
+    words = ("simulate", "-f", str(dunning), "--event", "-", "--state", str(state))
+    event = reminders(("reminder.due", "A"))
+    result = backbone(*words, "-o", "json", stdin=event.encode())
+    (one,) = json.loads(result.stdout)["simulations"]
+    assert (one["state"], one["decision"]["tasks"][0]["title"]) == (
+        {"reminders": 3},
+        "Call about A",
+    )
+    state.write_text("[]")
+    refused = backbone(*words, stdin=event.encode())
+    assert (refused.exit_code, "holds no state: an object is needed" in refused.stderr) == (1, True)
 
 
 def test_all_that_is_wrong_with_a_definition_is_told(backbone: Any, nowhere: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command `devstack`: up, down, status, logs, tools, env."""
+"""The command `devstack`: up, down, status, logs, tools, env, token."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -15,15 +15,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from devstack import daemon, processes, tools
+from contracts.roles import Role
+from devstack import bills, daemon, issuer, processes, tools
 from devstack.errors import DevstackError, NotReadyError, UnknownProcessError
+from devstack.issuer import Issuer, Person
 from devstack.processes import Identity
 from devstack.state import StateFolder
-from devstack.suite import DEFAULT_TASK_QUEUES, DEFAULT_TOPICS, answers_ok
+from devstack.suite import DEFAULT_TASK_QUEUES, DEFAULT_TOPICS, PEOPLE, TOKEN, answers_ok
 from devstack.supervision import Status, Supervisor, read_status
 
 _UP_LIMIT = 300.0  # seconds without a word from the supervisor
 _DOWN_GRACE = 120.0  # seconds
+_TOKEN_MINUTES = 8 * 60
 
 application = typer.Typer(
     name="devstack",
@@ -56,6 +59,11 @@ def up(
     provider: Annotated[
         str | None, typer.Option(help="Who runs the servers: local or containers.")
     ] = None,
+    *,
+    secure: Annotated[
+        bool,
+        typer.Option("--secure", help="With certificates everywhere; nothing is in the clear."),
+    ] = False,
 ) -> None:
     """Start the stack in the background and wait until everything is ready."""
     folder = _folder(state)
@@ -73,6 +81,7 @@ def up(
         "topics": topic or list(DEFAULT_TOPICS),
         "catalogue": str(catalogue.absolute()) if catalogue else None,
         "provider": provider,
+        "secure": secure,
     }
     started = time.monotonic()
     with folder.log("daemon").open("ab") as log:
@@ -163,6 +172,42 @@ def env(state: StateOption = None) -> None:
         raise NotReadyError(message) from None
 
 
+@application.command()
+def sbom(output: Path = Path("build/sbom")) -> None:
+    """Write what is in the image of each service (CycloneDX) into a folder."""
+    for written in bills.write(_clone(), output):
+        typer.echo(written)
+
+
+@application.command()
+def token(
+    name: Annotated[str, typer.Argument(help="Whom the token speaks of.")],
+    *,
+    role: Annotated[
+        list[Role] | None, typer.Option(help="What they may; repeat for more. [default: viewer]")
+    ] = None,
+    namespace: Annotated[
+        list[str] | None, typer.Option(help="Where; `*` is everywhere. [default: dev]")
+    ] = None,
+    group: Annotated[
+        list[str] | None, typer.Option(help="A group that tasks are assigned to.")
+    ] = None,
+    minutes: Annotated[
+        int, typer.Option(min=1, max=24 * 60, help="How long it is valid.")
+    ] = _TOKEN_MINUTES,
+    state: StateOption = None,
+) -> None:
+    """Make a token by the issuer of a secure stack, for `backbone --env-file …/people.env`."""
+    folder = _folder(state)
+    person = Person(name, role or [Role.VIEWER], namespace or ["dev"], group or [])
+    made = Issuer(folder.path / issuer.NAME).token(
+        person, now=datetime.now(UTC), lifetime=timedelta(minutes=minutes)
+    )
+    folder.write_text(TOKEN, f"{made}\n")
+    typer.echo(f"The token of {name} is in {folder.path / TOKEN} and valid for {minutes} minutes.")
+    typer.echo(f"Use it: backbone --env-file {folder.path / PEOPLE} runs")
+
+
 @_tools.command("install")
 def install() -> None:
     """Install every program that this machine lacks, and show where each one is."""
@@ -172,15 +217,20 @@ def install() -> None:
     typer.echo(f"Java          {kafka.java}")
     typer.echo(f"Kafka         {kafka.libraries}")
     typer.echo(f"Temporal      {tools.find_temporal()}")
+    typer.echo(f"full Temporal {tools.find_temporal_server().server}")
     typer.echo(f"toxiproxy     {tools.find_toxiproxy()}")
 
 
 def _folder(path: Path | None) -> StateFolder:
     if path is not None:
         return StateFolder(path)
+    return StateFolder(_clone() / ".backbone")
+
+
+def _clone() -> Path:
     for folder in Path(__file__).resolve().parents:
         if (folder / "tools" / "devstack").is_dir():
-            return StateFolder(folder / ".backbone")
+            return folder
     message = "devstack is not installed from a clone; name a folder with --state"
     raise DevstackError(message)
 

@@ -50,19 +50,43 @@ class Ports:
         self._leases.clear()
 
     def _take(self, port: int) -> bool:
-        folder = Path(tempfile.gettempdir()) / f"backbone-ports-{os.getuid()}"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(folder / str(port), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
-        if not free(port):
-            os.close(descriptor)
+        descriptor = _lease(port)
+        if descriptor is None:
             return False
         self._leases[port] = descriptor
         return True
+
+
+def unused() -> int:
+    """Return a port of 127.0.0.1 that is this process's own until it ends.
+
+    Neither a stack nor another process that asks here gets it, nor an outgoing connection.
+
+    Raises:
+        DevstackError: No free port was found.
+    """
+    for candidate in random.sample(_RANGE, _ATTEMPTS):
+        # The descriptor stays open, and holds the lease.
+        if _lease(candidate) is not None:
+            return candidate
+    message = "found no free port"
+    raise DevstackError(message)
+
+
+def _lease(port: int) -> int | None:
+    """Return the descriptor that holds `port` while it is open, None if it is taken."""
+    folder = Path(tempfile.gettempdir()) / f"backbone-ports-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(folder / str(port), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    if not free(port):
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def free(port: int) -> bool:

@@ -86,6 +86,11 @@ class StateFolder:
             self.write("secrets", document)
         return str(document[name])
 
+    def secret_file(self, name: str) -> Path:
+        """Return the file of the secret `name`, for who takes secrets from files only."""
+        self.write_text(f"{name}.secret", self.secret(name))
+        return self.path / f"{name}.secret"
+
     def read(self, name: str, default: Any) -> Any:
         """Return the document `name`, `default` if there is none."""
         try:

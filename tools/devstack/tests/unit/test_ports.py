@@ -1,4 +1,6 @@
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,3 +59,22 @@ def test_two_stacks_never_get_the_same_port(
     assert len(set(chosen)) == len(chosen)
     for stack in stacks:
         stack.release()
+
+
+def test_an_unused_port_goes_to_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: StateFolder
+) -> None:
+    monkeypatch.setattr(ports, "_RANGE", range(31_400, 31_600))
+    chosen = {ports.unused() for _ in range(20)}
+    assert len(chosen) == 20
+    code = (
+        "from devstack import ports; ports._RANGE = range(31_400, 31_600);"
+        " print(*(ports.unused() for _ in range(20)))"
+    )
+    others = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert chosen.isdisjoint(map(int, others.stdout.split()))
+    stack = Ports(state, print)
+    assert stack.port("postgres") not in chosen
+    stack.release()

@@ -29,3 +29,10 @@ def test_without_a_docker_engine_the_servers_are_processes(
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
 
     assert isinstance(provide(tmp_path), LocalInfrastructure)
+
+
+def test_a_secure_stack_is_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BACKBONE_PROVIDER", raising=False)
+    assert isinstance(provide(tmp_path, secure=True), LocalInfrastructure)
+    with pytest.raises(DevstackError, match="a secure stack is of local processes"):
+        provide(tmp_path, secure=True, provider="containers")

@@ -22,7 +22,7 @@ WHERE locktype = 'relation' AND mode = 'RowExclusiveLock'
 -- name: newest
 SELECT
     number, kind, first_position, last_position, month, events, digest, sealed_at,
-    previous_hash, hash
+    previous_hash, hash, signature, signing_key_id
 FROM audit_checkpoints
 ORDER BY number DESC
 LIMIT 1;
@@ -36,8 +36,8 @@ SELECT clock_timestamp();
 -- name: insert
 INSERT INTO audit_checkpoints (
     number, kind, first_position, last_position, month, events, leaves, digest, sealed_at,
-    previous_hash, hash
-) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+    previous_hash, hash, signature, signing_key_id
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
 -- name: events
 -- Everything of the next $3 events after the position $1, up to $2.
@@ -63,7 +63,7 @@ SELECT month FROM audit_checkpoints WHERE kind = 'dropped';
 -- name: checkpoint
 SELECT
     number, kind, first_position, last_position, month, events, digest, sealed_at,
-    previous_hash, hash
+    previous_hash, hash, signature, signing_key_id
 FROM audit_checkpoints
 WHERE number = $1;
 
@@ -71,7 +71,7 @@ WHERE number = $1;
 -- The next checkpoint after the number $1.
 SELECT
     number, kind, first_position, last_position, month, events, digest, sealed_at,
-    previous_hash, hash
+    previous_hash, hash, signature, signing_key_id
 FROM audit_checkpoints
 WHERE number > $1
 ORDER BY number
@@ -81,7 +81,7 @@ LIMIT 1;
 -- The checkpoints of one range, one for each month, which follow one another: $1 is the first.
 SELECT
     number, kind, first_position, last_position, month, events, digest, sealed_at,
-    previous_hash, hash, leaves
+    previous_hash, hash, signature, signing_key_id, leaves
 FROM audit_checkpoints
 WHERE number >= $1 AND number < $1 + 1000
     AND kind = 'sealed' AND first_position = $2 AND last_position = $3

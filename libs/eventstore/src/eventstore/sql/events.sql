@@ -20,18 +20,20 @@ WITH head AS (
         SELECT head.namespace, head.stream, fact.*
         FROM head CROSS JOIN unnest(
             $5::bigint[], $6::uuid[], $7::text[], $8::text[], $9::text[], $10::text[],
-            $11::bytea[], $12::bytea[], $13::bytea[]
-        ) AS fact (version, event_id, type, topic, key, headers, body, previous_hash, hash)
+            $11::bytea[], $12::bytea[], $13::bytea[], $15::bytea[]
+        ) AS fact (
+            version, event_id, type, topic, key, headers, body, previous_hash, hash, signature
+        )
         ORDER BY fact.version
     ) AS ordered
 ), written AS (
     INSERT INTO events (
         position, recorded_at, namespace, stream, version, event_id, type, topic, key, headers,
-        body, previous_hash, hash
+        body, previous_hash, hash, signature, signing_key_id
     )
     SELECT
         position, recorded_at, namespace, stream, version, event_id, type, topic, key,
-        headers::json, body, previous_hash, hash
+        headers::json, body, previous_hash, hash, signature, $16::text
     FROM new
 ), pending AS (
     INSERT INTO outbox_pending (position, recorded_at, namespace, stream, version, size)

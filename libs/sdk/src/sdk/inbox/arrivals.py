@@ -4,9 +4,7 @@
 record names one.
 """
 
-import hashlib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, StrEnum, auto
@@ -16,6 +14,9 @@ from contracts import strictjson
 from contracts.envelope import Envelope
 from contracts.names import Header
 from contracts.rejections import EventRejectedError, Reason
+from sdk.inbox import authentication
+from sdk.inbox.authentication import Authentication
+from sdk.inbox.records import Headers, Record
 
 MAX_STREAM_BYTES = 512
 MAX_REPUBLISH_ID_BYTES = 128
@@ -23,8 +24,6 @@ MAX_VERSION = 2**63 - 1
 
 _VERSION = re.compile(rb"[1-9][0-9]{0,18}")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
-
-Headers = Sequence[tuple[str, bytes | None]]
 
 
 class InboxReason(StrEnum):
@@ -47,30 +46,6 @@ class Admission(Enum):
     """It was never seen, and a later version of its stream was."""
     EARLY = auto()
     """It was never seen, and a version of its stream before it was neither."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A Kafka record as it came; `headers` is None when they cannot be read."""
-
-    topic: str
-    partition: int
-    offset: int
-    value: bytes | None
-    headers: Headers | None
-
-    @property
-    def digest(self) -> bytes:
-        """SHA-256 of the value."""
-        return hashlib.sha256(self.value or b"").digest()
-
-    @property
-    def traceparent(self) -> str | None:
-        """The W3C traceparent of the headers, if there is one."""
-        for name, value in self.headers or ():
-            if name == Header.TRACEPARENT and value is not None:
-                return value.decode("ascii", errors="replace")
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +106,16 @@ class RecordRefusedError(Exception):
         self.detail = detail
 
 
-def read(record: Record, *, namespace: str) -> Arrival:
-    """Return the event of a record of a topic of `namespace`.
+def read(record: Record, *, namespace: str, authenticated: Authentication | None = None) -> Arrival:
+    """Return the event of a record of a topic of `namespace`; None asks for no signature.
 
     Raises:
         RecordRefusedError: with the reason code of what is wrong.
     """
     try:
+        signer = None if authenticated is None else authenticated.signer(record)
         event = _parse(record.value)
+        authentication.check_source(signer, event.source)
     except EventRejectedError as exc:
         raise RecordRefusedError(exc.reason, exc.detail) from exc
     if event.namespace is not None and event.namespace != namespace:

@@ -4,12 +4,14 @@ import functools
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from faststream.confluent import KafkaBroker
 
 from contracts import identifiers
 from sdk.errors import HandlerDefinitionError
+from sdk.inbox.authentication import Authentication
 from sdk.inbox.processing import Handler, Order, Processor
 from sdk.inbox.store import InboxStore
 from sdk.inbox.subscriptions import Subscription
@@ -35,6 +37,8 @@ class Inbox(Generic[EffectsT]):
         group: str,
         remember: timedelta | None = REMEMBER,
         upkeep_every: timedelta = UPKEEP_EVERY,
+        trusted_keys: Path | None = None,
+        accept_unsigned: bool = False,
     ) -> None:
         """Remember in `store` what the consumer group `group` has processed of `namespace`.
 
@@ -42,10 +46,16 @@ class Inbox(Generic[EffectsT]):
         their records; with None, never. While the broker runs, each instance looks `upkeep_every`
         so often for ids to forget (once in an hour), for gaps, and for events that wait in vain.
 
+        `trusted_keys` is the file of the keys of Backbone's services (`backbone keys trust`): then
+        only what one of them signed is taken, at most as old as ids are remembered, and the inbox
+        is for the topics that Backbone writes. `accept_unsigned` takes what has no signature, too,
+        until all of it is signed. Without the file nobody is asked who wrote to the topics.
+
         Raises:
             HandlerDefinitionError: a name is malformed.
+            KeyUnusableError: the file cannot be read, or is no document of trusted keys.
         """
-        if not re.match(identifiers.NAMESPACE_PATTERN, namespace):
+        if not re.fullmatch(identifiers.NAMESPACE_PATTERN, namespace):
             raise HandlerDefinitionError(f"not a namespace: {namespace!r}")
         if not _GROUP.fullmatch(group):
             raise HandlerDefinitionError(f"not a consumer group: {group!r}")
@@ -53,6 +63,11 @@ class Inbox(Generic[EffectsT]):
         self._store = store
         self._namespace = namespace
         self._group = group
+        self._authentication = (
+            None
+            if trusted_keys is None
+            else Authentication.of(trusted_keys, accept_unsigned=accept_unsigned, oldest=remember)
+        )
         self._topics: set[str] = set()
         self._subscriptions: list[Subscription] = []
         self._upkeep = Upkeep(
@@ -100,6 +115,7 @@ class Inbox(Generic[EffectsT]):
                 topics=topics,
                 order=order,
                 republished=republished,
+                authentication=self._authentication,
             )
             if order is Order.GAPLESS:
                 self._upkeep.add(functools.partial(processor.release, within=timeout))

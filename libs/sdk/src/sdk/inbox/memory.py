@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sdk.inbox.arrivals import Admission, Arrival, Gap, Record, Refusal
+from sdk.inbox.arrivals import Admission, Arrival, Gap, Refusal
+from sdk.inbox.records import Record
 
 Effects = dict[str, Any]
 _EVERY_TOPIC = ""

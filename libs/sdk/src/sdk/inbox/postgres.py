@@ -12,8 +12,9 @@ from runtime.errors import DatabaseUnavailableError
 from runtime.faultpoints import faultpoint
 from runtime.migrations import MigrationError
 from runtime.postgres import Postgres, Transaction
-from sdk.inbox.arrivals import Admission, Arrival, Gap, Headers, Record, Refusal
+from sdk.inbox.arrivals import Admission, Arrival, Gap, Refusal
 from sdk.inbox.installation import DEFAULT_SCHEMA, install, is_away, quoted
+from sdk.inbox.records import Headers, Record
 
 _EVERY_TOPIC = ""
 _FORGET_BATCH = 5_000

@@ -19,11 +19,12 @@ from sdk.inbox.arrivals import (
     Admission,
     Arrival,
     InboxReason,
-    Record,
     RecordRefusedError,
     Refusal,
     read,
 )
+from sdk.inbox.authentication import Authentication
+from sdk.inbox.records import Record
 from sdk.inbox.store import InboxStore, InboxTransaction
 
 EffectsT = TypeVar("EffectsT")
@@ -94,8 +95,13 @@ class Processor(Generic[EffectsT]):
         topics: Collection[str] = (),
         order: Order = Order.MONOTONIC,
         republished: bool = False,
+        authentication: Authentication | None = None,
     ) -> None:
-        """With `republished`, the handler is run again for copies that were republished."""
+        """With `republished`, the handler is run again for copies that were republished.
+
+        `authentication` is asked who signed what arrives; None asks nobody.
+        """
+        self._authentication = authentication
         self._store = store
         self._handler = handler
         self._namespace = namespace
@@ -163,7 +169,7 @@ class Processor(Generic[EffectsT]):
 
     async def _settle(self, record: Record, transaction: InboxTransaction[EffectsT]) -> _Settled:
         try:
-            arrived = read(record, namespace=self._namespace)
+            arrived = read(record, namespace=self._namespace, authenticated=self._authentication)
         except RecordRefusedError as exc:
             return _Settled(Outcome.REFUSED, await _refuse(record, exc, transaction))
         return await self._settled(arrived, record, transaction, self._admit)
@@ -174,6 +180,7 @@ class Processor(Generic[EffectsT]):
         record = await transaction.take_next(source, stream, self._topics)
         if record is None:
             return None
+        # Who signed it was asked when it was put aside: what is kept of it is not the signature.
         arrived = read(record, namespace=self._namespace)
         return await self._settled(arrived, record, transaction, self._handle)
 

@@ -5,7 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Protocol, TypeVar
 
-from sdk.inbox.arrivals import Admission, Arrival, Gap, Record, Refusal
+from sdk.inbox.arrivals import Admission, Arrival, Gap, Refusal
+from sdk.inbox.records import Record
 
 EffectsT_co = TypeVar("EffectsT_co", covariant=True)
 

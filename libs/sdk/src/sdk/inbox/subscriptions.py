@@ -25,8 +25,8 @@ from faststream.message import StreamMessage
 from contracts.telemetry import Attribute, Metric
 from runtime import logs, telemetry
 from runtime.faultpoints import faultpoint
-from sdk.inbox.arrivals import Headers, Record
 from sdk.inbox.progress import Progress
+from sdk.inbox.records import Headers, Record
 
 POLL_S = 0.05
 BATCH_BUDGET_S = 30.0
@@ -325,13 +325,14 @@ async def _decode(message: StreamMessage[Batch]) -> Batch:
 
 def read(message: Message) -> Record:
     """Return a message as it came. It never raises: headers that cannot be read are None."""
-    value = message.value()
+    value, key = message.value(), message.key()
     return Record(
         topic=message.topic() or "",
         partition=message.partition() or 0,
         offset=_offset(message),
         value=value.encode() if isinstance(value, str) else value,
         headers=_headers(message),
+        key=key.encode() if isinstance(key, str) else key,
     )
 
 

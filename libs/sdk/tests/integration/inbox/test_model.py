@@ -39,8 +39,8 @@ from sdk.inbox import (
     arrival,
     install,
 )
-from sdk.inbox.arrivals import Record
 from sdk.inbox.processing import Processor
+from sdk.inbox.records import Record
 
 TOPIC = "dev.events"
 STREAMS = ("run:a", "run:b")

@@ -11,8 +11,8 @@ from devstack.infrastructure.endpoints import PostgresEndpoint
 from runtime.migrations import MigrationError
 from sdk.inbox import Order, PostgresInboxStore, Refusal, Transaction
 from sdk.inbox.__main__ import main
-from sdk.inbox.arrivals import Record
 from sdk.inbox.processing import Processor
+from sdk.inbox.records import Record
 
 OWNER = ("--schema", "reports_inbox", "--group", "reports")
 

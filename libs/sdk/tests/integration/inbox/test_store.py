@@ -14,7 +14,8 @@ from contracts.names import Header
 from devstack.infrastructure.endpoints import PostgresEndpoint
 from runtime.migrations import MigrationError
 from sdk.inbox import MemoryInboxStore, PostgresInboxStore, Refusal, install
-from sdk.inbox.arrivals import Admission, Arrival, Gap, Record
+from sdk.inbox.arrivals import Admission, Arrival, Gap
+from sdk.inbox.records import Record
 
 NAMESPACE, GROUP = "dev", "reports"
 SOURCE = "backbone/ledger"
@@ -502,12 +503,12 @@ async def test_installing_again_and_at_once_changes_nothing(postgres_dsn: str) -
 
 
 async def test_owner_of_a_schema_needs_no_right_to_make_one(database: PostgresEndpoint) -> None:
-    assert install(database.dsn("ledger"), schema="ledger") == [
+    assert install(database.dsn("ledger_owner"), schema="ledger") == [
         "0001_pre_inbox",
         "0002_pre_waiting",
     ]
     with pytest.raises(MigrationError, match="permission denied"):
-        install(database.dsn("ledger"), schema="another")
+        install(database.dsn("ledger_owner"), schema="another")
 
 
 @pytest.mark.parametrize("name", ["", "Inbox", 'in"box', "a.b", "x" * 64])

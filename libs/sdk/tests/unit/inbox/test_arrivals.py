@@ -5,7 +5,8 @@ import pytest
 from contracts.envelope import MAX_HOPS
 from contracts.names import Header
 from sdk.inbox import arrivals
-from sdk.inbox.arrivals import Record, RecordRefusedError
+from sdk.inbox.arrivals import RecordRefusedError
+from sdk.inbox.records import Record
 
 EVENT = {
     "event_id": "e1",

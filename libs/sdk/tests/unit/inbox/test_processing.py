@@ -6,12 +6,15 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from contracts.names import Header
+from contracts.producers import ProducerKey
 from runtime import telemetry
 from sdk import PermanentError
 from sdk.errors import HandlerFailedError
 from sdk.inbox import MemoryInboxStore, Order, arrival
-from sdk.inbox.arrivals import Record
+from sdk.inbox.authentication import Authentication
 from sdk.inbox.processing import Outcome, Processor
+from sdk.inbox.records import Record
+from signing.keys import Keyring, SigningKey
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -303,3 +306,90 @@ async def test_handler_works_in_the_trace_of_the_event(store, where):
         header = (Header.TRACEPARENT.value, TRACEPARENT.encode())
         await processor.process(record("e1", headers=[header]))
     assert seen == [TRACEPARENT]
+
+
+NOW_MS = 1_796_000_000_000
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def keys():
+    return {name: SigningKey.generate(signer=name, key_id="1") for name in ("ledger", "registry")}
+
+
+@pytest.fixture
+def sign(keys):
+    """Sign a record for its topic, or for another one."""
+
+    def sign(record, *, by="ledger", topic="", at_ms=NOW_MS, mark=()):
+        signature = keys[by].sign_record(
+            topic=topic or record.topic,
+            issued_at_ms=at_ms,
+            key=record.key,
+            headers=record.headers,
+            value=record.value,
+        )
+        headers = [*record.headers, signature.header(), *mark]
+        return Record(
+            record.topic, record.partition, record.offset, record.value, headers, record.key
+        )
+
+    return sign
+
+
+@pytest.fixture
+def authenticating(store, handler, keys):
+    ring = Keyring.of(
+        {name: [ProducerKey(id="1", public_key=key.public_key)] for name, key in keys.items()}
+    )
+
+    def authenticating(**how):
+        authentication = Authentication(ring, oldest=DAY, clock=lambda: NOW_MS, **how)
+        return Processor(
+            store, handler, namespace="dev", group="reports", authentication=authentication,
+            order=Order.GAPLESS, topics=["dev.events"],
+        )  # fmt: skip
+
+    return authenticating
+
+
+async def test_an_inbox_takes_what_a_service_signed_and_nothing_else(authenticating, store, sign):
+    processor = authenticating()
+    forged = sign(record("e2", version=2, offset=3))
+    forged.headers[1] = (Header.STREAM_VERSION.value, b"1")
+    cases = [
+        (record("e1", version=1, offset=0), "unsigned"),
+        (sign(record("e1", version=1, offset=1), by="registry"), "producer_not_allowed"),
+        (sign(record("e1", version=1, offset=2), topic="dev.other"), "wrong_audience"),
+        (forged, "bad_signature"),
+        (sign(record("e1", version=1, offset=4), at_ms=NOW_MS - 86_400_001), "signature_expired"),
+        (Record("dev.events", 0, 5, b"{", [("backbone-signature", b"x")]), "malformed_signature"),
+    ]
+    for one, _ in cases:
+        assert await processor.process(one) is Outcome.REFUSED
+    assert store.effects == {}
+    reasons = {refusal.offset: refusal.reason for refusal in await refusals(store)}
+    assert reasons == {one.offset: reason for one, reason in cases}
+    assert await processor.process(sign(record("e1", version=1))) is Outcome.HANDLED
+
+
+async def test_what_is_signed_and_waits_for_its_turn_is_handled_then(authenticating, store, sign):
+    processor = authenticating()
+    assert await processor.process(sign(record("e2", version=2))) is Outcome.WAITING
+    assert await processor.process(sign(record("e1", version=1, offset=1))) is Outcome.HANDLED
+    assert store.effects == {"seen": ["e1", "e2"]}
+
+
+async def test_a_marked_republish_is_of_any_age(authenticating, store, sign):
+    mark = [(Header.REPUBLISHED.value, b"r-1")]
+    old = sign(record("e1", version=1), at_ms=NOW_MS - 9 * 86_400_000, mark=mark)
+    assert await authenticating().process(old) is Outcome.HANDLED
+
+
+async def test_unsigned_is_accepted_where_that_is_said_and_forged_is_not(
+    authenticating, store, sign
+):
+    processor = authenticating(accept_unsigned=True)
+    assert await processor.process(record("e1", version=1)) is Outcome.HANDLED
+    forged = sign(record("e2", version=2, offset=1), topic="dev.other")
+    assert await processor.process(forged) is Outcome.REFUSED

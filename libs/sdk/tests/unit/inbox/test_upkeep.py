@@ -11,8 +11,8 @@ from contracts.names import Header
 from runtime import telemetry
 from runtime.errors import DatabaseUnavailableError
 from sdk.inbox import MemoryInboxStore, Order
-from sdk.inbox.arrivals import Record
 from sdk.inbox.processing import Outcome, Processor
+from sdk.inbox.records import Record
 from sdk.inbox.upkeep import Upkeep
 
 OWNER = {"namespace": "dev", "group": "reports"}

@@ -5,7 +5,7 @@ from contracts import names
 from contracts.names import Topic
 from ledger.adapters import messages, pages, requests
 from ledger.adapters.requests import RequestReader
-from ledger.domain.dead_letters import Resolution, Resolved, State
+from ledger.domain.dead_letters import Opened, Opening, Resolution, Resolved, State
 from ledger.errors import InvalidRequestError
 from ledger.service.dead_letters import DeadLetterLedger
 
@@ -73,6 +73,65 @@ class DeadLetterCalls:
             next_page_token=pages.token(str(last.resolution.offset), *filters) if last else "",
         )
 
+    async def record_opening(
+        self, request: pb.RecordDeadLetterOpeningRequest
+    ) -> pb.RecordDeadLetterOpeningResponse:
+        """Record that somebody is about to be shown what is in a dead letter."""
+        namespace = self._reader.namespace(request.namespace)
+        topic = names.topic(namespace, Topic.DEAD_LETTERS)
+        _check_place(topic, request.place)
+        opening = Opening(
+            topic=topic,
+            partition=request.place.partition,
+            offset=request.place.offset,
+            actor=requests.text("actor", request.actor),
+            reason=requests.text("reason", request.reason),
+            request_id=requests.request_id(request.request_id),
+        )
+        await self._dead_letters.record_opening(opening, namespace=namespace)
+        return pb.RecordDeadLetterOpeningResponse()
+
+    async def list_openings(
+        self, request: pb.ListDeadLetterOpeningsRequest
+    ) -> pb.ListDeadLetterOpeningsResponse:
+        """Tell who opened dead letters and why, the newest first."""
+        namespace = self._reader.namespace(request.namespace)
+        size = pages.size(request.page_size)
+        filters = ("openings", namespace)
+        found, last = pages.split(
+            await self._dead_letters.openings(
+                namespace=namespace,
+                before=pages.position(request.page_token, *filters),
+                limit=size + 1,
+            ),
+            size,
+            weigh=lambda opened: 4 * len(opened.opening.reason) + 500,
+        )
+        return pb.ListDeadLetterOpeningsResponse(
+            openings=[_opening(one) for one in found],
+            next_page_token=pages.token(str(last.opening_id), *filters) if last else "",
+        )
+
+
+def _opening(opened: Opened) -> pb.DeadLetterOpening:
+    opening = opened.opening
+    return pb.DeadLetterOpening(
+        place=pb.RecordPlace(
+            topic=opening.topic, partition=opening.partition, offset=opening.offset
+        ),
+        actor=opening.actor,
+        reason=opening.reason,
+        request_id=opening.request_id,
+        opened_at=messages.timestamp(opened.opened_at),
+    )
+
+
+def _check_place(topic: str, place: pb.RecordPlace) -> None:
+    if place.topic != topic or place.partition < 0 or place.offset < 0:
+        raise InvalidRequestError(
+            f"not a place in {topic}: {place.topic!r} {place.partition}:{place.offset}"
+        )
+
 
 def _stretch(request: pb.ListDeadLetterResolutionsRequest) -> tuple[int, int, int]:
     return request.partition, request.from_offset, request.to_offset
@@ -85,10 +144,7 @@ def _weight(standing: Resolved) -> int:
 
 def _resolution(topic: str, told: pb.DeadLetterResolution) -> Resolution:
     place = told.place
-    if place.topic != topic or place.partition < 0 or place.offset < 0:
-        raise InvalidRequestError(
-            f"not a place in {topic}: {place.topic!r} {place.partition}:{place.offset}"
-        )
+    _check_place(topic, place)
     state = requests.one_of("state", told.state, _STATE_OF)
     if state is None:
         raise InvalidRequestError("state is missing: a resolution is redriven or discarded")

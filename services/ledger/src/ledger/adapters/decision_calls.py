@@ -15,6 +15,7 @@ from contracts.routing import (
 )
 from ledger.adapters import messages, pages, pending_calls, requests
 from ledger.adapters.requests import RequestReader
+from ledger.domain.instances import InstanceEvent
 from ledger.domain.pending import Arrival
 from ledger.domain.routing import Candidate, DecisionFilter, Place, RoutedEvent, UnroutedRange
 from ledger.errors import InvalidRequestError
@@ -174,6 +175,7 @@ def _candidate(event: pb.RoutedEvent, told: pb.RoutedCandidate) -> Candidate:
         seen=_explanation(told.seen),
         detail=_explanation(told.detail),
         arrival=_arrival(event, told),
+        instance_event=_instance_event(event, told),
     )
 
 
@@ -181,6 +183,12 @@ def _arrival(event: pb.RoutedEvent, told: pb.RoutedCandidate) -> Arrival | None:
     if told.outcome not in pending_calls.REASONS and not told.HasField("waiting"):
         return None
     return pending_calls.arrival(event, told)
+
+
+def _instance_event(event: pb.RoutedEvent, told: pb.RoutedCandidate) -> InstanceEvent | None:
+    if told.outcome != pb.ROUTING_OUTCOME_SIGNALLED and not told.HasField("instance_event"):
+        return None
+    return pending_calls.instance_event(event, told)
 
 
 def _range(told: pb.UnroutedRange) -> UnroutedRange:
@@ -240,7 +248,7 @@ def _definition(value: str) -> str:
 
 
 def _cause(value: str) -> str:
-    if value and not re.match(identifiers.ROUTING_CAUSE_PATTERN, value):
+    if value and not re.fullmatch(identifiers.ROUTING_CAUSE_PATTERN, value):
         raise InvalidRequestError(
             f"cause is {value!r}, but has to be empty, redrive:<request id> or replay:<replay id>"
         )

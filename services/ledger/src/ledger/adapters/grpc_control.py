@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Any
 
 import grpc
-from google.protobuf.duration_pb2 import Duration
 
 from backbone.ledger.v1 import control_pb2 as pb
 from backbone.ledger.v1 import control_pb2_grpc as pb_grpc
@@ -18,6 +17,7 @@ from ledger.adapters.requests import RequestReader
 from ledger.domain.control import Execution, OperationKind, Order
 from ledger.errors import InvalidRequestError
 from ledger.ports import OperationRow
+from ledger.service.backfills import BackfillLedger
 from ledger.service.control import ControlLedger
 from ledger.service.operations import OperationLedger, Result
 from runtime import authorisation, identity
@@ -49,6 +49,8 @@ _KIND: dict[OperationKind, pb.OperationKind.ValueType] = {
     "start_run": pb.OPERATION_KIND_START_RUN,
     "retry_task": pb.OPERATION_KIND_RETRY_TASK,
     "cancel": pb.OPERATION_KIND_CANCEL,
+    "tell_failure": pb.OPERATION_KIND_TELL_FAILURE,
+    "tick": pb.OPERATION_KIND_TICK,
 }
 
 
@@ -56,10 +58,16 @@ class ControlServicer(pb_grpc.ControlServiceServicer):
     """Control, as people and the workers call it."""
 
     def __init__(
-        self, *, control: ControlLedger, operations: OperationLedger, reader: RequestReader
+        self,
+        *,
+        control: ControlLedger,
+        operations: OperationLedger,
+        backfills: BackfillLedger,
+        reader: RequestReader,
     ) -> None:
         self._control = control
         self._operations = operations
+        self._backfills = backfills
         self._reader = reader
 
     async def CancelRun(
@@ -101,15 +109,16 @@ class ControlServicer(pb_grpc.ControlServiceServicer):
     async def ClaimOperations(
         self, request: pb.ClaimOperationsRequest, context: Context
     ) -> pb.ClaimOperationsResponse:
-        """Lease what is to be done in Temporal."""
+        """Lease what is to be done in Temporal, once running backfills have said their part."""
         with as_statuses():
             if not 1 <= request.limit <= MAX_CLAIMED:
                 raise InvalidRequestError(f"limit has to be from 1 to {MAX_CLAIMED}")
             namespace = self._reader.namespace(request.namespace)
+            await self._backfills.begin(namespace=namespace)
             rows = await self._operations.claim(
                 namespace=namespace,
                 limit=request.limit,
-                duration=_duration("lease", request.lease, timedelta(seconds=1), MAX_LEASE),
+                duration=requests.duration("lease", request.lease, timedelta(seconds=1), MAX_LEASE),
             )
         return pb.ClaimOperationsResponse(
             operations=[_operation(namespace, row, input=row.input) for row in rows]
@@ -169,7 +178,7 @@ class ControlServicer(pb_grpc.ControlServiceServicer):
                 namespace=namespace,
                 after=pages.position(request.page_token, *filters),
                 limit=pages.size(request.page_size),
-                min_age=_duration("min_age", request.min_age, timedelta(0), MAX_AGE),
+                min_age=requests.duration("min_age", request.min_age, timedelta(0), MAX_AGE),
             )
         return pb.ListOpenExecutionsResponse(
             executions=[_execution(one) for one in found],
@@ -226,16 +235,6 @@ def _order(request: pb.CancelRunRequest | pb.RetryRunRequest | pb.RetryTaskReque
     )
 
 
-def _duration(name: str, value: Duration, least: timedelta, most: timedelta) -> timedelta:
-    try:
-        given = value.ToTimedelta()
-    except (ValueError, OverflowError) as exc:
-        raise InvalidRequestError(f"{name} is not a duration") from exc
-    if not least <= given <= most:
-        raise InvalidRequestError(f"{name} has to be from {least} to {most}")
-    return given
-
-
 def _operation(namespace: str, row: OperationRow, *, input: bytes = b"") -> pb.Operation:  # noqa: A002 - the field's name
     return pb.Operation(
         namespace=namespace,
@@ -262,4 +261,5 @@ def _execution(one: Execution) -> pb.OpenExecution:
         task_id=str(one.task_id or ""),
         generation=one.generation,
         unrecorded_trigger=b"" if one.unrecorded is None else canonical.render(one.unrecorded),
+        timers=one.timers,
     )

@@ -4,6 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ledger.errors import (
+    BackfillExistsError,
+    BackfillNotFoundError,
+    InstanceNotFoundError,
+    InstanceOvertakenError,
     InvalidRequestError,
     LedgerError,
     NotAssignedError,
@@ -15,17 +19,21 @@ from ledger.errors import (
     ScheduleNotFoundError,
     ShadowNotFoundError,
     StaleTaskError,
+    SubjectNotFoundError,
     TaskNotFoundError,
     UnroutedRangeNotFoundError,
 )
 from runtime import rpcerrors
 
 _NOT_FOUND = (
+    BackfillNotFoundError,
+    InstanceNotFoundError,
     ReplayNotFoundError,
     RunNotFoundError,
     TaskNotFoundError,
     ScheduleNotFoundError,
     ShadowNotFoundError,
+    SubjectNotFoundError,
     UnroutedRangeNotFoundError,
 )
 
@@ -39,9 +47,9 @@ def as_statuses() -> Iterator[None]:
         raise rpcerrors.InvalidArgumentError(str(exc)) from exc
     except _NOT_FOUND as exc:
         raise rpcerrors.NotFoundError(str(exc)) from exc
-    except ReplayExistsError as exc:
+    except (BackfillExistsError, ReplayExistsError) as exc:
         raise rpcerrors.AlreadyExistsError(str(exc)) from exc
-    except ReplayOvertakenError as exc:
+    except (InstanceOvertakenError, ReplayOvertakenError) as exc:
         raise rpcerrors.AbortedError(str(exc)) from exc
     except StaleTaskError as exc:
         raise rpcerrors.AbortedError(

@@ -82,6 +82,7 @@ class LedgerServicer(pb_grpc.LedgerServiceServicer):
                 self._reader.occasion(request),
                 requests.failure(request.failure),
                 actor=identity.current_identity().subject,
+                unattended=request.unattended,
             )
         return pb.RecordRunFailureResponse(outcome=messages.RECORD_OUTCOME[outcome])
 
@@ -124,21 +125,24 @@ class LedgerServicer(pb_grpc.LedgerServiceServicer):
                 if request.HasField("woken_for")
                 else None
             )
-            leased = await self._schedules.advance(
+            advanced = await self._schedules.advance(
                 namespace=self._reader.namespace(request.namespace),
                 definition_id=requests.definition(request.definition_id),
                 woken_for=woken_for,
             )
-        return pb.AdvanceScheduleResponse(
+        response = pb.AdvanceScheduleResponse(
             runs=[
                 pb.DueRun(
                     run_id=run.run_id,
                     task_queue=run.task_queue,
                     trigger=canonical.render(run.trigger),
                 )
-                for run in leased
+                for run in advanced.runs
             ]
         )
+        if advanced.next_at is not None:
+            response.next_at.FromDatetime(advanced.next_at)
+        return response
 
     async def AcknowledgeRuns(
         self, request: pb.AcknowledgeRunsRequest, context: Context
@@ -172,6 +176,8 @@ class LedgerServicer(pb_grpc.LedgerServiceServicer):
             tasks=[messages.task(row) for row in found.tasks],
             failure_calls=[messages.failure_call(row) for row in calls],
             retries=[messages.run_retry(row) for row in retries],
+            state_before=found.state_before,
+            state_after=found.state_after,
         )
 
     async def GetLastRun(
@@ -232,12 +238,14 @@ class LedgerServicer(pb_grpc.LedgerServiceServicer):
         """List accounted due times, newest first."""
         with as_statuses():
             size = pages.size(request.page_size)
-            filters = ("due-times", request.namespace, request.definition_id)
+            since = requests.moment("since", request.since) if request.HasField("since") else None
+            filters = ("due-times", request.namespace, request.definition_id, str(since))
             rows, last = pages.split(
                 await self._schedules.list_due_times(
                     namespace=self._reader.namespace(request.namespace),
                     definition_id=requests.definition(request.definition_id),
                     before=pages.instant(request.page_token, *filters),
+                    since=since,
                     limit=size + 1,
                 ),
                 size,

@@ -10,7 +10,7 @@ from backbone.ledger.v1 import replay_pb2_grpc as pb_grpc
 from contracts.roles import Role
 from ledger.adapters.grpc_errors import as_statuses
 from ledger.adapters.replay_calls import ReplayCalls
-from ledger.domain.replays import Action
+from ledger.domain.plans import Action
 from runtime import authorisation
 
 Context = grpc.aio.ServicerContext[Any, Any]

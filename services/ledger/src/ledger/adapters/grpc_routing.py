@@ -26,6 +26,8 @@ POLICY = authorisation.policy(
         "GetUnroutedRange": {Role.VIEWER, Role.OPERATOR, Role.SERVICE},
         "ResolveDeadLetters": {Role.SERVICE},
         "ListDeadLetterResolutions": {Role.VIEWER, Role.OPERATOR, Role.SERVICE},
+        "RecordDeadLetterOpening": {Role.SERVICE},
+        "ListDeadLetterOpenings": {Role.OPERATOR, Role.SERVICE},
         "FindWaiting": {Role.SERVICE},
         "ClaimPendingStarts": {Role.SERVICE},
         "ConfirmPendingStarts": {Role.SERVICE},
@@ -79,6 +81,20 @@ class RoutingServicer(pb_grpc.RoutingServiceServicer):
         """Tell what stands in a stretch of a partition."""
         with as_statuses():
             return await self._dead_letters.list(request)
+
+    async def RecordDeadLetterOpening(
+        self, request: pb.RecordDeadLetterOpeningRequest, context: Context
+    ) -> pb.RecordDeadLetterOpeningResponse:
+        """Record that somebody is about to be shown what is in a dead letter."""
+        with as_statuses():
+            return await self._dead_letters.record_opening(request)
+
+    async def ListDeadLetterOpenings(
+        self, request: pb.ListDeadLetterOpeningsRequest, context: Context
+    ) -> pb.ListDeadLetterOpeningsResponse:
+        """Tell who opened dead letters and why."""
+        with as_statuses():
+            return await self._dead_letters.list_openings(request)
 
     async def FindWaiting(
         self, request: pb.FindWaitingRequest, context: Context

@@ -10,7 +10,7 @@ from backbone.ledger.v1 import shadows_pb2 as pb
 from backbone.ledger.v1 import shadows_pb2_grpc as pb_grpc
 from contracts import canonical, definitions, identifiers
 from contracts.decisions import Decision
-from contracts.definitions import ActivityDefinition
+from contracts.definitions import ActivityDefinition, Mode
 from contracts.roles import Role
 from contracts.shadows import (
     DEFAULT_SHADOW_RUNS,
@@ -171,6 +171,11 @@ def _asked(namespace: str, request: pb.StartShadowRequest) -> NewShadow:
             f"expires_at has to be in the future, by {MAX_SHADOW_AGE.days} days at most"
         )
     definition = _definition(request.content)
+    if definition.spec.mode is Mode.STATEFUL:
+        raise InvalidRequestError(
+            f"{definition_id} is stateful, and a shadow would need instances of its own; "
+            "`backbone backtest` decides the events again that were applied"
+        )
     metadata = definition.metadata
     if (metadata.id, metadata.namespace) != (definition_id, namespace):
         raise InvalidRequestError(

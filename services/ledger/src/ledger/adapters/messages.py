@@ -48,6 +48,8 @@ DUE_OUTCOME = {
     DueOutcome.COALESCED: pb.DUE_OUTCOME_COALESCED,
     DueOutcome.DROPPED: pb.DUE_OUTCOME_DROPPED,
     DueOutcome.OVERLAPPED: pb.DUE_OUTCOME_OVERLAPPED,
+    DueOutcome.WAITING: pb.DUE_OUTCOME_WAITING,
+    DueOutcome.DISABLED: pb.DUE_OUTCOME_DISABLED,
 }
 
 
@@ -165,6 +167,8 @@ def due_time(row: DueTimeRow) -> pb.DueTime:
         run_id=row.run_id or "",
         decided_at=timestamp(row.decided_at),
         acknowledged_at=timestamp(row.acknowledged_at),
+        last_due_at=timestamp(row.last_due_at),
+        count=row.count,
     )
 
 

@@ -18,6 +18,8 @@ MAX_SIZE = 1000
 MAX_BYTES = 2 * 1024 * 1024
 """A page is cut here, far below what one gRPC message may hold."""
 
+_POSITIONS = range(2**63)
+
 
 def size(asked: int) -> int:
     """Return how many items a page holds; 0 asks for the default.
@@ -61,9 +63,12 @@ def position(page_token: str, *filters: str) -> int | None:
     if key is None:
         return None
     try:
-        return int(key)
+        found = int(key)
     except ValueError as exc:
-        raise InvalidRequestError("page_token is not one of this service") from exc
+        raise _malformed() from exc
+    if found not in _POSITIONS:
+        raise _malformed()
+    return found
 
 
 def name(page_token: str, *filters: str) -> str:
@@ -77,9 +82,9 @@ def instant(page_token: str, *filters: str) -> datetime | None:
     if key is None:
         return None
     try:
-        return datetime.fromisoformat(key)
+        return _moment(key)
     except ValueError as exc:
-        raise InvalidRequestError("page_token is not one of this service") from exc
+        raise _malformed() from exc
 
 
 def moment_and_id(page_token: str, *filters: str) -> tuple[datetime, int] | None:
@@ -92,11 +97,11 @@ def moment_and_id(page_token: str, *filters: str) -> tuple[datetime, int] | None
         return None
     moment, _, number = key.rpartition(" ")
     try:
-        found = datetime.fromisoformat(moment), int(number)
+        found = _moment(moment), int(number)
     except ValueError as exc:
-        raise InvalidRequestError("page_token is not one of this service") from exc
-    if found[0].tzinfo is None or not 0 <= found[1] < 2**63:
-        raise InvalidRequestError("page_token is not one of this service")
+        raise _malformed() from exc
+    if found[1] not in _POSITIONS:
+        raise _malformed()
     return found
 
 
@@ -105,8 +110,23 @@ def _key(page_token: str, filters: Sequence[str]) -> str | None:
         return None
     try:
         mark, key = json.loads(base64.urlsafe_b64decode(page_token.encode()))
-    except (binascii.Error, ValueError, TypeError) as exc:
-        raise InvalidRequestError("page_token is not one of this service") from exc
+    except (binascii.Error, ValueError, TypeError, RecursionError) as exc:
+        raise _malformed() from exc
     if mark != identifiers.short_hash(*filters):
         raise InvalidRequestError("page_token belongs to a list with other filters")
-    return str(key)
+    found = str(key)
+    # Anybody can write a token; these the database does not take.
+    if "\x00" in found or not identifiers.is_encodable(found):
+        raise _malformed()
+    return found
+
+
+def _moment(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError("a time without its zone")
+    return found
+
+
+def _malformed() -> InvalidRequestError:
+    return InvalidRequestError("page_token is not one of this service")

@@ -11,6 +11,7 @@ from contracts.routing import PendingOutcome
 from contracts.triggers import MAX_BATCH_EVENTS, weight
 from ledger.adapters import messages, pages, requests
 from ledger.adapters.requests import RequestReader
+from ledger.domain.instances import InstanceEvent
 from ledger.domain.pending import Arrival, Choice, Limits, Origin, Reason
 from ledger.errors import InvalidRequestError
 from ledger.ports import PendingRow
@@ -33,6 +34,7 @@ REASONS: Mapping[int, Reason] = {
 _CONFIRMED: Mapping[int, PendingOutcome] = {
     pb.ROUTING_OUTCOME_UNSPECIFIED: PendingOutcome.RETURNED,
     pb.ROUTING_OUTCOME_STARTED: PendingOutcome.STARTED,
+    pb.ROUTING_OUTCOME_SIGNALLED: PendingOutcome.SIGNALLED,
     pb.ROUTING_OUTCOME_DUPLICATE: PendingOutcome.DUPLICATE,
     pb.ROUTING_OUTCOME_FILTERED: PendingOutcome.FILTERED,
     pb.ROUTING_OUTCOME_ERRORED: PendingOutcome.ERRORED,
@@ -202,12 +204,37 @@ def arrival(event: pb.RoutedEvent, candidate: pb.RoutedCandidate) -> Arrival:
     )
 
 
+def instance_event(event: pb.RoutedEvent, candidate: pb.RoutedCandidate) -> InstanceEvent:
+    """Return an event that has to wait for its turn in an instance.
+
+    Raises:
+        InvalidRequestError: the candidate does not say what is needed, or its outcome is another.
+    """
+    if candidate.outcome != pb.ROUTING_OUTCOME_SIGNALLED or not candidate.HasField(
+        "instance_event"
+    ):
+        raise InvalidRequestError("`instance_event` goes with SIGNALLED, and with no other")
+    trigger, body = requests.trigger(candidate.instance_event.trigger)
+    found = InstanceEvent(
+        definition_id=requests.definition(candidate.definition_id),
+        key_hash=requests.key_hash(candidate.instance_event.key_hash),
+        trigger=trigger,
+        trigger_body=body,
+        origin=Origin(event.place.topic, event.place.partition, event.place.offset, event.cause),
+    )
+    if candidate.run_id != found.run_id:
+        raise InvalidRequestError(
+            f"run_id is {candidate.run_id!r}, but definition and trigger make it {found.run_id!r}"
+        )
+    return found
+
+
 def _key(value: str) -> str:
     return requests.optional_text("key", value, MAX_KEY_LENGTH)
 
 
 def _duration(name: str, value: Duration, *, at_most: timedelta | None = None) -> timedelta:
-    duration = value.ToTimedelta()
+    duration = requests.any_duration(name, value)
     if duration <= timedelta() or (at_most is not None and duration > at_most):
         limit = f" and at most {at_most}" if at_most is not None else ""
         raise InvalidRequestError(f"{name} has to be longer than nothing{limit}")
@@ -218,6 +245,14 @@ def _confirmed(one: pb.Confirmation) -> Confirmed:
     outcome = _CONFIRMED.get(one.outcome)
     if outcome is None:
         raise InvalidRequestError(f"a start cannot be confirmed as {one.outcome}")
+    key_hash, trigger = "", None
+    if (outcome is PendingOutcome.SIGNALLED) != one.HasField("instance_event"):
+        raise InvalidRequestError("`instance_event` goes with SIGNALLED, and with no other")
+    if outcome is PendingOutcome.SIGNALLED:
+        key_hash = requests.key_hash(one.instance_event.key_hash)
+        trigger, _ = requests.trigger(one.instance_event.trigger)
+        if not one.run_id.endswith(f":{trigger.key}"):
+            raise InvalidRequestError(f"the trigger is of another run than {one.run_id!r}")
     return Confirmed(
         pending_id=requests.text("pending_id", one.pending_id),
         lease=requests.text("lease", one.lease),
@@ -229,6 +264,8 @@ def _confirmed(one: pb.Confirmation) -> Confirmed:
         seen=_cut(one.seen),
         detail=_cut(one.detail),
         members={member.event: _member(member) for member in one.members},
+        key_hash=key_hash,
+        trigger=trigger,
     )
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from contracts.decisions import TaskStatus
 from contracts.runs import TaskFailure
 from contracts.triggers import Window
-from ledger.domain import due
+from ledger.domain import backfills, due
 from ledger.domain.control import Execution, Operation, Order
 from ledger.domain.runs import TaskState
 from ledger.ports import FailureCallRow, OperationRow, RunRetryRow
@@ -163,8 +163,46 @@ class PostgresControlStore:
                     due_at=row["due_at"],
                     window=Window(start=row["window_start"], end=row["window_end"]),
                     coalesced=row["coalesced"],
+                    actor=row["asked_by"],
+                    reason=row["ask_reason"],
                 ),
             )
+            for row in rows
+        ]
+
+    async def unrecorded_backfilled(
+        self, transaction: Transaction, *, min_age: timedelta, limit: int
+    ) -> list[Execution]:
+        """Return runs that a backfill has started and that are not recorded, oldest first."""
+        rows = await transaction.fetch(
+            self._sql["unrecorded_backfilled"], transaction.namespace, min_age, limit
+        )
+        return [
+            Execution(
+                row["run_id"],
+                row["definition_id"],
+                unrecorded=backfills.trigger(
+                    row["backfill_id"],
+                    names=row["names"],
+                    due_at=row["due_at"],
+                    window=Window(start=row["window_start"], end=row["window_end"]),
+                    definition_version=row["definition_version"],
+                    actor=row["created_by"],
+                    reason=row["created_reason"],
+                ),
+            )
+            for row in rows
+        ]
+
+    async def unheeded_timers(
+        self, transaction: Transaction, *, min_age: timedelta, limit: int
+    ) -> list[Execution]:
+        """Return the clocks of open human tasks a time of which passed `min_age` ago unheeded."""
+        rows = await transaction.fetch(
+            self._sql["unheeded_timers"], transaction.namespace, min_age, limit
+        )
+        return [
+            Execution(row["run_id"], row["definition_id"], row["task_id"], timers=True)
             for row in rows
         ]
 

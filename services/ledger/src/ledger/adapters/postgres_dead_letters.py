@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import asyncpg
 
-from ledger.domain.dead_letters import Resolution, Resolved
+from ledger.domain.dead_letters import Opened, Opening, Resolution, Resolved
 from runtime import sqlfiles
 from runtime.postgres import Transaction
 
@@ -73,6 +73,41 @@ class PostgresDeadLetterStore:
             limit,
         )
         return [_resolved(row) for row in rows]
+
+    async def add_opening(self, transaction: Transaction, opening: Opening) -> None:
+        """Write that a dead letter is opened; of the same request again, nothing."""
+        await transaction.execute(
+            self._sql["add_opening"],
+            transaction.namespace,
+            opening.topic,
+            opening.partition,
+            opening.offset,
+            opening.actor,
+            opening.reason,
+            opening.request_id,
+        )
+
+    async def openings(
+        self, transaction: Transaction, *, before: int | None, limit: int
+    ) -> list[Opened]:
+        """Return at most `limit` openings before one, the newest first."""
+        rows = await transaction.fetch(self._sql["openings"], transaction.namespace, before, limit)
+        return [_opened(row) for row in rows]
+
+
+def _opened(row: asyncpg.Record) -> Opened:
+    return Opened(
+        opening_id=row["opening_id"],
+        opening=Opening(
+            topic=row["topic"],
+            partition=row["partition"],
+            offset=row["record_offset"],
+            actor=row["actor"],
+            reason=row["reason"],
+            request_id=row["request_id"],
+        ),
+        opened_at=row["opened_at"],
+    )
 
 
 def _resolved(row: asyncpg.Record) -> Resolved:

@@ -13,7 +13,8 @@ from contracts.decisions import RunStatus
 from contracts.routing import RoutingOutcome
 from ledger.domain import replays
 from ledger.domain.pending import Limits
-from ledger.domain.replays import Mode, Planned, Question, Standing, Start, State, Stretches
+from ledger.domain.plans import Mode, State
+from ledger.domain.replays import Planned, Question, Standing, Start, Stretches
 from ledger.domain.routing import RoutedEvent
 from ledger.ports import Settlement
 from ledger.replay_ports import (

@@ -20,6 +20,7 @@ from contracts.events import (
     RunFailed,
     RunReopened,
     RunRetried,
+    SubjectErased,
     TaskCancelled,
     TaskCompleted,
     TaskCreated,
@@ -169,6 +170,7 @@ async def rebuild(
             "empty_run_retries",
             "empty_failure_calls",
             "empty_runs",
+            "empty_instances",
         ):
             while await transaction.execute(sql[name], transaction.namespace) != _NOTHING:
                 pass
@@ -179,7 +181,8 @@ async def rebuild(
     counts: dict[str, int] = {}
     for namespace in namespaces:
         try:
-            counts[namespace] = await postgres.retrying(namespace, again)
+            # Batches are found by where their rows lie, which a policy would have looked up anew.
+            counts[namespace] = await postgres.retrying_across(again, namespace=namespace)
             faultpoint("ledger.after_rebuild")
         except (asyncpg.IntegrityConstraintViolationError, EventRejectedError) as exc:
             raise RebuildError(
@@ -261,6 +264,9 @@ def _collect_control(changes: _Changes, namespace: str, event: Event) -> None:
             closing.failed -= 1
         case RunReopened():
             # Its tasks, which are of the same append, open it.
+            pass
+        case SubjectErased():
+            # Of a person and no run; it is audited, and nothing of it is shown by these tables.
             pass
         case RunRetried():
             changes.retries.append(_retry(namespace, event, payload))

@@ -11,10 +11,12 @@ from contracts import identifiers, names
 from contracts.routing import MAX_RECORDED_CANDIDATES, MAX_RECORDED_EVENTS
 from ledger.adapters import decision_calls, messages, pages, requests
 from ledger.adapters.requests import RequestReader
-from ledger.domain.replays import Action, Mode, Question, State, Stretches
+from ledger.domain.plans import Action, Mode, State
+from ledger.domain.replays import Question, Stretches
 from ledger.errors import InvalidRequestError
 from ledger.replay_ports import ReplayedDefinition, ReplayedEvent, Tally
-from ledger.service.replays import Change, Page, ReplayLedger, ReplayView, StartView
+from ledger.service.plans import Change
+from ledger.service.replays import Page, ReplayLedger, ReplayView, StartView
 from runtime import identity
 
 MAX_PARTITIONS = 10_000
@@ -163,7 +165,7 @@ class ReplayCalls:
 
 
 def _replay_id(value: str) -> str:
-    if not re.match(identifiers.REQUEST_ID_PATTERN, value):
+    if not re.fullmatch(identifiers.REQUEST_ID_PATTERN, value):
         raise InvalidRequestError(f"not a replay_id: {value!r}")
     return value
 

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -14,7 +15,7 @@ from contracts import canonical, identifiers, strictjson
 from contracts.decisions import Decision, HumanInstance
 from contracts.definitions import MAX_TASKS_PER_RUN, Assignees, Schedule
 from contracts.rejections import EventRejectedError
-from contracts.runs import MAX_SNAPSHOT_BYTES, TaskFailure
+from contracts.runs import MAX_OUTPUT_BYTES, MAX_SNAPSHOT_BYTES, MAX_STATE_BYTES, TaskFailure
 from contracts.triggers import MAX_BATCH_BYTES, Trigger
 from ledger.domain.due import Epoch
 from ledger.domain.runs import Done, Occasion, Recording
@@ -23,7 +24,6 @@ from ledger.errors import InvalidRequestError
 # The events of the largest batch, and what a trigger has besides.
 MAX_TRIGGER_BYTES = MAX_BATCH_BYTES + 64 * 1024
 MAX_DECISION_BYTES = 1024 * 1024
-MAX_OUTPUT_BYTES = 200 * 1024
 MAX_SCHEDULES_BYTES = 256 * 1024
 MAX_RUN_ID_LENGTH = 256
 MAX_TEXT_LENGTH = 1000
@@ -54,11 +54,8 @@ class RequestReader:
     def occasion(self, request: pb.RecordRunRequest | pb.RecordRunFailureRequest) -> Occasion:
         """Return which run a request reports."""
         definition_id = definition(request.definition_id)
-        body = document("trigger", request.trigger, MAX_TRIGGER_BYTES)
-        trigger = model("trigger", Trigger, body)
-        for name in trigger.names:
-            text("trigger.names", name)
-        run_id = identifiers.run_id(definition_id, trigger.key)
+        cause, body = trigger(request.trigger)
+        run_id = identifiers.run_id(definition_id, cause.key)
         if request.run_id != run_id:
             raise InvalidRequestError(
                 f"run_id is {request.run_id!r}, but definition and trigger make it {run_id!r}"
@@ -69,8 +66,8 @@ class RequestReader:
             namespace=self.namespace(request.namespace),
             run_id=run_id,
             definition_id=definition_id,
-            trigger=trigger,
-            trigger_body=canonical.render(body),
+            trigger=cause,
+            trigger_body=body,
             workflow_run_id=text("workflow_run_id", request.workflow_run_id),
         )
 
@@ -99,7 +96,7 @@ class RequestReader:
             raise InvalidRequestError(_told("schedules", exc)) from exc
         if request.definition_version < 1:
             raise InvalidRequestError("definition_version counts from 1")
-        if not re.match(identifiers.TASK_QUEUE_PATTERN, request.task_queue):
+        if not re.fullmatch(identifiers.TASK_QUEUE_PATTERN, request.task_queue):
             raise InvalidRequestError(f"not a task queue: {request.task_queue!r}")
         return Epoch(
             epoch=0,
@@ -112,11 +109,36 @@ class RequestReader:
         )
 
 
+def trigger(raw: bytes) -> tuple[Trigger, bytes]:
+    """Return the cause of a run, and its canonical JSON."""
+    body = document("trigger", raw, MAX_TRIGGER_BYTES)
+    cause = model("trigger", Trigger, body)
+    for name in cause.names:
+        text("trigger.names", name)
+    return cause, canonical.render(body)
+
+
 def definition(value: str) -> str:
     """Return a definition's id."""
-    if not re.match(identifiers.DEFINITION_ID_PATTERN, value) or len(value) > 128:
+    if not re.fullmatch(identifiers.DEFINITION_ID_PATTERN, value) or len(value) > 128:
         raise InvalidRequestError(f"not a definition id: {value!r}")
     return value
+
+
+def duration(name: str, value: Duration, least: timedelta, most: timedelta) -> timedelta:
+    """Return a duration within bounds."""
+    given = any_duration(name, value)
+    if not least <= given <= most:
+        raise InvalidRequestError(f"{name} has to be from {least} to {most}")
+    return given
+
+
+def any_duration(name: str, value: Duration) -> timedelta:
+    """Return a duration of any length, also one below zero."""
+    try:
+        return value.ToTimedelta()
+    except (ValueError, OverflowError) as exc:
+        raise InvalidRequestError(f"{name} is not a duration") from exc
 
 
 def run_id(value: str) -> str:
@@ -144,7 +166,7 @@ def task_id(value: str) -> UUID:
 
 def request_id(value: str) -> str:
     """Return the caller's request id, which makes the request idempotent."""
-    if not re.match(identifiers.REQUEST_ID_PATTERN, value):
+    if not re.fullmatch(identifiers.REQUEST_ID_PATTERN, value):
         raise InvalidRequestError(f"not a request_id: {value!r}")
     return value
 
@@ -254,6 +276,21 @@ def _refuse_mismatch(recording: Recording) -> None:
         else:
             text("a task's handler", task.handler)
             text("a task's queue", task.task_queue)
+
+
+def state(name: str, raw: bytes) -> bytes:
+    """Return the state document of an instance as canonical JSON."""
+    found = document(name, raw, MAX_STATE_BYTES)
+    if not isinstance(found, dict):
+        raise InvalidRequestError(f"{name} is not a JSON object")
+    return canonical.render(found)
+
+
+def key_hash(value: str) -> str:
+    """Return the keyed hash of a correlation key."""
+    if not re.fullmatch(identifiers.KEY_HASH_PATTERN, value):
+        raise InvalidRequestError(f"not the hash of a correlation key: {value!r}")
+    return value
 
 
 def document(name: str, raw: bytes, limit: int) -> Any:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
-from contracts import identifiers
-from contracts.decisions import RunStatus, TaskStatus
+from contracts import canonical, identifiers
+from contracts.decisions import AutomatedInstance, Decision, RunStatus, TaskStatus
 from contracts.events import (
     FailureHandled,
     RunCancelled,
@@ -15,12 +15,23 @@ from contracts.events import (
     TaskCancelled,
     TaskRetried,
 )
-from contracts.runs import FailureHandling
-from contracts.triggers import RetryOf, Trigger
-from eventstore.events import Fact
-from ledger.domain.runs import RunState, TaskState
+from contracts.runs import (
+    CANCELLED_IN_TEMPORAL,
+    FailureHandling,
+    FailureQuestion,
+    TaskFailure,
+    TellFailureInput,
+    TickInput,
+)
+from contracts.triggers import Chain, RetryOf, Trigger
+from eventstore.events import Cause, Fact
+from ledger.domain.due import OpenRun
+from ledger.domain.runs import Occasion, RunState, TaskState
 
-OperationKind = Literal["start_run", "retry_task", "cancel"]
+OperationKind = Literal["start_run", "retry_task", "cancel", "tell_failure", "tick"]
+
+_NO_EXECUTION = "none"
+"""In place of Temporal's id where no execution has recorded a run."""
 
 CLOSED = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
 
@@ -57,7 +68,8 @@ class Execution:
     """A Temporal workflow on which automated tasks of a run wait.
 
     Without a task it is that of the run itself. `unrecorded` is the trigger of a run that was
-    started for a due time and is not in the ledger.
+    started for a due time and is not in the ledger. `timers` says that it watches over a human task
+    instead, one of whose times has passed unheeded.
     """
 
     run_id: str
@@ -65,10 +77,13 @@ class Execution:
     task_id: UUID | None = None
     generation: int = 1
     unrecorded: Trigger | None = None
+    timers: bool = False
 
     @property
     def workflow_id(self) -> str:
         """The id of the workflow."""
+        if self.timers and self.task_id is not None:
+            return identifiers.task_timers_workflow_id(self.task_id)
         if self.task_id is None:
             return self.run_id
         return identifiers.retry_workflow_id(self.task_id, self.generation)
@@ -135,6 +150,39 @@ def cancellations(run: RunState, tasks: Sequence[TaskState]) -> list[Operation]:
     ]
 
 
+def cancellation(definition_id: str, open_run: OpenRun) -> Operation:
+    """Return how the workflow of a run is cancelled that is not recorded yet."""
+    return Operation(
+        kind="cancel",
+        workflow_id=open_run.run_id,
+        definition_id=definition_id,
+        definition_version=open_run.trigger.definition_version,
+    )
+
+
+def never_begun(namespace: str, definition_id: str, open_run: OpenRun) -> Occasion:
+    """Return a run that is ended before any execution of it has said that it began."""
+    return Occasion(
+        namespace=namespace,
+        run_id=open_run.run_id,
+        definition_id=definition_id,
+        trigger=open_run.trigger,
+        trigger_body=canonical.render(open_run.trigger),
+        workflow_run_id=_NO_EXECUTION,
+    )
+
+
+def tick(namespace: str, definition_id: str, *, version: int, asked_by: Sequence[str]) -> Operation:
+    """Return a wake-up of a definition's schedule; `asked_by` is why, and no two are the same."""
+    return Operation(
+        kind="tick",
+        workflow_id=identifiers.asked_tick_workflow_id(definition_id, *asked_by),
+        definition_id=definition_id,
+        definition_version=version,
+        input=canonical.render(TickInput(namespace=namespace, definition_id=definition_id)),
+    )
+
+
 def retried(run: RunState, tasks: Sequence[TaskState], order: Order) -> list[Fact]:
     """Return the events of failed `tasks` that are carried out again; a closed run opens."""
     facts = []
@@ -193,6 +241,48 @@ def run_retried(run: RunState, trigger: Trigger, order: Order) -> Fact:
             request_id=order.request_id,
             actor=order.actor,
             reason=order.reason,
+        ),
+    )
+
+
+def decided_tasks(decision: bytes | None) -> dict[UUID, AutomatedInstance]:
+    """Return the automated tasks of a recorded decision, as they were decided."""
+    return {
+        task.task_id: task
+        for task in Decision.model_validate_json(decision or b"").tasks
+        if isinstance(task, AutomatedInstance)
+    }
+
+
+def tells_of(failure: TaskFailure) -> bool:
+    """Return whether anybody is told of what a workflow left open: who cancels one knows of it."""
+    return failure.type != CANCELLED_IN_TEMPORAL
+
+
+def chain_of(cause: Cause) -> Chain:
+    """Return the chain that what is carried out for a run goes on with."""
+    return Chain(
+        correlation_id=cause.correlation_id, causation_id=cause.causation_id, hops=cause.hops
+    )
+
+
+def telling(question: FailureQuestion, cause: Cause) -> Operation:
+    """Return the operation that has `onFailure` called for what no workflow is left to tell of."""
+    call_id = identifiers.failure_call_id(
+        question.namespace,
+        question.run_id,
+        None if question.task is None else question.task.task_id,
+        question.generation,
+    )
+    return Operation(
+        kind="tell_failure",
+        workflow_id=identifiers.failure_workflow_id(call_id),
+        definition_id=question.definition_id,
+        definition_version=question.definition_version,
+        input=canonical.render(
+            TellFailureInput(
+                question=question, traceparent=cause.traceparent, chain=chain_of(cause)
+            )
         ),
     )
 

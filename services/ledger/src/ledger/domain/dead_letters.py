@@ -18,6 +18,27 @@ class Resolution:
 
 
 @dataclass(frozen=True)
+class Opening:
+    """Somebody was shown what is in a dead letter."""
+
+    topic: str
+    partition: int
+    offset: int
+    actor: str
+    reason: str
+    request_id: str
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An opening as it stands; `opening_id` counts up."""
+
+    opening_id: int
+    opening: Opening
+    opened_at: datetime
+
+
+@dataclass(frozen=True)
 class Resolved:
     """A resolution as it stands."""
 

@@ -4,16 +4,17 @@ A plan is a list of starts, made page by page while the router reads the records
 hash over all of it. It is carried out from the first start to the last, a lot at a time.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from contracts import canonical, identifiers
+from contracts import identifiers
 from contracts.decisions import RunStatus
 from contracts.triggers import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
+from ledger.domain import plans
 from ledger.domain.pending import Arrival
+from ledger.domain.plans import Mode
 from ledger.domain.routing import RoutedEvent
 
 MAX_EVENTS = 100_000
@@ -36,34 +37,6 @@ Stretches = Mapping[int, tuple[int, int]]
 """What is left of partitions: from which offset to before which one."""
 
 
-class Mode(StrEnum):
-    """Which events are started once more."""
-
-    MISSING = "missing"
-    FAILED = "failed"
-    ALL = "all"
-
-
-class State(StrEnum):
-    """How far a replay is."""
-
-    PLANNING = "planning"
-    PLANNED = "planned"
-    RUNNING = "running"
-    PAUSED = "paused"
-    FINISHED = "finished"
-    CANCELLED = "cancelled"
-
-
-class Action(StrEnum):
-    """What people do to a replay."""
-
-    APPLY = "apply"
-    PAUSE = "pause"
-    RESUME = "resume"
-    CANCEL = "cancel"
-
-
 class Standing(StrEnum):
     """What an event has come to for a definition so far."""
 
@@ -71,21 +44,6 @@ class Standing(StrEnum):
     WAITING = "waiting"
     HAS_RUN = "has_run"
     FAILED = "failed"
-
-
-FROM: Mapping[Action, frozenset[State]] = {
-    Action.APPLY: frozenset({State.PLANNED}),
-    Action.PAUSE: frozenset({State.RUNNING}),
-    Action.RESUME: frozenset({State.PAUSED}),
-    Action.CANCEL: frozenset({State.PLANNING, State.PLANNED, State.RUNNING, State.PAUSED}),
-}
-"""In which states something can be done."""
-TO: Mapping[Action, State] = {
-    Action.APPLY: State.RUNNING,
-    Action.PAUSE: State.PAUSED,
-    Action.RESUME: State.RUNNING,
-    Action.CANCEL: State.CANCELLED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,25 +152,26 @@ def first_link(question: Question, replay_id: str, stretches: Stretches) -> byte
         "max_starts_per_second": question.max_starts_per_second,
         "stretches": [[p, first, end] for p, (first, end) in sorted(stretches.items())],
     }
-    return hashlib.sha256(canonical.render(document)).digest()
+    return plans.link(b"", [document])
 
 
 def next_link(previous: bytes, gathered: Iterable[tuple[Start, Planned]]) -> bytes:
     """Return the hash of a plan with what was added to it."""
-    state = hashlib.sha256(previous)
-    for start, planned in gathered:
-        event, arrival = planned.event, planned.arrival
-        line = [
-            start.ordinal,
-            arrival.definition_id,
-            arrival.definition_version,
-            list(arrival.trigger_names),
-            event.place.partition,
-            event.place.offset,
-            event.digest.hex(),
-        ]
-        state.update(canonical.render(line))
-    return state.digest()
+    return plans.link(
+        previous,
+        (
+            [
+                start.ordinal,
+                planned.arrival.definition_id,
+                planned.arrival.definition_version,
+                list(planned.arrival.trigger_names),
+                planned.event.place.partition,
+                planned.event.place.offset,
+                planned.event.digest.hex(),
+            ]
+            for start, planned in gathered
+        ),
+    )
 
 
 def lot(max_starts_per_second: int) -> tuple[int, timedelta]:

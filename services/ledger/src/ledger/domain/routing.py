@@ -11,6 +11,7 @@ from datetime import datetime
 
 from contracts import identifiers
 from contracts.routing import RoutingOutcome
+from ledger.domain.instances import InstanceEvent
 from ledger.domain.pending import Arrival
 
 _WAITING = frozenset({RoutingOutcome.HELD, RoutingOutcome.BATCHED, RoutingOutcome.LIMITED})
@@ -29,7 +30,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What an event meant to one definition; `arrival` says how it waits, if it does."""
+    """What an event meant to one definition.
+
+    `arrival` says how it waits for its start, `instance_event` how for its turn in an instance.
+    """
 
     definition_id: str
     definition_version: int
@@ -40,6 +44,7 @@ class Candidate:
     seen: str = ""
     detail: str = ""
     arrival: Arrival | None = None
+    instance_event: InstanceEvent | None = None
 
     @property
     def waits(self) -> bool:
@@ -115,6 +120,16 @@ class Decided:
         """What waits from now on."""
         candidates = (decision.candidate for decision in self.decisions)
         return [one.arrival for one in candidates if one.waits and one.arrival is not None]
+
+    @property
+    def instance_events(self) -> list[InstanceEvent]:
+        """What waits for its turn in an instance from now on."""
+        candidates = (decision.candidate for decision in self.decisions)
+        return [
+            one.instance_event
+            for one in candidates
+            if one.outcome is RoutingOutcome.SIGNALLED and one.instance_event is not None
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from contracts import canonical
 from contracts.decisions import Decision, HumanInstance, RunStatus, TaskStatus
 from contracts.events import (
     DecidedStatus,
+    InstanceStep,
     RunCancelled,
     RunCompleted,
     RunDecided,
@@ -46,22 +47,13 @@ class Occasion:
 
     @property
     def cause(self) -> Cause:
-        """What the run's events have as their cause: the trigger's event, or the run itself.
-
-        A batch goes on with the chain that all its events belong to, or begins one of its own. It
-        has the hops of the event that has come furthest, so that a loop through batches ends too.
-        """
-        events = self.trigger.events
-        if not events:
-            return Cause(correlation_id=self.run_id)
-        first = Cause.of(events[0])
-        if len(events) == 1:
-            return first
-        chains = {Cause.of(event).correlation_id for event in events}
+        """What the run's events have as their cause: what the trigger goes on with."""
+        chain = self.trigger.chain_of(self.run_id)
         return Cause(
-            correlation_id=first.correlation_id if len(chains) == 1 else self.run_id,
-            traceparent=first.traceparent,
-            hops=max(event.hops for event in events),
+            correlation_id=chain.correlation_id,
+            causation_id=chain.causation_id,
+            traceparent=self.trigger.traceparent,
+            hops=chain.hops,
         )
 
 
@@ -73,6 +65,7 @@ class Recording:
     decision: Decision
     decision_body: bytes
     snapshot_body: bytes
+    instance: InstanceStep | None = None
 
     @property
     def documents(self) -> list[bytes]:
@@ -151,6 +144,7 @@ def decided(recording: Recording, *, at: datetime) -> list[Fact]:
                 status=status,
                 workflow_run_id=occasion.workflow_run_id,
                 scheduled_for=occasion.trigger.scheduled_for,
+                instance=recording.instance,
             ),
         )
     ]
@@ -171,6 +165,7 @@ def undecided(occasion: Occasion, failure: TaskFailure) -> list[Fact]:
                 run_id=occasion.run_id,
                 definition_id=occasion.definition_id,
                 definition_version=occasion.trigger.definition_version,
+                timer=occasion.trigger.timer,
                 trigger_kind=occasion.trigger.kind,
                 trigger_key=occasion.trigger.key,
                 trigger_names=occasion.trigger.names,

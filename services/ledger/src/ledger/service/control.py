@@ -4,19 +4,19 @@ Each writes in one transaction what is so from now on, the events that say so, a
 that have it done in Temporal: the intent stands, however long Temporal is away.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TypeVar
 from uuid import UUID
 
 from contracts import canonical, identifiers
-from contracts.decisions import AutomatedInstance, Decision, RunStatus, TaskStatus
+from contracts.decisions import Decision, RunStatus, TaskStatus
 from contracts.runs import FailureHandling, RetryTaskInput, RunInput, TaskFailure
 from contracts.telemetry import Attribute, Metric
 from contracts.triggers import Trigger, TriggerKind
 from ledger.domain import control as domain
 from ledger.domain.control import Execution, Operation, Order
+from ledger.domain.due import OpenRun
 from ledger.domain.runs import Done, RunState, TaskState
 from ledger.errors import (
     PreconditionError,
@@ -32,18 +32,18 @@ from ledger.ports import (
     TaskRow,
     TaskStore,
 )
-from ledger.service import once
+from ledger.service import once, writing
 from ledger.service.appending import RunAppender
 from ledger.service.runs import RunLedger
+from ledger.service.telling import FailureTelling
 from runtime import logs, telemetry
-from runtime.faultpoints import faultpoint
 from runtime.postgres import Postgres, Transaction
-
-T = TypeVar("T")
 
 MAX_SHOWN = 1000
 """Retries, and calls of failure handlers, that are shown of one run."""
 MAX_UNRECORDED = 100
+MAX_UNHEEDED = 100
+"""Clocks of human tasks that one sweep winds up: those are not among those of the next one."""
 MAX_RUN_ID_LENGTH = 256
 
 _log = logs.get_logger(__name__)
@@ -69,6 +69,7 @@ class ControlLedger:
         runs: RunStore,
         tasks: TaskStore,
         control: ControlStore,
+        telling: FailureTelling,
     ) -> None:
         self._database = database
         self._ledger = ledger
@@ -76,6 +77,7 @@ class ControlLedger:
         self._runs = runs
         self._tasks = tasks
         self._control = control
+        self._telling = telling
         self._counter = telemetry.meter(__name__).create_counter(
             Metric.LEDGER_CONTROL, description="What people did to runs and tasks."
         )
@@ -94,20 +96,44 @@ class ControlLedger:
             if await self._is_new(transaction, "CancelRun", run_id, order):
                 if run.status in domain.CLOSED:
                     raise PreconditionError(f"the run {run_id} is {run.status}, not open")
-                tasks = await self._control.tasks_in(transaction, run_id, TaskStatus.OPEN)
-                await self._appender.append(
-                    transaction, run, domain.cancelled(run, tasks, order), at=at
-                )
-                operations = domain.cancellations(run, tasks)
-                await self._control.withdraw_retries(
-                    transaction, [one.workflow_id for one in operations]
-                )
-                await self._control.add_operations(transaction, operations, order=order, at=at)
+                await self._cancel(transaction, run, order, at)
             return await self._shown(transaction, run_id)
 
-        row = await self._write("cancel_run", namespace, work)
+        row = await writing.write(self._database, "cancel_run", namespace, work)
         self._count(namespace, "cancel_run", run_id=run_id, actor=order.actor)
         return row
+
+    async def cancel_due_run(
+        self,
+        transaction: Transaction,
+        definition_id: str,
+        open_run: OpenRun,
+        order: Order,
+        *,
+        at: datetime,
+    ) -> None:
+        """Cancel the run of a due time, within the transaction that another one needs its place in.
+
+        One that nobody has recorded is recorded as cancelled before it decided: an execution of it
+        that begins later is told that it is a duplicate.
+        """
+        locked = await self._runs.lock_run(transaction, open_run.run_id)
+        if locked is None:
+            occasion = domain.never_begun(transaction.namespace, definition_id, open_run)
+            failure = TaskFailure(type="RunCancelled", message=order.reason)
+            if await self._ledger.record_undecided(transaction, occasion, failure):
+                await self._control.add_operations(
+                    transaction,
+                    [domain.cancellation(definition_id, open_run)],
+                    order=order,
+                    at=at,
+                )
+                return
+            # Recorded in between: whoever did so has committed.
+            locked = await self._locked(transaction, open_run.run_id)
+        run, now = locked
+        if run.status not in domain.CLOSED:
+            await self._cancel(transaction, run, order, now)
 
     async def retry_task(self, *, namespace: str, task_id: UUID, order: Order) -> TaskRow:
         """Have a failed automated task carried out again; the same request changes nothing more.
@@ -134,7 +160,7 @@ class ControlLedger:
                 raise TaskNotFoundError(str(task_id))
             return row
 
-        row = await self._write("retry_task", namespace, work)
+        row = await writing.write(self._database, "retry_task", namespace, work)
         self._count(namespace, "retry_task", run_id=row.run_id, actor=order.actor)
         return row
 
@@ -146,40 +172,53 @@ class ControlLedger:
 
         Raises:
             RunNotFoundError: there is no such run.
-            PreconditionError: it did not fail and was not cancelled, or only people's tasks failed.
+            PreconditionError: it did not fail and was not cancelled, only people's tasks failed,
+                or it would have an event or a timer applied to an instance once more.
             InvalidRequestError: the request id was used for something else.
         """
 
         async def work(transaction: Transaction) -> RetriedRun:
-            # The root first: whoever retries any of its retries takes turns with the others there.
             trigger = await self._trigger_of(transaction, run_id)
-            root_id = await self._lock_root(transaction, run_id, trigger)
-            run, at = await self._locked(transaction, run_id)
+            await self._lock_root(transaction, run_id, trigger)
+            await self._locked(transaction, run_id)
             if not await self._is_new(transaction, "RetryRun", run_id, order):
                 before = await self._control.retry_by_request(transaction, order.request_id)
                 return RetriedRun(before or run_id)
-            if run.status not in {RunStatus.FAILED, RunStatus.CANCELLED}:
-                raise PreconditionError(
-                    f"the run {run_id} is {run.status}, neither failed nor cancelled"
-                )
-            if run.status is RunStatus.FAILED and run.tasks:
-                tasks = domain.failed_automated(
-                    await self._control.tasks_in(transaction, run_id, TaskStatus.FAILED)
-                )
-                if not tasks:
-                    raise PreconditionError(
-                        f"no automated task of the run {run_id} failed: nothing of it can be "
-                        "carried out again"
-                    )
-                await self._carry_out_again(transaction, run, tasks, order, at)
-                return RetriedRun(run_id, [task.task_id for task in tasks])
-            number = await self._control.last_retry(transaction, root_id) + 1
-            again = domain.decided_again(trigger, run_id, number=number, order=order)
-            return RetriedRun(await self._decide_again(transaction, run, again, order, at))
+            return await self.retry_in(transaction, run_id, order)
 
-        retried = await self._write("retry_run", namespace, work)
+        retried = await writing.write(self._database, "retry_run", namespace, work)
         self._count(namespace, "retry_run", run_id=run_id, actor=order.actor)
         return retried
+
+    async def retry_in(self, transaction: Transaction, run_id: str, order: Order) -> RetriedRun:
+        """Retry a run, in the transaction that something else asks for it in.
+
+        Raises:
+            PreconditionError: as `retry_run`; nothing is written then.
+        """
+        # The root first: whoever retries any of its retries takes turns with the others there.
+        trigger = await self._trigger_of(transaction, run_id)
+        root_id = await self._lock_root(transaction, run_id, trigger)
+        run, at = await self._locked(transaction, run_id)
+        if run.status not in {RunStatus.FAILED, RunStatus.CANCELLED}:
+            raise PreconditionError(
+                f"the run {run_id} is {run.status}, neither failed nor cancelled"
+            )
+        if run.status is RunStatus.FAILED and run.tasks:
+            tasks = domain.failed_automated(
+                await self._control.tasks_in(transaction, run_id, TaskStatus.FAILED)
+            )
+            if not tasks:
+                raise PreconditionError(
+                    f"no automated task of the run {run_id} failed: nothing of it can be "
+                    "carried out again"
+                )
+            await self._carry_out_again(transaction, run, tasks, order, at)
+            return RetriedRun(run_id, [task.task_id for task in tasks])
+        await self._refuse_to_apply_again(transaction, run)
+        number = await self._control.last_retry(transaction, root_id) + 1
+        again = domain.decided_again(trigger, run_id, number=number, order=order)
+        return RetriedRun(await self._decide_again(transaction, run, again, order, at))
 
     async def open_executions(
         self, *, namespace: str, after: int | None, limit: int, min_age: timedelta
@@ -187,7 +226,8 @@ class ControlLedger:
         """Return workflows that open automated tasks wait on, of `limit` runs after a position.
 
         With them comes the position to go on from, None at the end. The first page has runs too
-        that were started for a due time and are not recorded.
+        that were started for a due time, by its schedule or by a backfill, and are not recorded,
+        and human tasks one of whose times has passed unheeded.
         """
         async with self._database.transaction(namespace) as transaction:
             found, last = await self._control.open_executions(
@@ -197,12 +237,20 @@ class ControlLedger:
                 found += await self._control.unrecorded_due_runs(
                     transaction, min_age=min_age, limit=MAX_UNRECORDED
                 )
+                found += await self._control.unrecorded_backfilled(
+                    transaction, min_age=min_age, limit=MAX_UNRECORDED
+                )
+                found += await self._control.unheeded_timers(
+                    transaction, min_age=min_age, limit=MAX_UNHEEDED
+                )
         return found, last
 
     async def close_execution(
         self, *, namespace: str, execution: Execution, failure: TaskFailure, actor: str
     ) -> tuple[int, RunStatus]:
         """Close as failed the automated tasks that a workflow left open; say how many there were.
+
+        That workflow would have called `onFailure`: an operation does now.
 
         Raises:
             RunNotFoundError: there is no such run.
@@ -219,9 +267,10 @@ class ControlLedger:
                 await self._ledger.close_tasks(
                     transaction, run, left, Done(failure=failure), actor=actor, at=at
                 )
+                await self._telling.of_tasks(transaction, run, left, failure, actor=actor, at=at)
             return len(left), (await self._shown(transaction, run.run_id)).status
 
-        closed, status = await self._write("close_execution", namespace, work)
+        closed, status = await writing.write(self._database, "close_execution", namespace, work)
         if closed:
             _log.warning(
                 "execution_closed",
@@ -250,7 +299,9 @@ class ControlLedger:
             )
             return True
 
-        return await self._write("record_failure_handled", handling.namespace, work)
+        return await writing.write(
+            self._database, "record_failure_handled", handling.namespace, work
+        )
 
     async def history_of(
         self, *, namespace: str, run_id: str
@@ -262,6 +313,35 @@ class ControlLedger:
                 await self._control.retries_of(transaction, run_id, limit=MAX_SHOWN),
             )
 
+    async def _cancel(
+        self, transaction: Transaction, run: RunState, order: Order, at: datetime
+    ) -> None:
+        tasks = await self._control.tasks_in(transaction, run.run_id, TaskStatus.OPEN)
+        await self._appender.append(transaction, run, domain.cancelled(run, tasks, order), at=at)
+        operations = domain.cancellations(run, tasks)
+        await self._control.withdraw_retries(transaction, [one.workflow_id for one in operations])
+        await self._control.add_operations(transaction, operations, order=order, at=at)
+
+    async def _refuse_to_apply_again(self, transaction: Transaction, run: RunState) -> None:
+        if run.trigger_kind == TriggerKind.TIMER:
+            raise PreconditionError(
+                f"the timer of the run {run.run_id} has fired, and is not applied again; the next "
+                "event of its instance sets it anew"
+            )
+        decision = await self._runs.decision_of(transaction, run.run_id)
+        if decision and Decision.model_validate_json(decision).state is not None:
+            raise PreconditionError(
+                f"the event of the run {run.run_id} was applied to its instance, whose state keeps "
+                "it, and is not decided again; `backbone replay plan --mode all` routes it once "
+                "more, as an event of its own"
+            )
+        if identifiers.holds_for_instance(run.definition_id, run.workflow_run_id):
+            raise PreconditionError(
+                f"the event of the run {run.run_id} could not be applied to its instance, and is "
+                "not decided again where it stood; `backbone replay plan --mode failed` routes it "
+                "behind the events that came since"
+            )
+
     async def _carry_out_again(
         self,
         transaction: Transaction,
@@ -270,12 +350,7 @@ class ControlLedger:
         order: Order,
         at: datetime,
     ) -> None:
-        body = await self._runs.decision_of(transaction, run.run_id)
-        decided = {
-            task.task_id: task
-            for task in Decision.model_validate_json(body or b"").tasks
-            if isinstance(task, AutomatedInstance)
-        }
+        decided = domain.decided_tasks(await self._runs.decision_of(transaction, run.run_id))
         await self._appender.append(transaction, run, domain.retried(run, tasks, order), at=at)
         if run.status in domain.CLOSED and run.trigger_kind == TriggerKind.SCHEDULE:
             await self._control.reopen_due_run(transaction, run.definition_id, run.run_id)
@@ -291,6 +366,7 @@ class ControlLedger:
                 task=decided[task.task_id],
                 generation=generation,
                 traceparent=run.cause.traceparent,
+                chain=domain.chain_of(run.cause),
             )
             operations.append(
                 Operation(
@@ -372,18 +448,6 @@ class ControlLedger:
             reason=order.reason,
             otherwise="another run, task or person",
         )
-
-    async def _write(
-        self, name: str, namespace: str, work: Callable[[Transaction], Awaitable[T]]
-    ) -> T:
-        async def with_fault_point(transaction: Transaction) -> T:
-            result = await work(transaction)
-            faultpoint(f"ledger.before_{name}")
-            return result
-
-        result = await self._database.retrying(namespace, with_fault_point)
-        faultpoint(f"ledger.after_{name}")
-        return result
 
     def _count(self, namespace: str, what: str, *, run_id: str, actor: str) -> None:
         self._counter.add(1, {Attribute.NAMESPACE: namespace, Attribute.OUTCOME: what})

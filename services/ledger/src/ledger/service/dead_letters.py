@@ -5,7 +5,7 @@ The records stay in Kafka, byte for byte; here is only their end, with who wante
 
 from collections.abc import Sequence
 
-from ledger.domain.dead_letters import Resolution, Resolved
+from ledger.domain.dead_letters import Opened, Opening, Resolution, Resolved
 from ledger.ports import DeadLetterStore
 from runtime import logs
 from runtime.faultpoints import faultpoint
@@ -63,3 +63,27 @@ class DeadLetterLedger:
             return await self._dead_letters.between(
                 transaction, topic, partition=partition, first=first, end=end, limit=limit
             )
+
+    async def record_opening(self, opening: Opening, *, namespace: str) -> None:
+        """Record that somebody is about to be shown what is in a dead letter."""
+
+        async def work(transaction: Transaction) -> None:
+            await self._dead_letters.add_opening(transaction, opening)
+            faultpoint("ledger.before_record_dead_letter_opening")
+
+        await self._database.retrying(namespace, work)
+        faultpoint("ledger.after_record_dead_letter_opening")
+        _log.info(
+            "dead_letter_opened",
+            namespace=namespace,
+            partition=opening.partition,
+            offset=opening.offset,
+            request_id=opening.request_id,
+            actor=opening.actor,
+            reason=opening.reason,
+        )
+
+    async def openings(self, *, namespace: str, before: int | None, limit: int) -> list[Opened]:
+        """Return at most `limit` openings before one, the newest first."""
+        async with self._database.transaction(namespace) as transaction:
+            return await self._dead_letters.openings(transaction, before=before, limit=limit)

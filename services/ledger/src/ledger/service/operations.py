@@ -4,16 +4,13 @@ An operation was written with the state that asks for it, and stays until it is 
 """
 
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
 
 from ledger.ports import OperationRow, OperationStore
-from runtime.faultpoints import faultpoint
+from ledger.service import writing
 from runtime.postgres import Postgres, Transaction
-
-T = TypeVar("T")
 
 MAX_CLAIM_BYTES = 1024 * 1024
 """Of the inputs that one claim hands out beyond the first, far below what a message may hold."""
@@ -48,7 +45,7 @@ class OperationLedger:
                 duration=duration,
             )
 
-        return await self._write("claim_operations", namespace, work)
+        return await writing.write(self._database, "claim_operations", namespace, work)
 
     async def confirm(self, *, namespace: str, results: Sequence[Result]) -> list[str]:
         """Take note of results; return the operations whose lease was another's by then."""
@@ -67,21 +64,9 @@ class OperationLedger:
                     stale.append(one.operation_id)
             return stale
 
-        return await self._write("confirm_operations", namespace, work)
+        return await writing.write(self._database, "confirm_operations", namespace, work)
 
     async def page(self, *, namespace: str, after: int | None, limit: int) -> list[OperationRow]:
         """Return at most `limit` operations, oldest first, from after a position."""
         async with self._database.transaction(namespace) as transaction:
             return await self._store.page(transaction, after=after, limit=limit)
-
-    async def _write(
-        self, name: str, namespace: str, work: Callable[[Transaction], Awaitable[T]]
-    ) -> T:
-        async def with_fault_point(transaction: Transaction) -> T:
-            result = await work(transaction)
-            faultpoint(f"ledger.before_{name}")
-            return result
-
-        result = await self._database.retrying(namespace, with_fault_point)
-        faultpoint(f"ledger.after_{name}")
-        return result

@@ -5,16 +5,17 @@ is as if one thing happened after another.
 """
 
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import TypeVar
 
+from contracts import canonical
 from contracts.routing import PendingOutcome
 from contracts.telemetry import Attribute, Metric
-from contracts.triggers import MAX_BATCH_EVENTS
+from contracts.triggers import MAX_BATCH_EVENTS, Trigger
 from ledger.domain import pending as domain
+from ledger.domain.instances import InstanceEvent
 from ledger.domain.pending import (
     DEFAULT_MAX_WAITING,
     RELOOK,
@@ -33,11 +34,10 @@ from ledger.ports import (
     Settlement,
 )
 from ledger.replay_ports import ReplayTallies
+from ledger.service import writing
+from ledger.service.instance_events import InstanceEvents
 from runtime import logs, telemetry
-from runtime.faultpoints import faultpoint
 from runtime.postgres import Postgres, Transaction
-
-T = TypeVar("T")
 
 MAX_CLAIM_BYTES = 2 * 1024 * 1024
 """Of the events that one claim hands out together, far below what one gRPC message may hold."""
@@ -61,7 +61,10 @@ class Member:
 
 @dataclass(frozen=True)
 class Confirmed:
-    """What a dispatcher says of a start that it was handed."""
+    """What a dispatcher says of a start that it was handed.
+
+    With SIGNALLED, `trigger` is to be applied to the instance of `key_hash`.
+    """
 
     pending_id: str
     lease: str
@@ -73,6 +76,8 @@ class Confirmed:
     seen: str = ""
     detail: str = ""
     members: Mapping[int, Member] = field(default_factory=dict)
+    key_hash: str = ""
+    trigger: Trigger | None = None
 
 
 class PendingLedger:
@@ -85,10 +90,12 @@ class PendingLedger:
         store: PendingStore,
         decisions: DecisionLog,
         replays: ReplayTallies,
+        instance_events: InstanceEvents,
         max_age: timedelta,
     ) -> None:
         """`max_age` is how long an event waits at most."""
         self._database = database
+        self._instance_events = instance_events
         self._store = store
         self._decisions = decisions
         self._replays = replays
@@ -147,7 +154,7 @@ class PendingLedger:
                 claimed.extend(rows)
             return claimed, await self._store.next_look(transaction)
 
-        claimed, next_look = await self._write("claim_pending", namespace, work)
+        claimed, next_look = await writing.write(self._database, "claim_pending", namespace, work)
         if claimed:
             _log.info("pending_claimed", namespace=namespace, holder=holder, starts=len(claimed))
         return claimed, next_look
@@ -181,7 +188,7 @@ class PendingLedger:
                 if one.pending_id not in starts or starts[one.pending_id].lease != one.lease
             ]
 
-        stale = await self._write("confirm_pending", namespace, work)
+        stale = await writing.write(self._database, "confirm_pending", namespace, work)
         if stale:
             _log.warning("pending_stale", namespace=namespace, starts=len(stale))
         return stale
@@ -217,7 +224,7 @@ class PendingLedger:
                 await self._store.look_at(transaction, definition_id, now)
             return sum(start.events for start in held)
 
-        events = await self._write("release_held", namespace, work)
+        events = await writing.write(self._database, "release_held", namespace, work)
         _log.info(
             "held_released", namespace=namespace, definition_id=definition_id,
             choice=choice.value, events=events, actor=actor,
@@ -338,6 +345,7 @@ class PendingLedger:
     ) -> list[Settlement]:
         settlements: list[Settlement] = []
         gone: list[PendingRow] = []
+        signalled: list[InstanceEvent] = []
         again_at = now
         for row in rows:
             one = by_id[row.pending_id]
@@ -357,8 +365,11 @@ class PendingLedger:
                 await self._store.add_run(
                     transaction, state.definition_id, row.key, one.run_id, now
                 )
+            if one.trigger is not None:
+                signalled.append(_instance_event(row, one.key_hash, one.trigger))
             settlements += _settlements(row, one)
             gone.append(row)
+        await self._instance_events.queue(transaction, signalled)
         if gone:
             await self._store.remove(transaction, state.definition_id, gone)
         if rows:
@@ -444,17 +455,15 @@ class PendingLedger:
 
         transaction.after_commit(count)
 
-    async def _write(
-        self, name: str, namespace: str, work: Callable[[Transaction], Awaitable[T]]
-    ) -> T:
-        async def with_fault_point(transaction: Transaction) -> T:
-            result = await work(transaction)
-            faultpoint(f"ledger.before_{name}")
-            return result
 
-        result = await self._database.retrying(namespace, with_fault_point)
-        faultpoint(f"ledger.after_{name}")
-        return result
+def _instance_event(row: PendingRow, key_hash: str, trigger: Trigger) -> InstanceEvent:
+    return InstanceEvent(
+        definition_id=row.definition_id,
+        key_hash=key_hash,
+        trigger=trigger,
+        trigger_body=canonical.render(trigger),
+        origin=row.events[0].origin,
+    )
 
 
 def _settlements(row: PendingRow, one: Confirmed, *, settled: bool = True) -> Iterable[Settlement]:

@@ -15,9 +15,10 @@ from contracts import identifiers
 from contracts.rejections import Reason
 from contracts.routing import RoutingOutcome
 from contracts.triggers import weight
-from ledger.domain import pending, replays
+from ledger.domain import pending, plans, replays
 from ledger.domain.pending import Arrival, Origin
-from ledger.domain.replays import Action, Mode, Planned, Question, Start, State, Stretches
+from ledger.domain.plans import Mode, State
+from ledger.domain.replays import Planned, Question, Start, Stretches
 from ledger.domain.routing import Candidate, Place, RoutedEvent
 from ledger.errors import (
     PreconditionError,
@@ -34,14 +35,12 @@ from ledger.replay_ports import (
     ReplayStore,
     Tally,
 )
-from ledger.service import once
+from ledger.service import plans as plan_changes
+from ledger.service.plans import Change
 from ledger.service.routing import RoutingLedger
 from runtime import logs
 from runtime.faultpoints import faultpoint
 from runtime.postgres import Postgres, Transaction
-
-KEEP_UNAPPLIED = timedelta(days=7)
-"""How long a plan can be applied."""
 
 _log = logs.get_logger(__name__)
 
@@ -74,17 +73,6 @@ class StartView:
     start: Start
     run_id: str
     events: Sequence[ReplayedEvent]
-
-
-@dataclass(frozen=True)
-class Change:
-    """What somebody does to a replay, and why. `plan_hash` goes with an application."""
-
-    action: Action
-    request_id: str
-    actor: str
-    reason: str
-    plan_hash: str = ""
 
 
 class _OvertakenError(Exception):
@@ -127,7 +115,9 @@ class ReplayLedger:
         """
 
         async def work(transaction: Transaction) -> ReplayView:
-            await self._store.forget(transaction, unapplied=KEEP_UNAPPLIED, ended=self._keep)
+            await self._store.forget(
+                transaction, unapplied=plan_changes.KEEP_UNAPPLIED, ended=self._keep
+            )
             await self._store.create(
                 transaction,
                 replay_id,
@@ -183,21 +173,19 @@ class ReplayLedger:
 
         async def work(transaction: Transaction) -> ReplayView:
             replay = await self._locked(transaction, replay_id)
-            if await once.is_first(
+            if await plan_changes.is_to_be_done(
                 self._requests,
                 transaction,
-                method=f"replay/{change.action.value}",
-                request_id=change.request_id,
-                content=f"{change.actor}\n{replay_id}\n{change.plan_hash}".encode(),
-                actor=change.actor,
-                reason=change.reason,
-                otherwise="another replay or person",
+                change,
+                kind="replay",
+                plan_id=replay_id,
+                state=replay.state,
+                chain=replay.plan_chain,
             ):
-                _refuse_change(replay, change)
                 await self._store.change(
                     transaction,
                     replay_id,
-                    replays.TO[change.action],
+                    plans.TO[change.action],
                     actor=change.actor,
                     reason=change.reason,
                 )
@@ -449,19 +437,6 @@ class ReplayLedger:
             replay,
             await self._store.definitions(transaction, replay_id),
             await self._store.tallies(transaction, replay_id),
-        )
-
-
-def _refuse_change(replay: ReplayRow, change: Change) -> None:
-    allowed = replays.FROM[change.action]
-    if replay.state not in allowed:
-        raise PreconditionError(
-            f"the replay {replay.replay_id} is {replay.state}, and can be told to "
-            f"{change.action} only when it is {' or '.join(sorted(allowed))}"
-        )
-    if change.action is Action.APPLY and replay.plan_chain.hex() != change.plan_hash:
-        raise PreconditionError(
-            f"the plan {replay.replay_id} has another hash: look at it again before it is applied"
         )
 
 

@@ -13,6 +13,7 @@ from ledger.domain import routing
 from ledger.domain.routing import Decided, DecisionFilter, Place, RoutedEvent, UnroutedRange
 from ledger.errors import UnroutedRangeNotFoundError
 from ledger.ports import DecisionRow, RoutingStore, UnroutedRow
+from ledger.service.instance_events import InstanceEvents
 from ledger.service.pending import PendingLedger
 from runtime import logs, telemetry
 from runtime.faultpoints import faultpoint
@@ -25,11 +26,17 @@ class RoutingLedger:
     """Keeps the decision log."""
 
     def __init__(
-        self, *, database: Postgres, routing: RoutingStore, pending: PendingLedger
+        self,
+        *,
+        database: Postgres,
+        routing: RoutingStore,
+        pending: PendingLedger,
+        instance_events: InstanceEvents,
     ) -> None:
         self._database = database
         self._routing = routing
         self._pending = pending
+        self._instance_events = instance_events
         self._counter = telemetry.meter(__name__).create_counter(
             Metric.LEDGER_ROUTING_DECISIONS, description="Routing decisions recorded, by outcome."
         )
@@ -65,6 +72,7 @@ class RoutingLedger:
         if decided.decisions:
             await self._routing.add(transaction, decided.decisions)
             await self._pending.queue(transaction, decided.waiting)
+            await self._instance_events.queue(transaction, decided.instance_events)
         transaction.after_commit(lambda: self._tell(transaction.namespace, decided))
         return decided
 

@@ -1,27 +1,25 @@
 """The use cases of runs: each is one transaction, with its events."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
 from uuid import UUID
 
+from contracts import identifiers
 from contracts.decisions import RunStatus, TaskStatus
 from contracts.runs import RecordOutcome, TaskFailure
 from contracts.telemetry import Attribute, Metric
-from contracts.triggers import Trigger, TriggerKind
-from eventstore import store
-from eventstore.events import Cause, Fact
+from contracts.triggers import Trigger
 from ledger.domain import runs as domain
 from ledger.domain.runs import Done, Occasion, Recording, RunState, TaskState
 from ledger.errors import PreconditionError, RunNotFoundError, TaskNotFoundError
-from ledger.ports import RunRow, RunStore, ScheduleStore, TaskRow
+from ledger.ports import RunRow, RunStore, TaskRow
+from ledger.service import writing
 from ledger.service.appending import RunAppender
+from ledger.service.telling import FailureTelling
 from runtime import logs, telemetry
-from runtime.faultpoints import faultpoint
 from runtime.postgres import Postgres, Transaction
-
-T = TypeVar("T")
 
 _log = logs.get_logger(__name__)
 
@@ -40,18 +38,20 @@ class Recorded:
 
 @dataclass(frozen=True)
 class RunDocuments:
-    """A run with everything that was recorded of it."""
+    """A run with everything that was recorded of it; the states are empty but for an instance's."""
 
     run: RunRow
     trigger: bytes
     snapshot: bytes
     decision: bytes
     tasks: list[TaskRow]
+    state_before: bytes
+    state_after: bytes
 
 
 @dataclass(frozen=True)
 class LastRun:
-    """The newest run of a definition, with its trigger where that was a schedule."""
+    """The newest run of a definition, with its trigger where that was a due time."""
 
     run: RunRow
     trigger: Trigger | None
@@ -65,13 +65,13 @@ class RunLedger:
         *,
         database: Postgres,
         runs: RunStore,
-        schedules: ScheduleStore,
         appender: RunAppender,
+        telling: FailureTelling,
     ) -> None:
         self._database = database
         self._appender = appender
+        self._telling = telling
         self._runs = runs
-        self._schedules = schedules
         meter = telemetry.meter(__name__)
         self._run_counter = meter.create_counter(
             Metric.LEDGER_RUNS, description="Runs recorded, by outcome of the recording."
@@ -92,38 +92,77 @@ class RunLedger:
             claim = await self._runs.claim(transaction, occasion, recording.documents)
             if claim is None:
                 return await self._recorded_before(transaction, occasion)
-            facts = domain.decided(recording, at=claim.at)
-            await self._append_first(transaction, occasion, facts, at=claim.at)
+            await self.append_decided(transaction, recording, at=claim.at)
             return Recorded(RecordOutcome.RECORDED, recording.decision_body, claim.shadow_id)
 
-        recorded = await self._write("record_run", occasion.namespace, work)
+        recorded = await writing.write(self._database, "record_run", occasion.namespace, work)
         self._count_run(occasion, recorded.outcome)
         return recorded
 
+    async def append_decided(
+        self, transaction: Transaction, recording: Recording, *, at: datetime
+    ) -> None:
+        """Append the events of a decided run whose trigger key was taken at that time.
+
+        Raises:
+            InvalidRequestError: one of them would be too large.
+        """
+        await self._appender.begin(
+            transaction, recording.occasion, domain.decided(recording, at=at), at=at
+        )
+
     async def record_run_failure(
-        self, occasion: Occasion, failure: TaskFailure, *, actor: str
+        self,
+        occasion: Occasion,
+        failure: TaskFailure,
+        *,
+        actor: str,
+        unattended: bool = False,
     ) -> RecordOutcome:
         """Record that a run could not decide.
 
         When this execution had recorded a decision after all (its answer got lost), nobody will
-        carry out the automated tasks that are open: they fail with the same failure.
+        carry out the automated tasks that are open: they fail with the same failure. What is
+        `unattended` has no workflow any more, and a run that was recorded after all is left to who
+        looks after open executions.
+
+        Where no workflow is there to tell of it, an operation does: of what is `unattended`, and of
+        an event that could not be applied to its instance, which waits for no handler of failures.
         """
+        of_instance = identifiers.holds_for_instance(
+            occasion.definition_id, occasion.workflow_run_id
+        )
 
         async def work(transaction: Transaction) -> RecordOutcome:
-            claim = await self._runs.claim(transaction, occasion, [occasion.trigger_body])
-            if claim is not None:
-                await self._append_first(
-                    transaction, occasion, domain.undecided(occasion, failure), at=claim.at
-                )
+            at = await self.record_undecided(transaction, occasion, failure)
+            if at is not None:
+                if unattended or of_instance:
+                    await self._telling.of_run(transaction, occasion, failure, actor=actor, at=at)
                 return RecordOutcome.RECORDED
             before = await self._recorded_before(transaction, occasion)
-            if before.outcome is RecordOutcome.REPEATED:
-                await self._abandon(transaction, occasion.run_id, failure, actor=actor)
+            if before.outcome is RecordOutcome.REPEATED and not unattended:
+                await self._abandon(
+                    transaction, occasion.run_id, failure, actor=actor, told=of_instance
+                )
             return before.outcome
 
-        outcome = await self._write("record_run_failure", occasion.namespace, work)
+        outcome = await writing.write(
+            self._database, "record_run_failure", occasion.namespace, work
+        )
         self._count_run(occasion, outcome)
         return outcome
+
+    async def record_undecided(
+        self, transaction: Transaction, occasion: Occasion, failure: TaskFailure
+    ) -> datetime | None:
+        """Record that a run does not decide; return when, or None if it was recorded before."""
+        claim = await self._runs.claim(transaction, occasion, [occasion.trigger_body])
+        if claim is None:
+            return None
+        await self._appender.begin(
+            transaction, occasion, domain.undecided(occasion, failure), at=claim.at
+        )
+        return claim.at
 
     async def record_task_outcome(
         self,
@@ -155,7 +194,9 @@ class RunLedger:
             await self.close_tasks(transaction, run, [task], done, actor=actor, at=now)
             return True, TaskStatus.COMPLETED if done.failure is None else TaskStatus.FAILED
 
-        recorded, status = await self._write("record_task_outcome", namespace, work)
+        recorded, status = await writing.write(
+            self._database, "record_task_outcome", namespace, work
+        )
         if recorded:
             self._task_counter.add(
                 1, {Attribute.NAMESPACE: namespace, Attribute.OUTCOME: status.value}
@@ -172,9 +213,12 @@ class RunLedger:
             documents = await self._runs.documents(
                 transaction, [sha256 for sha256 in wanted if sha256 is not None]
             )
+            trigger, snapshot, decision = (documents.get(sha256 or "", b"") for sha256 in wanted)
+            states = _states(decision)
+            documents = await self._runs.documents(transaction, states) if states else {}
+            before, after = (documents.get(sha256, b"") for sha256 in states or ("", ""))
             tasks = await self._runs.tasks_of_run(transaction, run_id)
-        trigger, snapshot, decision = (documents.get(sha256 or "", b"") for sha256 in wanted)
-        return RunDocuments(run, trigger, snapshot, decision, tasks)
+        return RunDocuments(run, trigger, snapshot, decision, tasks, before, after)
 
     async def last_run(
         self, *, namespace: str, definition_id: str, other_than: str, status: RunStatus | None
@@ -208,18 +252,6 @@ class RunLedger:
                 limit=limit,
             )
 
-    async def _write(
-        self, name: str, namespace: str, work: Callable[[Transaction], Awaitable[T]]
-    ) -> T:
-        async def with_fault_point(transaction: Transaction) -> T:
-            result = await work(transaction)
-            faultpoint(f"ledger.before_{name}")
-            return result
-
-        result = await self._database.retrying(namespace, with_fault_point)
-        faultpoint(f"ledger.after_{name}")
-        return result
-
     async def _recorded_before(self, transaction: Transaction, occasion: Occasion) -> Recorded:
         holder = await self._runs.claimed_by(transaction, occasion)
         if holder != occasion.workflow_run_id:
@@ -238,7 +270,13 @@ class RunLedger:
         return run, task, now
 
     async def _abandon(
-        self, transaction: Transaction, run_id: str, failure: TaskFailure, *, actor: str
+        self,
+        transaction: Transaction,
+        run_id: str,
+        failure: TaskFailure,
+        *,
+        actor: str,
+        told: bool,
     ) -> None:
         locked = await self._runs.lock_run(transaction, run_id)
         tasks = await self._runs.open_automated(transaction, run_id)
@@ -247,6 +285,8 @@ class RunLedger:
             await self.close_tasks(
                 transaction, run, tasks, Done(failure=failure), actor=actor, at=now
             )
+            if told:
+                await self._telling.of_tasks(transaction, run, tasks, failure, actor=actor, at=now)
 
     async def close_tasks(
         self,
@@ -266,25 +306,6 @@ class RunLedger:
         facts = domain.closing(run, tasks, done, actor=actor)
         await self._appender.append(transaction, run, facts, at=at)
 
-    async def _append_first(
-        self, transaction: Transaction, occasion: Occasion, facts: Sequence[Fact], *, at: datetime
-    ) -> None:
-        cause = occasion.cause
-        if cause.traceparent is None:
-            cause = Cause(
-                correlation_id=cause.correlation_id,
-                causation_id=cause.causation_id,
-                traceparent=telemetry.traceparent(),
-                hops=cause.hops,
-            )
-        await self._appender.write(
-            transaction, occasion.run_id, facts, expected=store.NEW, at=at, cause=cause
-        )
-        if occasion.trigger.kind is TriggerKind.SCHEDULE and domain.closes_run(facts):
-            await self._schedules.close_run(
-                transaction, occasion.definition_id, occasion.run_id, at
-            )
-
     def _count_run(self, occasion: Occasion, outcome: RecordOutcome) -> None:
         self._run_counter.add(
             1, {Attribute.NAMESPACE: occasion.namespace, Attribute.OUTCOME: outcome.value}
@@ -295,3 +316,9 @@ class RunLedger:
             run_id=occasion.run_id,
             outcome=outcome.value,
         )
+
+
+def _states(decision: bytes) -> list[str]:
+    """Return the hashes of an instance's state before and after, if the decision is of one."""
+    change = json.loads(decision).get("state") if decision else None
+    return [] if change is None else [change["before_sha256"], change["after_sha256"]]

@@ -4,17 +4,12 @@ No event is appended and no run, task or due time is touched: a shadow's rows ar
 only.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
 from ledger.domain.shadows import NewShadow, Shadow, ShadowDecision
 from ledger.errors import InvalidRequestError, ShadowActiveError, ShadowNotFoundError
 from ledger.ports import RecordedShadowDecision, ShadowStore
+from ledger.service import writing
 from runtime import logs
-from runtime.faultpoints import faultpoint
 from runtime.postgres import Postgres, Transaction
-
-T = TypeVar("T")
 
 _log = logs.get_logger(__name__)
 
@@ -52,7 +47,7 @@ class ShadowLedger:
                 )
             return standing
 
-        shadow = await self._write("start_shadow", namespace, work)
+        shadow = await writing.write(self._database, "start_shadow", namespace, work)
         _log.info(
             "shadow_started",
             namespace=namespace,
@@ -80,7 +75,7 @@ class ShadowLedger:
                 raise ShadowNotFoundError(f"of {definition_id}")
             return standing
 
-        shadow = await self._write("stop_shadow", namespace, work)
+        shadow = await writing.write(self._database, "stop_shadow", namespace, work)
         _log.info(
             "shadow_stopped",
             namespace=namespace,
@@ -97,7 +92,7 @@ class ShadowLedger:
         async def work(transaction: Transaction) -> bool:
             return await self._shadows.record(transaction, shadow_id, decision)
 
-        return await self._write("record_shadow_decision", namespace, work)
+        return await writing.write(self._database, "record_shadow_decision", namespace, work)
 
     async def get(self, namespace: str, shadow_id: str) -> Shadow:
         """Return a shadow. Raises ShadowNotFoundError."""
@@ -122,15 +117,3 @@ class ShadowLedger:
         """Return at most `limit` of what a shadow decided, newest first."""
         async with self._database.transaction(namespace) as transaction:
             return await self._shadows.decisions(transaction, shadow_id, before=before, limit=limit)
-
-    async def _write(
-        self, name: str, namespace: str, work: Callable[[Transaction], Awaitable[T]]
-    ) -> T:
-        async def with_fault_point(transaction: Transaction) -> T:
-            result = await work(transaction)
-            faultpoint(f"ledger.before_{name}")
-            return result
-
-        result = await self._database.retrying(namespace, with_fault_point)
-        faultpoint(f"ledger.after_{name}")
-        return result

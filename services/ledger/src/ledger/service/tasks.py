@@ -4,10 +4,9 @@ Whoever changes a task holds the lock of its run. So of two who do it at once th
 what the first one did, and is told.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, JsonValue
@@ -24,13 +23,10 @@ from ledger.domain.runs import RunState, TaskType
 from ledger.domain.tasks import HumanTask, Person
 from ledger.errors import TaskNotFoundError
 from ledger.ports import RunStore, TaskChangeRow, TaskRow, TaskStore
-from ledger.service import once
+from ledger.service import once, writing
 from ledger.service.appending import RunAppender
 from runtime import logs, telemetry
-from runtime.faultpoints import faultpoint
 from runtime.postgres import Postgres, Transaction
-
-T = TypeVar("T")
 
 _CLOSING: dict[type[BaseModel], TaskStatus] = {
     TaskCompleted: TaskStatus.COMPLETED,
@@ -153,7 +149,7 @@ class TaskLedger:
             await self._append(transaction, run, facts, at=clock)
             return facts, None if _status(facts) else task.timers.next_at(now)
 
-        facts, next_at = await self._write("advance_task", namespace, work)
+        facts, next_at = await writing.write(self._database, "advance_task", namespace, work)
         self._count(namespace, facts)
         for fact in facts:
             _log.info("task_advanced", task_id=str(task_id), event_type=fact.type.value)
@@ -227,7 +223,7 @@ class TaskLedger:
                 raise TaskNotFoundError(str(request.task_id))
             return facts, row
 
-        facts, row = await self._write("change_task", request.namespace, work)
+        facts, row = await writing.write(self._database, "change_task", request.namespace, work)
         self._count(request.namespace, facts)
         for fact in facts:
             _log.info(
@@ -274,18 +270,6 @@ class TaskLedger:
             claimed_by=task.claimed_by,
         ):
             raise TaskNotFoundError(str(task.task_id))
-
-    async def _write(
-        self, name: str, namespace: str, work: Callable[[Transaction], Awaitable[T]]
-    ) -> T:
-        async def with_fault_point(transaction: Transaction) -> T:
-            result = await work(transaction)
-            faultpoint(f"ledger.before_{name}")
-            return result
-
-        result = await self._database.retrying(namespace, with_fault_point)
-        faultpoint(f"ledger.after_{name}")
-        return result
 
     def _count(self, namespace: str, facts: list[Fact]) -> None:
         for fact in facts:

@@ -46,10 +46,12 @@ SET run_closed_at = NULL
 WHERE namespace = $1 AND definition_id = $2 AND outcome = 'run' AND run_id = $3;
 
 -- name: add_operation
+-- What is to be done already, and was not told of yet, is done once for whoever asks.
 INSERT INTO pending_operations (
     namespace, operation_id, kind, workflow_id, definition_id, definition_version, task_id,
     generation, input, actor, reason, queued_at, due_at
-) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12);
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)
+ON CONFLICT ON CONSTRAINT pending_operations_pkey DO NOTHING;
 
 -- name: withdraw_retries
 -- What nobody was handed yet is not begun only to be cancelled.
@@ -127,13 +129,19 @@ LEFT JOIN LATERAL (
             WHERE operation.namespace = $1 AND operation.task_id = tasks.task_id
                 AND operation.generation = tasks.generation
         )
+        -- Its instance has yet to start it.
+        AND NOT EXISTS (
+            SELECT FROM instance_events AS event
+            WHERE event.namespace = $1 AND event.run_id = page.run_id
+        )
 ) AS open ON true
 ORDER BY page.position, open.generation, open.task_id;
 
 -- name: unrecorded_due_runs
 -- Started for a due time, and never heard of: oldest first.
 SELECT
-    due_at, definition_id, names, run_id, definition_version, window_start, window_end, coalesced
+    due_at, definition_id, names, run_id, definition_version, window_start, window_end, coalesced,
+    asked_by, ask_reason
 FROM due_times
 WHERE namespace = $1 AND outcome = 'run' AND run_closed_at IS NULL
     AND acknowledged_at <= clock_timestamp() - $2::interval
@@ -142,4 +150,38 @@ WHERE namespace = $1 AND outcome = 'run' AND run_closed_at IS NULL
         WHERE runs.namespace = due_times.namespace AND runs.run_id = due_times.run_id
     )
 ORDER BY due_at
+LIMIT $3;
+
+-- name: unrecorded_backfilled
+-- Started by a backfill, and never heard of: oldest first.
+SELECT
+    told.backfill_id, told.definition_id, told.due_at, told.names, told.window_start,
+    told.window_end, told.run_id, backfills.definition_version, backfills.created_by,
+    backfills.created_reason
+FROM backfill_due_times AS told
+JOIN backfills ON backfills.namespace = told.namespace AND backfills.backfill_id = told.backfill_id
+WHERE told.namespace = $1 AND told.outcome = 'begun' AND told.step = 'start'
+    AND told.begun_at <= clock_timestamp() - $2::interval
+    AND NOT EXISTS (
+        SELECT FROM runs WHERE runs.namespace = told.namespace AND runs.run_id = told.run_id
+    )
+    AND NOT EXISTS (
+        SELECT FROM pending_operations AS operation
+        WHERE operation.namespace = told.namespace AND operation.workflow_id = told.run_id
+    )
+ORDER BY told.begun_at
+LIMIT $3;
+
+-- name: unheeded_timers
+-- Open human tasks of which a time has passed and was not carried out: nobody watches the clock.
+SELECT run_id, definition_id, task_id
+FROM tasks
+WHERE namespace = $1 AND type = 'human' AND status = 'open'
+    AND (due_at IS NOT NULL OR escalates_at IS NOT NULL OR expires_at IS NOT NULL)
+    AND EXISTS (
+        SELECT FROM unnest(remind_at || ARRAY[due_at, escalates_at, expires_at]) AS timer (at)
+        WHERE at <= clock_timestamp() - $2::interval
+            AND (advanced_until IS NULL OR at > advanced_until)
+    )
+ORDER BY position
 LIMIT $3;

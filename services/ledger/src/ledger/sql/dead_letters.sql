@@ -30,3 +30,18 @@ WHERE namespace = $1 AND topic = $2 AND partition = $3
     AND record_offset >= $4 AND record_offset < $5
 ORDER BY record_offset
 LIMIT $6;
+
+-- name: add_opening
+-- The same request again is the same opening.
+INSERT INTO dead_letter_openings (
+    namespace, topic, partition, record_offset, actor, reason, request_id
+)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT ON CONSTRAINT dead_letter_openings_request_key DO NOTHING;
+
+-- name: openings
+SELECT opening_id, topic, partition, record_offset, actor, reason, request_id, opened_at
+FROM dead_letter_openings
+WHERE namespace = $1 AND ($2::bigint IS NULL OR opening_id < $2)
+ORDER BY opening_id DESC
+LIMIT $3;

@@ -286,7 +286,7 @@ SELECT
     events AS event_count, queued_at, due_at, attempts, lease
 FROM pending_starts
 WHERE namespace = $1
-    AND position > COALESCE($2::bigint, 0)
+    AND position > (SELECT COALESCE($2::bigint, 0))
     AND ($3::text IS NULL OR definition_id = $3)
     AND ($4::text IS NULL OR reason = $4)
 ORDER BY position

@@ -31,7 +31,7 @@ SELECT
     plan_chain, starts, events, bytes, begun, open_events, created_at, created_by, created_reason,
     changed_at, changed_by, changed_reason, finished_at
 FROM replays
-WHERE namespace = $1 AND position < COALESCE($2::bigint, 9223372036854775807)
+WHERE namespace = $1 AND position < (SELECT COALESCE($2::bigint, 9223372036854775807))
 ORDER BY position DESC
 LIMIT $3;
 

@@ -98,6 +98,8 @@ WITH told AS (
         OFFSET 0
     ) AS place
     WHERE place.outcome IN ('held', 'batched', 'limited')
+        -- It waited for its turn in an instance, and was given up.
+        OR (place.outcome = 'signalled' AND told.outcome = 'discarded')
 ), settled AS (
     UPDATE routing_decisions AS decision
     SET outcome = CASE
@@ -154,19 +156,14 @@ SELECT
     told.records, told.registry_revision
 FROM unnest($2::text[], $3::integer[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
     AS told (topic, partition, first_offset, last_offset, records, registry_revision)
-WHERE NOT EXISTS (
-    SELECT FROM unrouted_ranges AS known
-    WHERE int8range(known.first_offset, known.last_offset, '[]')
-            = int8range(told.first_offset, told.last_offset, '[]')
-        AND known.namespace = $1 AND known.topic = told.topic AND known.partition = told.partition
+WHERE NOT unrouted_range_is_known(
+    $1, told.topic, told.partition, told.first_offset, told.last_offset
 );
 
 -- name: range_at
 -- The newest that holds the offset.
 SELECT topic, partition, first_offset, last_offset, records, registry_revision, recorded_at
-FROM unrouted_ranges
-WHERE int8range(first_offset, last_offset, '[]') @> $4::bigint
-    AND namespace = $1 AND topic = $2 AND partition = $3
+FROM unrouted_ranges_at($1, $2, $3, $4)
 ORDER BY recorded_at DESC
 LIMIT 1;
 

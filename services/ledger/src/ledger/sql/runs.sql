@@ -109,7 +109,7 @@ WHERE namespace = $1 AND run_id = $2;
 
 -- name: last_run
 -- $3: a run that is not meant, $4: status; null for all. What is looked through has an end, however
--- long no run has had that status. Only the trigger of a schedule tells more than the run does.
+-- long no run has had that status. Only the trigger of a due time tells more than the run does.
 SELECT
     newest.*, documents.body AS trigger_body
 FROM (
@@ -124,7 +124,7 @@ FROM (
     LIMIT 1000
 ) AS newest
 LEFT JOIN documents
-    ON newest.trigger_kind = 'schedule'
+    ON newest.trigger_kind IN ('schedule', 'backfill')
     AND documents.namespace = newest.namespace AND documents.sha256 = newest.trigger_sha256
 WHERE newest.run_id <> $3 AND ($4::text IS NULL OR newest.status = $4)
 ORDER BY newest.position DESC
@@ -149,7 +149,7 @@ SELECT
     workflow_run_id, recorded_at, closed_at, failure_type, failure_message, closed_by, close_reason
 FROM runs
 WHERE namespace = $1
-    AND position < COALESCE($2::bigint, 9223372036854775807)
+    AND position < (SELECT COALESCE($2::bigint, 9223372036854775807))
     AND ($3::text IS NULL OR definition_id = $3)
     AND ($4::text IS NULL OR status = $4)
 ORDER BY position DESC
@@ -176,7 +176,7 @@ SELECT fingerprint FROM requests WHERE namespace = $1 AND method = $2 AND reques
 
 -- name: hold_runs
 -- Whoever writes runs, tasks or events waits, and none is under way, until the transaction ends.
-LOCK TABLE stream_heads, runs, tasks, task_changes, run_retries, failure_calls
+LOCK TABLE stream_heads, runs, tasks, task_changes, run_retries, failure_calls, instances
 IN EXCLUSIVE MODE;
 
 -- name: empty_task_changes
@@ -198,6 +198,11 @@ DELETE FROM run_retries WHERE ctid = ANY (ARRAY(
 -- name: empty_failure_calls
 DELETE FROM failure_calls WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM failure_calls WHERE namespace = $1 LIMIT 10000
+));
+
+-- name: empty_instances
+DELETE FROM instances WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM instances WHERE namespace = $1 LIMIT 10000
 ));
 
 -- name: empty_runs

@@ -69,6 +69,6 @@ RETURNING shadows.shadow_id;
 SELECT run_id, position, outcome, reason, decision, recorded_at
 FROM shadow_decisions
 WHERE namespace = $1 AND shadow_id = $2
-    AND position < COALESCE($3::bigint, 9223372036854775807)
+    AND position < (SELECT COALESCE($3::bigint, 9223372036854775807))
 ORDER BY position DESC
 LIMIT $4;

@@ -29,7 +29,7 @@ SELECT
     failure_message, generation
 FROM tasks
 WHERE namespace = $1
-    AND position < COALESCE($2::bigint, 9223372036854775807)
+    AND position < (SELECT COALESCE($2::bigint, 9223372036854775807))
     AND ($3::text IS NULL OR run_id = $3)
     AND ($4::text IS NULL OR status = $4)
     AND ($5::text IS NULL OR type = $5)
@@ -49,7 +49,7 @@ SELECT
     failure_message, generation
 FROM tasks
 WHERE namespace = $1
-    AND position < COALESCE($2::bigint, 9223372036854775807)
+    AND position < (SELECT COALESCE($2::bigint, 9223372036854775807))
     AND ($3::text IS NULL OR run_id = $3)
     AND status = 'open'
     AND type = 'human'

@@ -11,6 +11,7 @@ from ledger.adapters.decision_calls import DecisionCalls
 from ledger.adapters.postgres_routing import PostgresRoutingStore
 from ledger.adapters.requests import RequestReader
 from ledger.errors import InvalidRequestError
+from ledger.service.instance_events import InstanceEvents
 from ledger.service.pending import PendingLedger
 from ledger.service.routing import RoutingLedger
 from runtime.postgres import Postgres
@@ -24,6 +25,7 @@ CALLS = DecisionCalls(
         database=cast("Postgres", None),
         routing=PostgresRoutingStore(),
         pending=cast("PendingLedger", None),
+        instance_events=cast("InstanceEvents", None),
     ),
     reader=RequestReader(["dev"]),
 )

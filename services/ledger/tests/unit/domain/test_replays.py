@@ -12,7 +12,8 @@ from contracts.decisions import RunStatus
 from contracts.triggers import MAX_BATCH_BYTES
 from ledger.domain import replays
 from ledger.domain.pending import Reason
-from ledger.domain.replays import Mode, Planned, Question, Standing, Start
+from ledger.domain.plans import Mode
+from ledger.domain.replays import Planned, Question, Standing, Start
 from ledger.domain.routing import Place, RoutedEvent
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)

@@ -1,5 +1,9 @@
 """What runs call when something failed, and what `Sweep` calls."""
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
 from temporalio import activity
 
 from contracts.names import TemporalActivity
@@ -44,4 +48,25 @@ class SweepActivities:
     async def sweep_page(self, sweep: SweepInput) -> SweptPage:
         """Look after one page of open runs."""
         with told_to_temporal(namespace=sweep.namespace):
-            return await self._sweeper.page(sweep)
+            async with _alive():
+                return await self._sweeper.page(sweep)
+
+
+@contextlib.asynccontextmanager
+async def _alive() -> AsyncIterator[None]:
+    """Heartbeat while the body runs, several times within the timeout that the workflow gives."""
+    timeout = activity.info().heartbeat_timeout
+    if timeout is None:
+        yield
+        return
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(timeout.total_seconds() / 4)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()

@@ -1,12 +1,18 @@
 """The ledger's control over gRPC: what it wants done in Temporal, and what it waits on."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
-from backbone.ledger.v1 import control_pb2, control_pb2_grpc, ledger_pb2
+from backbone.ledger.v1 import (
+    control_pb2,
+    control_pb2_grpc,
+    ledger_pb2,
+    schedules_pb2,
+    schedules_pb2_grpc,
+)
 from contracts.runs import FailureHandling, TaskFailure
 from contracts.triggers import Trigger
 from orchestrator_worker.adapters import grpc_errors
@@ -15,6 +21,7 @@ from orchestrator_worker.domain.executions import (
     Operation,
     OperationKind,
     OperationResult,
+    OverdueSchedule,
 )
 from runtime.faultpoints import faultpoint
 
@@ -25,6 +32,8 @@ _KINDS: dict[int, OperationKind] = {
     control_pb2.OPERATION_KIND_START_RUN: "start_run",
     control_pb2.OPERATION_KIND_RETRY_TASK: "retry_task",
     control_pb2.OPERATION_KIND_CANCEL: "cancel",
+    control_pb2.OPERATION_KIND_TELL_FAILURE: "tell_failure",
+    control_pb2.OPERATION_KIND_TICK: "tick",
 }
 
 
@@ -33,6 +42,7 @@ class GrpcControl:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = control_pb2_grpc.ControlServiceStub(channel)
+        self._schedules = schedules_pb2_grpc.ScheduleServiceStub(channel)
 
     async def claim_operations(
         self, namespace: str, *, limit: int, lease: timedelta
@@ -111,6 +121,7 @@ class GrpcControl:
                 unrecorded=Trigger.model_validate_json(one.unrecorded_trigger)
                 if one.unrecorded_trigger
                 else None,
+                timers=one.timers,
             )
             for one in response.executions
         ]
@@ -134,6 +145,24 @@ class GrpcControl:
             raise grpc_errors.translated("ledger", exc) from exc
         faultpoint("worker.after_close_execution")
         return response.closed_tasks > 0
+
+    async def overdue_schedules(
+        self, namespace: str, *, limit: int, min_age: timedelta
+    ) -> list[OverdueSchedule]:
+        """Return definitions that a tick is owed, the longest first."""
+        request = schedules_pb2.ListOverdueSchedulesRequest(
+            namespace=namespace, page_size=limit, min_age=_duration(min_age)
+        )
+        faultpoint("worker.before_list_overdue")
+        try:
+            response = await self._schedules.ListOverdueSchedules(request, timeout=_TIMEOUT_S)
+        except grpc.aio.AioRpcError as exc:
+            raise grpc_errors.translated("ledger", exc) from exc
+        faultpoint("worker.after_list_overdue")
+        return [
+            OverdueSchedule(one.definition_id, one.since.ToDatetime(tzinfo=UTC))
+            for one in response.schedules
+        ]
 
     async def record_failure_handled(self, handling: FailureHandling) -> bool:
         """Record that a failure handler was called; False when that was recorded before."""

@@ -29,7 +29,7 @@ from orchestrator_worker.ports import Recorded
 from runtime.faultpoints import faultpoint
 
 # Under the 5 s that a local activity has in all.
-_TIMEOUT_S = 4.0
+TIMEOUT_S = 4.0
 
 _OUTCOMES: dict[int, RecordOutcome] = {
     ledger_pb2.RECORD_OUTCOME_RECORDED: RecordOutcome.RECORDED,
@@ -41,6 +41,7 @@ _ENDS: dict[RunEnd | None, ledger_pb2.RunStatus.ValueType] = {
     None: ledger_pb2.RUN_STATUS_UNSPECIFIED,
     RunEnd.COMPLETED: ledger_pb2.RUN_STATUS_COMPLETED,
     RunEnd.FAILED: ledger_pb2.RUN_STATUS_FAILED,
+    RunEnd.CANCELLED: ledger_pb2.RUN_STATUS_CANCELLED,
 }
 
 _STATUSES: dict[int, RunStatus] = {
@@ -48,6 +49,7 @@ _STATUSES: dict[int, RunStatus] = {
     ledger_pb2.RUN_STATUS_WAITING: RunStatus.WAITING,
     ledger_pb2.RUN_STATUS_COMPLETED: RunStatus.COMPLETED,
     ledger_pb2.RUN_STATUS_FAILED: RunStatus.FAILED,
+    ledger_pb2.RUN_STATUS_CANCELLED: RunStatus.CANCELLED,
 }
 
 
@@ -73,11 +75,11 @@ class GrpcLedger:
         )
         faultpoint("worker.before_record_run")
         try:
-            response = await self._stub.RecordRun(request, timeout=_TIMEOUT_S)
+            response = await self._stub.RecordRun(request, timeout=TIMEOUT_S)
         except grpc.aio.AioRpcError as exc:
             raise grpc_errors.translated("ledger", exc) from exc
         faultpoint("worker.after_record_run")
-        return Recorded(_outcome(response.outcome), response.decision, response.shadow_id)
+        return Recorded(outcome(response.outcome), response.decision, response.shadow_id)
 
     async def last_run(self, run: RunInput, *, status: RunEnd | None) -> LastRun | None:
         """Return the newest other run of the same definition, of those that ended as `status`."""
@@ -89,7 +91,7 @@ class GrpcLedger:
         )
         faultpoint("worker.before_get_last_run")
         try:
-            response = await self._stub.GetLastRun(request, timeout=_TIMEOUT_S)
+            response = await self._stub.GetLastRun(request, timeout=TIMEOUT_S)
         except grpc.aio.AioRpcError as exc:
             raise grpc_errors.translated("ledger", exc) from exc
         faultpoint("worker.after_get_last_run")
@@ -105,14 +107,15 @@ class GrpcLedger:
             trigger=canonical.render(run.trigger),
             workflow_run_id=failure.workflow_run_id,
             failure=_failure(failure.failure),
+            unattended=failure.unattended,
         )
         faultpoint("worker.before_record_run_failure")
         try:
-            response = await self._stub.RecordRunFailure(request, timeout=_TIMEOUT_S)
+            response = await self._stub.RecordRunFailure(request, timeout=TIMEOUT_S)
         except grpc.aio.AioRpcError as exc:
             raise grpc_errors.translated("ledger", exc) from exc
         faultpoint("worker.after_record_run_failure")
-        return _outcome(response.outcome)
+        return outcome(response.outcome)
 
     async def record_task_outcome(self, outcome: TaskOutcome) -> bool:
         """Record how a task ended; False when it was closed before."""
@@ -128,7 +131,7 @@ class GrpcLedger:
             request.output = canonical.render(outcome.output)
         faultpoint("worker.before_record_task_outcome")
         try:
-            response = await self._stub.RecordTaskOutcome(request, timeout=_TIMEOUT_S)
+            response = await self._stub.RecordTaskOutcome(request, timeout=TIMEOUT_S)
         except grpc.aio.AioRpcError as exc:
             raise grpc_errors.translated("ledger", exc) from exc
         faultpoint("worker.after_record_task_outcome")
@@ -143,7 +146,7 @@ class GrpcLedger:
             request.woken_for.CopyFrom(_timestamp(advance.woken_for))
         faultpoint("worker.before_advance_task")
         try:
-            response = await self._tasks_stub.AdvanceTask(request, timeout=_TIMEOUT_S)
+            response = await self._tasks_stub.AdvanceTask(request, timeout=TIMEOUT_S)
         except grpc.aio.AioRpcError as exc:
             raise grpc_errors.translated("ledger", exc) from exc
         faultpoint("worker.after_advance_task")
@@ -158,7 +161,7 @@ class GrpcLedger:
             request.woken_for.CopyFrom(_timestamp(advance.woken_for))
         faultpoint("worker.before_advance_schedule")
         try:
-            response = await self._stub.AdvanceSchedule(request, timeout=_TIMEOUT_S)
+            response = await self._stub.AdvanceSchedule(request, timeout=TIMEOUT_S)
         except grpc.aio.AioRpcError as exc:
             raise grpc_errors.translated("ledger", exc) from exc
         faultpoint("worker.after_advance_schedule")
@@ -174,7 +177,10 @@ class GrpcLedger:
                     ),
                 )
                 for due in response.runs
-            ]
+            ],
+            next_at=response.next_at.ToDatetime(tzinfo=UTC)
+            if response.HasField("next_at")
+            else None,
         )
 
     async def acknowledge_runs(self, acknowledgement: Acknowledgement) -> None:
@@ -186,17 +192,18 @@ class GrpcLedger:
         )
         faultpoint("worker.before_acknowledge_runs")
         try:
-            await self._stub.AcknowledgeRuns(request, timeout=_TIMEOUT_S)
+            await self._stub.AcknowledgeRuns(request, timeout=TIMEOUT_S)
         except grpc.aio.AioRpcError as exc:
             raise grpc_errors.translated("ledger", exc) from exc
         faultpoint("worker.after_acknowledge_runs")
 
 
-def _outcome(value: int) -> RecordOutcome:
-    outcome = _OUTCOMES.get(value)
-    if outcome is None:
+def outcome(value: int) -> RecordOutcome:
+    """Return what a recording found; NeighbourUnavailableError for what is not known here."""
+    found = _OUTCOMES.get(value)
+    if found is None:
         raise NeighbourUnavailableError(f"the ledger answers with an outcome unknown here: {value}")
-    return outcome
+    return found
 
 
 def _last_run(response: ledger_pb2.GetLastRunResponse) -> LastRun:

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
+from contracts import binding
 from contracts.catalogue import ParameterType, PostgresConnector, Statement
 from contracts.definitions import StatementQuery
 from orchestrator_worker.domain import values
@@ -192,7 +193,7 @@ def _bound(where: str, statement: Statement, parameters: Mapping[str, Any]) -> l
     bound = []
     for parameter in statement.parameters:
         try:
-            bound.append(values.bind(parameter, parameters[parameter.name]))
+            bound.append(binding.bind(parameter, parameters[parameter.name]))
         except ValueError as exc:
             raise StatementError(f"{where}: parameter {parameter.name}: {exc}") from exc
     return bound

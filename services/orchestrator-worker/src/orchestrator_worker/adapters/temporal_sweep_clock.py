@@ -25,7 +25,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from contracts import identifiers, names
 from contracts.runs import SweepInput
 from orchestrator_worker.adapters.temporal_executions import Connect
-from runtime import logs
+from runtime import logs, temporal
 from runtime.lifecycle import Background
 from runtime.temporal import TemporalUnavailableError
 
@@ -64,13 +64,16 @@ async def put(client: Client, namespace: str, *, interval: timedelta) -> None:
     Raises:
         RPCError: Temporal does not answer, or refuses.
     """
-    wanted = _schedule(namespace, interval)
+    # Written anew with each key: else no key that ever encrypted it could be given up.
+    codec = temporal.codec_of(client)
+    key = None if codec is None else codec.key_id
+    wanted = _schedule(namespace, interval, key=key)
 
     def replace(present: ScheduleUpdateInput) -> ScheduleUpdate | None:
         state = present.description.schedule.state
         if state.note == wanted.state.note:
             return None
-        return ScheduleUpdate(_schedule(namespace, interval, paused=state.paused))
+        return ScheduleUpdate(_schedule(namespace, interval, key=key, paused=state.paused))
 
     handle = client.get_schedule_handle(identifiers.SWEEP_ID)
     try:
@@ -87,7 +90,10 @@ async def put(client: Client, namespace: str, *, interval: timedelta) -> None:
         return
 
 
-def _schedule(namespace: str, interval: timedelta, *, paused: bool = False) -> Schedule:
+def _schedule(
+    namespace: str, interval: timedelta, *, key: str | None, paused: bool = False
+) -> Schedule:
+    note = f"backbone sweep every {interval.total_seconds():g} s"
     return Schedule(
         action=ScheduleActionStartWorkflow(
             names.Workflow.SWEEP.value,
@@ -98,7 +104,5 @@ def _schedule(namespace: str, interval: timedelta, *, paused: bool = False) -> S
         ),
         spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=interval)]),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=_CATCHUP_WINDOW),
-        state=ScheduleState(
-            note=f"backbone sweep every {interval.total_seconds():g} s", paused=paused
-        ),
+        state=ScheduleState(note=note if key is None else f"{note}, data key {key}", paused=paused),
     )

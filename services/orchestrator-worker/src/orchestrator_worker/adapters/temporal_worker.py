@@ -9,10 +9,10 @@ from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import (
     PollerBehaviorSimpleMaximum,
+    UnsandboxedWorkflowRunner,
     Worker,
     WorkerDeploymentConfig,
 )
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from runtime.temporalworker import QueueServer
 
@@ -48,16 +48,6 @@ def _deployment(capacity: Capacity, *, outlives_builds: bool) -> WorkerDeploymen
     )
 
 
-def sandbox() -> SandboxedWorkflowRunner:
-    """Return the runner of workflows, the same for workers and replayers.
-
-    What the workflows import is passed through: imported once, not again for every run.
-    """
-    return SandboxedWorkflowRunner(
-        restrictions=SandboxRestrictions.default.with_passthrough_modules("contracts")
-    )
-
-
 def queue_server(
     *,
     task_queue: str,
@@ -80,7 +70,9 @@ def queue_server(
             task_queue=task_queue,
             workflows=workflows,
             activities=activities,
-            workflow_runner=sandbox(),
+            # The sandbox would import the workflow modules again for every run, which costs more
+            # than all else a worker does for one. What it finds, tests/replay finds (ADR 032).
+            workflow_runner=UnsandboxedWorkflowRunner(),
             max_cached_workflows=capacity.max_cached_workflows,
             max_concurrent_workflow_tasks=capacity.max_workflow_tasks,
             max_concurrent_activities=capacity.max_activities,

@@ -1,12 +1,13 @@
 """Temporal workflows as the ledger asks about them, and what it wants done with them."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from contracts.runs import TaskFailure
 from contracts.triggers import Trigger
 
-OperationKind = Literal["start_run", "retry_task", "cancel"]
+OperationKind = Literal["start_run", "retry_task", "cancel", "tell_failure", "tick"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class OpenExecution:
     """A workflow on which something in the ledger waits.
 
     Without a task it is that of the run. `unrecorded` is the trigger of a run that was started for
-    a due time, and that the ledger never heard of.
+    a due time, and that the ledger never heard of. `timers` says that it watches over a human task
+    instead, one of whose times has passed unheeded.
     """
 
     run_id: str
@@ -46,6 +48,15 @@ class OpenExecution:
     task_id: str
     generation: int
     unrecorded: Trigger | None = None
+    timers: bool = False
+
+
+@dataclass(frozen=True)
+class OverdueSchedule:
+    """A definition whose schedules nobody has looked after since an instant."""
+
+    definition_id: str
+    since: datetime
 
 
 @dataclass(frozen=True)
@@ -54,3 +65,20 @@ class Ended:
 
     workflow_run_id: str
     failure: TaskFailure
+
+
+@dataclass(frozen=True)
+class CutShort:
+    """An execution of a run's workflow that was terminated, cancelled, timed out, or has failed."""
+
+    workflow_id: str
+    workflow_run_id: str
+
+
+@dataclass(frozen=True)
+class WaitingInstance:
+    """A stateful instance for which something waits, by the version of what comes first."""
+
+    definition_id: str
+    key_hash: str
+    definition_version: int

@@ -18,9 +18,9 @@ from orchestrator_worker.errors import (
     ContextUnavailableError,
     PermanentError,
     TransientError,
-    UndecidableError,
 )
 from orchestrator_worker.ports import Answer, ContextSource, Ledger
+from orchestrator_worker.service.revealing import Revealed, undecidable
 from rules.backtests import Lookup
 from rules.decisions import Program
 from rules.errors import RulesError
@@ -63,17 +63,19 @@ class Lookout:
             description="How long a context entry took, retries included, by what came of it.",
         )
 
-    async def look(self, run: RunInput, program: Program) -> Snapshot:
-        """Return what the entries of a definition find for a run.
+    async def look(
+        self, run: RunInput, program: Program, *, revealed: Revealed | None = None
+    ) -> Snapshot:
+        """Return what the entries of a definition find for a run; `revealed` is what it knows.
 
         Raises:
             PermanentError: an entry cannot be had, now or ever, and the run may not do without.
             TransientError: a system is away, and the run waits for it.
         """
         try:
-            parameters = program.context_parameters(run.trigger)
+            parameters = program.context_parameters(run.trigger, revealed=revealed)
         except RulesError as exc:
-            raise UndecidableError(str(exc)) from exc
+            raise undecidable(exc, revealed or {}) from exc
         entries = program.definition.spec.context
         # Each is waited for: the same failure is told whichever comes first.
         found = await asyncio.gather(

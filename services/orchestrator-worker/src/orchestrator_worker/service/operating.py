@@ -11,11 +11,12 @@ from datetime import timedelta
 
 from pydantic import ValidationError
 
-from contracts.runs import RetryTaskInput, RunInput
+from contracts.names import TICK_TASK_QUEUE
+from contracts.runs import RetryTaskInput, RunInput, TellFailureInput, TickInput
 from contracts.telemetry import Attribute, Metric
-from orchestrator_worker.domain.executions import Operation, OperationResult
-from orchestrator_worker.errors import PermanentError, TransientError
-from orchestrator_worker.ports import Control, DefinitionSource, Executions
+from orchestrator_worker.domain.executions import Operation, OperationKind, OperationResult
+from orchestrator_worker.errors import DefinitionNotFoundError, PermanentError, TransientError
+from orchestrator_worker.ports import Control, DefinitionSource, Executions, Started
 from runtime import logs, telemetry
 
 LEASE = timedelta(seconds=30)
@@ -25,6 +26,13 @@ _WORK_S = LEASE.total_seconds() / 2
 """No operation of a claim is begun later than this, so that what is told is told in time."""
 _FIRST_RETRY_S = 0.25
 _LAST_RETRY_S = 10.0
+
+_INPUT: dict[OperationKind, type[Started]] = {
+    "start_run": RunInput,
+    "retry_task": RetryTaskInput,
+    "tell_failure": TellFailureInput,
+    "tick": TickInput,
+}
 
 _log = logs.get_logger(__name__)
 
@@ -132,13 +140,29 @@ class Operator:
         if operation.kind == "cancel":
             await self._executions.cancel(self.namespace, operation.workflow_id)
             return
-        definition = await self._definitions.get(
-            self.namespace, operation.definition_id, operation.definition_version
+        given = _INPUT[operation.kind].model_validate_json(operation.input)
+        if operation.kind == "tick":
+            await self._executions.start(
+                self.namespace,
+                given,
+                workflow_id=operation.workflow_id,
+                task_queue=TICK_TASK_QUEUE,
+            )
+            return
+        try:
+            definition = await self._definitions.get(
+                self.namespace, operation.definition_id, operation.definition_version
+            )
+        except DefinitionNotFoundError:
+            if operation.kind == "tell_failure":
+                # That is why the run failed: nothing says who would want to know.
+                return
+            raise
+        if operation.kind == "tell_failure" and definition.spec.on_failure is None:
+            return
+        await self._executions.start(
+            self.namespace,
+            given,
+            workflow_id=operation.workflow_id,
+            task_queue=definition.spec.task_queue,
         )
-        queue = definition.spec.task_queue
-        given: RunInput | RetryTaskInput
-        if operation.kind == "start_run":
-            given = RunInput.model_validate_json(operation.input)
-        else:
-            given = RetryTaskInput.model_validate_json(operation.input)
-        await self._executions.start(given, workflow_id=operation.workflow_id, task_queue=queue)

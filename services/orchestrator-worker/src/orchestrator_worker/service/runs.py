@@ -4,10 +4,14 @@ The first recorded decision wins: whatever a retry would decide over a world tha
 gets what stands in the ledger.
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 from uuid import UUID
 
 from contracts import canonical
 from contracts.decisions import AutomatedInstance, Decision, HumanInstance
+from contracts.definitions import Mode
 from contracts.runs import (
     MAX_SNAPSHOT_BYTES,
     Decided,
@@ -20,8 +24,10 @@ from contracts.runs import (
 from contracts.telemetry import Attribute, Metric, Span
 from orchestrator_worker.domain.cache import LeastRecentlyUsed
 from orchestrator_worker.errors import DecisionTooLargeError, UndecidableError
-from orchestrator_worker.ports import DefinitionSource, Ledger
-from orchestrator_worker.service.lookout import Lookout
+from orchestrator_worker.ports import DefinitionSource, Instances, Ledger, SensitiveValues
+from orchestrator_worker.service import revealing
+from orchestrator_worker.service.lookout import Lookout, Snapshot
+from orchestrator_worker.service.revealing import Revealed, undecidable
 from orchestrator_worker.service.shadows import Beside, Shadows
 from rules import decisions
 from rules.decisions import Program
@@ -43,6 +49,8 @@ class Decider:
         definitions: DefinitionSource,
         lookout: Lookout,
         ledger: Ledger,
+        instances: Instances,
+        sensitive_values: SensitiveValues,
         cached_definitions: int,
         shadows: Shadows | None = None,
     ) -> None:
@@ -51,9 +59,11 @@ class Decider:
         `shadows` is told of the runs that a shadow is to decide as well.
         """
         self._shadows = shadows
+        self._sensitive_values = sensitive_values
         self._definitions = definitions
         self._lookout = lookout
         self._ledger = ledger
+        self._instances = instances
         self._programs: LeastRecentlyUsed[tuple[str, str, int], Program] = LeastRecentlyUsed(
             cached_definitions
         )
@@ -70,6 +80,12 @@ class Decider:
             TransientError: something that is needed is away.
         """
         run = question.run
+        with self.traced(run):
+            return await self._decide(run, question.workflow_run_id)
+
+    @contextmanager
+    def traced(self, run: RunInput) -> Iterator[None]:
+        """Let what the body does be the decision of a run, in the trace of its cause."""
         with (
             telemetry.attached(run.trigger.traceparent),
             self._tracer.start_as_current_span(
@@ -81,17 +97,18 @@ class Decider:
                 },
             ),
         ):
-            return await self._decide(run, question.workflow_run_id)
+            yield
 
     async def _decide(self, run: RunInput, workflow_run_id: str) -> Decided:
-        program = await self._program(run)
-        snapshot = await self._lookout.look(run, program)
-        rendered = canonical.render(snapshot.kept)
-        if len(rendered) > MAX_SNAPSHOT_BYTES:
-            raise DecisionTooLargeError(
-                f"the context has {len(rendered)} bytes, more than the {MAX_SNAPSHOT_BYTES} that "
-                "are kept of a run; select fewer rows or fields"
+        program = await self.program(run)
+        if program.definition.spec.mode is Mode.STATEFUL:
+            # An instance has decided it; what is left is to carry it out.
+            outcome, standing = await self._instances.adopt_run(
+                run, workflow_run_id=workflow_run_id
             )
+            return self._decided(run, outcome, standing)
+        revealed = await self.revealed(run)
+        snapshot, rendered = await self.look(run, program, revealed=revealed)
         try:
             decision = program.decide(
                 definition_version=run.trigger.definition_version,
@@ -100,26 +117,56 @@ class Decider:
                 trigger=run.trigger,
                 snapshot=snapshot.seen,
                 kept=snapshot.kept,
+                revealed=revealed,
             )
         except RulesError as exc:
-            raise UndecidableError(str(exc)) from exc
-        _refuse_excess(decision)
+            raise undecidable(exc, revealed) from exc
+        refuse_excess(decision)
         outcome, standing, shadow_id = await self._ledger.record_run(
             run,
             workflow_run_id=workflow_run_id,
             snapshot=rendered,
             decision=canonical.render(decision),
         )
+        if shadow_id and self._shadows is not None and outcome is not RecordOutcome.DUPLICATE:
+            self._shadows.consider(Beside(shadow_id, run, program, snapshot, revealed))
+        return self._decided(run, outcome, standing)
+
+    async def revealed(self, run: RunInput, state: Mapping[str, Any] | None = None) -> Revealed:
+        """Return the values of what is sensitive in the cause of a run, and in a state.
+
+        Raises:
+            TransientError: they cannot be had now.
+        """
+        return await revealing.revealed(self._sensitive_values, run, state)
+
+    async def look(
+        self, run: RunInput, program: Program, *, revealed: Revealed | None = None
+    ) -> tuple[Snapshot, bytes]:
+        """Return the context of a run, and the bytes that are kept of it.
+
+        Raises:
+            PermanentError: it cannot be had, now or ever, or is too large to be kept.
+            TransientError: a system is away, and the run waits for it.
+        """
+        snapshot = await self._lookout.look(run, program, revealed=revealed)
+        rendered = canonical.render(snapshot.kept)
+        if len(rendered) > MAX_SNAPSHOT_BYTES:
+            raise DecisionTooLargeError(
+                f"the context has {len(rendered)} bytes, more than the {MAX_SNAPSHOT_BYTES} that "
+                "are kept of a run; select fewer rows or fields"
+            )
+        return snapshot, rendered
+
+    def _decided(self, run: RunInput, outcome: RecordOutcome, standing: bytes) -> Decided:
         self._decisions.add(
             1, {Attribute.NAMESPACE: run.namespace, Attribute.OUTCOME: outcome.value}
         )
         if outcome is RecordOutcome.DUPLICATE:
             _log.info("run_duplicate", run_id=run.run_id, namespace=run.namespace)
             return Decided(outcome=outcome)
-        if shadow_id and self._shadows is not None:
-            self._shadows.consider(Beside(shadow_id, run, program, snapshot))
         stands = Decision.model_validate_json(standing)
-        tasks, timed = _automated(stands), _timed(stands)
+        tasks, timed = automated(stands), timed_tasks(stands)
         _log.info(
             "run_decided",
             run_id=run.run_id,
@@ -130,7 +177,13 @@ class Decider:
         )
         return Decided(outcome=outcome, tasks=tasks, timed=timed)
 
-    async def _program(self, run: RunInput) -> Program:
+    async def program(self, run: RunInput) -> Program:
+        """Return the compiled version of the definition that a run pins.
+
+        Raises:
+            PermanentError: there is none, or it does not compile.
+            TransientError: the registry is away.
+        """
         key = (run.namespace, run.definition_id, run.trigger.definition_version)
         program = self._programs.get(key)
         if program is None:
@@ -157,7 +210,7 @@ class Recorder:
             run_id=failure.run.run_id,
             namespace=failure.run.namespace,
             failure=failure.failure.type,
-            detail=failure.failure.message,
+            quoted=failure.failure.message,
             outcome=outcome.value,
         )
         return outcome
@@ -176,11 +229,13 @@ class Recorder:
         return recorded
 
 
-def _automated(decision: Decision) -> list[AutomatedInstance]:
+def automated(decision: Decision) -> list[AutomatedInstance]:
+    """Return the tasks of a decision that handlers carry out."""
     return [task for task in decision.tasks if isinstance(task, AutomatedInstance)]
 
 
-def _timed(decision: Decision) -> list[UUID]:
+def timed_tasks(decision: Decision) -> list[UUID]:
+    """Return the tasks of a decision that wait for people, and have times of their own."""
     return [
         task.task_id
         for task in decision.tasks
@@ -188,8 +243,9 @@ def _timed(decision: Decision) -> list[UUID]:
     ]
 
 
-def _refuse_excess(decision: Decision) -> None:
-    size = sum(len(canonical.render(task)) for task in _automated(decision))
+def refuse_excess(decision: Decision) -> None:
+    """Raise DecisionTooLargeError when the tasks of a decision are more than a run may carry."""
+    size = sum(len(canonical.render(task)) for task in automated(decision))
     if size > MAX_TASKS_BYTES:
         raise DecisionTooLargeError(
             f"the tasks have {size} bytes, more than {MAX_TASKS_BYTES}; "

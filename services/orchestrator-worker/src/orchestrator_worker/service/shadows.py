@@ -1,7 +1,7 @@
 """The use case of shadows: recorded runs are decided by another version too, apart from them."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from contracts import canonical
@@ -12,6 +12,7 @@ from orchestrator_worker.domain.cache import LeastRecentlyUsed
 from orchestrator_worker.errors import WorkerError
 from orchestrator_worker.ports import ShadowRecords
 from orchestrator_worker.service.lookout import Lookout, Snapshot
+from orchestrator_worker.service.revealing import Revealed, told
 from rules import backtests
 from rules.backtests import Version
 from rules.decisions import Program
@@ -36,6 +37,7 @@ class Beside:
     run: RunInput
     program: Program
     snapshot: Snapshot
+    revealed: Revealed = field(default_factory=dict, repr=False)
 
 
 class Shadows:
@@ -94,7 +96,7 @@ class Shadows:
                     shadow_id=beside.shadow_id,
                     run_id=beside.run.run_id,
                     failure=type(exc).__name__,
-                    detail=str(exc)[:500],
+                    quoted=str(exc)[:500],
                 )
             finally:
                 self._waiting.task_done()
@@ -112,12 +114,17 @@ class Shadows:
         return outcome
 
     async def _made(self, version: Version, beside: Beside) -> tuple[ShadowOutcome, str, bytes]:
-        run, own = beside.run, beside.program
+        run, own, known = beside.run, beside.program, beside.revealed
         try:
             trigger = version.triggers.again(
-                run.trigger, before=own.definition, definition_version=version.number
+                run.trigger,
+                before=own.definition,
+                definition_version=version.number,
+                revealed=known,
             )
-            lookups = backtests.lookups(own, run.trigger, other=version.program, again=trigger)
+            lookups = backtests.lookups(
+                own, run.trigger, other=version.program, again=trigger, revealed=known
+            )
             async with asyncio.timeout(SHADOW_LOOKUP_TIMEOUT.total_seconds()):
                 snapshot = await self._lookout.look_beside(run, lookups, beside.snapshot)
             decision = version.program.decide(
@@ -127,13 +134,14 @@ class Shadows:
                 trigger=trigger,
                 snapshot=snapshot.seen,
                 kept=snapshot.kept,
+                revealed=known,
             )
         except NotTriggeredError as exc:
-            return ShadowOutcome.NOT_STARTED, str(exc), b""
+            return ShadowOutcome.NOT_STARTED, told(exc, known), b""
         except GatheredOtherwiseError as exc:
-            return ShadowOutcome.NOT_COMPARABLE, str(exc), b""
+            return ShadowOutcome.NOT_COMPARABLE, told(exc, known), b""
         except RulesError as exc:
-            return ShadowOutcome.FAILED, str(exc), b""
+            return ShadowOutcome.FAILED, told(exc, known), b""
         except TimeoutError:
             return ShadowOutcome.NOT_COMPARABLE, "its context could not be looked up in time", b""
         except WorkerError as exc:

@@ -1,4 +1,5 @@
 """The workflows: deterministic, so they do no I/O and import nothing but the contract.
 
-The sandbox imports these modules again for every run; what they import is passed through.
+Workers run them outside the SDK's sandbox, and a module is imported once for all of them: it holds
+nothing that changes. The replay tests run them in the sandbox.
 """

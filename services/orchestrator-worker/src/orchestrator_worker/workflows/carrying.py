@@ -26,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
         TaskFailure,
         TaskOutcome,
     )
+    from contracts.triggers import Chain
 
 
 class _Report(NamedTuple):
@@ -94,10 +95,13 @@ class Carrier:
                 generation=call.generation,
             ),
             traceparent=call.traceparent,
+            chain=call.chain,
         )
         return False
 
-    async def tell_of(self, question: FailureQuestion, *, traceparent: str | None) -> None:
+    async def tell_of(
+        self, question: FailureQuestion, *, traceparent: str | None, chain: Chain | None
+    ) -> None:
         """Call the handler of the definition's `onFailure`, if it has one, and record that.
 
         A failure of this handler is recorded too, and told to nobody. Who cancels a run knows of
@@ -117,6 +121,7 @@ class Carrier:
                 traceparent=traceparent,
                 generation=question.generation,
                 on_failure=True,
+                chain=chain,
             )
         )
         await steps.surely(

@@ -31,6 +31,7 @@ class RetryTask:
             task=retry.task,
             traceparent=retry.traceparent,
             generation=retry.generation,
+            chain=retry.chain,
         )
         work = asyncio.create_task(
             self._carrier.carry_out(call, definition_version=retry.definition_version)

@@ -101,6 +101,7 @@ class RunActivity:
                     failure=failure,
                 ),
                 traceparent=run.trigger.traceparent,
+                chain=run.trigger.chain_of(run.run_id),
             )
         return RunResult(outcome=outcome, failure=failure)
 
@@ -112,6 +113,7 @@ class RunActivity:
                 definition_id=run.definition_id,
                 task=task,
                 traceparent=run.trigger.traceparent,
+                chain=run.trigger.chain_of(run.run_id),
             ),
             definition_version=run.trigger.definition_version,
         )

@@ -1,68 +1,37 @@
-"""`ScheduledTick`: a wake-up that asks the ledger what is due and starts it.
+"""`ScheduledTick`: a wake-up that has what is due started.
 
 Temporal's Schedule only wakes; which due times run, are skipped or are compressed is the ledger's
-to say. A tick that dies between is harmless: the ledger returns what was not acknowledged again.
+to say. A due time with jitter is waited for here, on a timer of Temporal. A tick that dies between
+is harmless: the ledger returns what was not acknowledged again.
 """
 
-import asyncio
-
 from temporalio import workflow
-from temporalio.common import (
-    SearchAttributeKey,
-    WorkflowIDReusePolicy,
-)
-from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.workflow import ParentClosePolicy
+from temporalio.common import SearchAttributeKey
 
 from orchestrator_worker.workflows import steps
 
 with workflow.unsafe.imports_passed_through():
     from contracts.names import TemporalActivity, Workflow
-    from contracts.runs import Acknowledgement, Advanced, AdvanceInput, DueRun, TickInput
+    from contracts.runs import AdvanceInput, TickInput
 
 _SCHEDULED_START = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 
 
 @workflow.defn(name=Workflow.SCHEDULED_TICK.value)
 class ScheduledTick:
-    """Advance the definition's schedule, start each run it gives, acknowledge them."""
+    """Advance the definition's schedule until nothing of it waits for its jitter."""
 
     @workflow.run
     async def run(self, tick: TickInput) -> None:
         """Return when every due run was started by this tick or by an earlier one."""
-        advanced = await steps.surely(
+        info = workflow.info()
+        # Whoever asks a second time for the same wake-up is given what the first one was: an answer
+        # that got lost, or a worker that died with it, holds nothing up.
+        woken_for = info.typed_search_attributes.get(_SCHEDULED_START) or info.workflow_start_time
+        await steps.until_nothing_waits(
             TemporalActivity.ADVANCE_SCHEDULE,
-            AdvanceInput(
-                namespace=tick.namespace,
-                definition_id=tick.definition_id,
-                woken_for=workflow.info().typed_search_attributes.get(_SCHEDULED_START),
+            lambda at: AdvanceInput(
+                namespace=tick.namespace, definition_id=tick.definition_id, woken_for=at
             ),
-            Advanced,
+            woken_for=woken_for,
         )
-        if not advanced.runs:
-            return
-        await asyncio.gather(*(_start(due) for due in advanced.runs))
-        await steps.surely(
-            TemporalActivity.ACKNOWLEDGE_RUNS,
-            Acknowledgement(
-                namespace=tick.namespace,
-                definition_id=tick.definition_id,
-                run_ids=[due.run.run_id for due in advanced.runs],
-            ),
-            bool,
-        )
-
-
-async def _start(due: DueRun) -> None:
-    try:
-        await workflow.start_child_workflow(
-            Workflow.RUN_ACTIVITY.value,
-            due.run,
-            id=due.run.run_id,
-            task_queue=due.task_queue,
-            parent_close_policy=ParentClosePolicy.ABANDON,
-            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-        )
-    except WorkflowAlreadyStartedError:
-        # An earlier tick started it and died before it could acknowledge it.
-        return

@@ -4,7 +4,8 @@ A local activity costs one history event and no round trip through a task queue,
 workflow task open. So it gets 5 s; whatever is away for longer is waited for by a normal one.
 """
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from temporalio import exceptions, workflow
@@ -14,7 +15,7 @@ from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
 with workflow.unsafe.imports_passed_through():
     from contracts.names import TemporalActivity
-    from contracts.runs import TaskFailure
+    from contracts.runs import NextLook, TaskFailure
 
 T = TypeVar("T")
 
@@ -30,6 +31,8 @@ LOCAL_RETRY = RetryPolicy(
     maximum_attempts=10,
 )
 ATTEMPT = timedelta(seconds=30)
+# Between two looks: who is asked may have a clock behind ours, and say the same time again.
+_SHORTEST_WAIT = timedelta(seconds=1)
 # Without a maximum of attempts: a run outlives any outage of the ledger or the registry.
 PATIENT_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1),
@@ -82,6 +85,27 @@ async def surely(name: TemporalActivity, argument: Any, result_type: type[T]) ->
     """
     result = await locally(name, argument, result_type)
     return result if result is not None else await patiently(name, argument, result_type)
+
+
+async def until_nothing_waits(
+    name: TemporalActivity,
+    question: Callable[[datetime | None], Any],
+    *,
+    woken_for: datetime | None = None,
+) -> None:
+    """Look, wait for the time that the answer gives, and look again, until it gives none.
+
+    `question` makes the argument of a look from the time that woke it; `name` answers `NextLook`.
+
+    Raises:
+        FailureError: a look failed for good.
+    """
+    while True:
+        found = await surely(name, question(woken_for), NextLook)
+        if found.next_at is None:
+            return
+        woken_for = found.next_at
+        await workflow.sleep(max(_SHORTEST_WAIT, woken_for - workflow.now()))
 
 
 def is_final(exc: FailureError) -> bool:

@@ -14,6 +14,8 @@ with workflow.unsafe.imports_passed_through():
 
 # A page describes at most some hundred executions.
 _PAGE_TIMEOUT = timedelta(minutes=2)
+# A worker that died with a page holds the sweep up for no longer than this.
+_HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 _RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30))
 # Until then the history stays small, whatever number of runs is open.
 _PAGES_PER_EXECUTION = 100
@@ -33,6 +35,7 @@ class Sweep:
                 sweep,
                 result_type=SweptPage,
                 start_to_close_timeout=_PAGE_TIMEOUT,
+                heartbeat_timeout=_HEARTBEAT_TIMEOUT,
                 retry_policy=_RETRY,
             )
             sweep = SweepInput(

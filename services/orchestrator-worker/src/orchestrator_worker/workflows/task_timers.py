@@ -4,18 +4,13 @@ What is due, and whether the task is still open, is the ledger's to say at every
 has to tell this workflow that the task was done or given to others: at its next time it sees so.
 """
 
-from datetime import timedelta
-
 from temporalio import workflow
 
 from orchestrator_worker.workflows import steps
 
 with workflow.unsafe.imports_passed_through():
     from contracts.names import TemporalActivity, Workflow
-    from contracts.runs import AdvanceTask, TaskAdvanced, TaskTimersInput
-
-# Between two looks: a clock of ours that is behind Temporal's must not make it spin.
-_SHORTEST = timedelta(seconds=1)
+    from contracts.runs import AdvanceTask, TaskTimersInput
 
 
 @workflow.defn(name=Workflow.TASK_TIMERS.value)
@@ -25,16 +20,9 @@ class TaskTimers:
     @workflow.run
     async def run(self, timers: TaskTimersInput) -> None:
         """Return when the task is closed, or all its times are behind."""
-        woken_for = None
-        while True:
-            advanced = await steps.surely(
-                TemporalActivity.ADVANCE_TASK,
-                AdvanceTask(
-                    namespace=timers.namespace, task_id=timers.task_id, woken_for=woken_for
-                ),
-                TaskAdvanced,
-            )
-            if advanced.next_at is None:
-                return
-            woken_for = advanced.next_at
-            await workflow.sleep(max(_SHORTEST, woken_for - workflow.now()))
+        await steps.until_nothing_waits(
+            TemporalActivity.ADVANCE_TASK,
+            lambda at: AdvanceTask(
+                namespace=timers.namespace, task_id=timers.task_id, woken_for=at
+            ),
+        )

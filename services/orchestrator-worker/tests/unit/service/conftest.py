@@ -19,14 +19,25 @@ class World:
     context: Any
     ledger: Any
     decider: Decider
+    sensitive_values: Any
 
 
 @pytest.fixture
-def world(definitions: Any, context: Any, ledger: Any) -> World:
+def world(
+    definitions: Any, context: Any, ledger: Any, instances: Any, sensitive_values: Any
+) -> World:
     decider = Decider(
         definitions=definitions,
         lookout=Lookout(context=context, ledger=ledger, redaction_key=KEY),
         ledger=ledger,
+        instances=instances,
+        sensitive_values=sensitive_values,
         cached_definitions=2,
     )
-    return World(definitions=definitions, context=context, ledger=ledger, decider=decider)
+    return World(
+        definitions=definitions,
+        context=context,
+        ledger=ledger,
+        decider=decider,
+        sensitive_values=sensitive_values,
+    )

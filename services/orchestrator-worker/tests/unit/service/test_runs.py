@@ -5,11 +5,14 @@ from typing import Any
 import pytest
 
 from contracts.definitions import ActivityDefinition
+from contracts.envelope import Envelope
 from contracts.runs import MAX_SNAPSHOT_BYTES, DecideInput, RecordOutcome, RunInput
+from contracts.triggers import Trigger, TriggerKind
 from orchestrator_worker.errors import (
     ContextUnavailableError,
     DecisionTooLargeError,
     DefinitionNotFoundError,
+    NeighbourUnavailableError,
     UndecidableError,
 )
 from orchestrator_worker.service import runs as service
@@ -201,3 +204,69 @@ async def test_a_snapshot_that_is_too_large_says_what_to_do(
     world.context.answers["overdue"] = "x" * MAX_SNAPSHOT_BYTES
     with pytest.raises(DecisionTooLargeError, match="select fewer rows or fields"):
         await world.decider.decide(_ask(make_run(input={"until": None})))
+
+
+CUSTOMER = {"$sensitive": "b-1", "hash": "h" * 26}
+WELCOME = {
+    "name": "welcome",
+    "when": "event.payload.email.endsWith('.org')",
+    "task": {
+        "type": "automated",
+        "handler": "welcome",
+        "taskQueue": "notifications-tq",
+        "input": {"to": "event.payload.email"},
+    },
+}
+
+
+def _by_event(email: Any) -> RunInput:
+    event = Envelope.model_validate(
+        {
+            "event_id": "e-1",
+            "type": "signed-up",
+            "source": "shop",
+            "occurred_at": "2026-11-23T10:00:00Z",
+            "payload": {"email": email},
+        }
+    )
+    trigger = Trigger(kind=TriggerKind.EVENT, definition_version=1, events=[event])
+    return RunInput(
+        namespace="dev",
+        run_id=f"billing.overdue:{trigger.key}",
+        definition_id="billing.overdue",
+        trigger=trigger,
+    )
+
+
+async def test_a_run_decides_upon_values_and_keeps_references(
+    world: Any, make_definition: MakeDefinition
+) -> None:
+    world.definitions.known["dev", "billing.overdue", 1] = make_definition(rules=[WELCOME])
+    world.sensitive_values.known["b-1"] = "ada@example.org"
+    run = _by_event(CUSTOMER)
+    decided = await world.decider.decide(_ask(run))
+    assert [task.input for task in decided.tasks] == [{"to": CUSTOMER}]
+    assert "ada@" not in repr(vars(world.ledger))
+
+
+async def test_a_run_waits_for_values_that_cannot_be_told_now(
+    world: Any, make_definition: MakeDefinition
+) -> None:
+    world.definitions.known["dev", "billing.overdue", 1] = make_definition(rules=[WELCOME])
+    world.sensitive_values.away = True
+    with pytest.raises(NeighbourUnavailableError):
+        await world.decider.decide(_ask(_by_event(CUSTOMER)))
+    # What has nothing sensitive asks nobody.
+    assert (await world.decider.decide(_ask(_by_event("a@b.org")))).tasks
+    assert world.sensitive_values.asked == 1
+
+
+async def test_why_a_run_cannot_be_decided_quotes_nothing_sensitive(
+    world: Any, make_definition: MakeDefinition
+) -> None:
+    rule = WELCOME | {"when": "int(event.payload.email) > 5"}
+    world.definitions.known["dev", "billing.overdue", 1] = make_definition(rules=[rule])
+    world.sensitive_values.known["b-1"] = "ada@example.org"
+    with pytest.raises(UndecidableError, match=r"rule 'welcome', when: .* left out") as failure:
+        await world.decider.decide(_ask(_by_event(CUSTOMER)))
+    assert "ada" not in str(failure.value)

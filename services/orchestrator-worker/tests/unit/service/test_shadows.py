@@ -77,12 +77,14 @@ async def shadows(records: Records, lookout: Lookout) -> AsyncIterator[Shadows]:
 
 
 @pytest.fixture
-def decider(definitions: Any, lookout: Lookout, ledger: Any, shadows: Shadows) -> Decider:
+def decider(world: Any, lookout: Lookout, ledger: Any, instances: Any, shadows: Shadows) -> Decider:
     ledger.shadow_id = SHADOW
     return Decider(
-        definitions=definitions,
+        definitions=world.definitions,
         lookout=lookout,
         ledger=ledger,
+        instances=instances,
+        sensitive_values=world.sensitive_values,
         cached_definitions=2,
         shadows=shadows,
     )

@@ -1,5 +1,7 @@
 """Publishes to Kafka with an idempotent producer, and makes a new one when that one is done for.
 
+It also makes a new one when the certificate was replaced, as soon as nothing is in flight.
+
 What one producer writes of a stream is a run without gaps: with `enable.gapless.guarantee` any
 record that fails for good ends the producer, instead of letting later records pass, and no record
 times out alone. After any failure, or when nothing is acknowledged for too long, the producer is
@@ -27,6 +29,7 @@ from outbox_relay.domain.window import Flight
 from outbox_relay.errors import PublishingError
 from runtime import kafka, logs
 from runtime.faultpoints import faultpoint
+from runtime.kafka import Brokers, CertificateInUse
 
 _log = logs.get_logger(__name__)
 
@@ -62,7 +65,11 @@ class KafkaPublisher:
     """A producer that outlives its fatal errors. Use it from one event loop."""
 
     def __init__(
-        self, bootstrap_servers: str, *, delivery_timeout: timedelta, stirred: Callable[[], None]
+        self,
+        bootstrap_servers: Brokers,
+        *,
+        delivery_timeout: timedelta,
+        stirred: Callable[[], None],
     ) -> None:
         """Name the brokers; `stirred` is called in the event loop when a flight has ended.
 
@@ -72,6 +79,7 @@ class KafkaPublisher:
         self._delivery_timeout_s = delivery_timeout.total_seconds()
         self._stirred = stirred
         self._life: _Life | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._known: set[str] = set()
 
     async def missing(self, topics: Collection[str]) -> dict[str, str]:
@@ -92,6 +100,11 @@ class KafkaPublisher:
 
     def send(self, rows: Sequence[PendingRow], *, more: bool) -> Flight:
         """Queue rows in the producer."""
+        if self._life is not None and self._life.may_be_renewed:
+            # Nothing is in flight, so that nothing of it can come after what is sent now.
+            self._ending = asyncio.create_task(asyncio.to_thread(self._life.end))
+            self._life = None
+            _log.info("certificate_replaced")
         if self._life is None:
             self._life = _Life(self._bootstrap_servers, self._stirred)
         faultpoint("relay.before_send")
@@ -123,12 +136,16 @@ class KafkaPublisher:
         life, self._life = self._life, None
         if life is not None:
             await asyncio.to_thread(life.end)
+        if self._ending is not None:
+            await self._ending
+            self._ending = None
 
 
 class _Life:
     """One producer from its making to its first failure."""
 
-    def __init__(self, bootstrap_servers: str, stirred: Callable[[], None]) -> None:
+    def __init__(self, bootstrap_servers: Brokers, stirred: Callable[[], None]) -> None:
+        self._certificate = CertificateInUse(bootstrap_servers)
         self._producer = Producer(
             {
                 **kafka.producer_settings(bootstrap_servers, client_id="outbox-relay"),
@@ -149,6 +166,11 @@ class _Life:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="kafka-reports", daemon=True)
         self._thread.start()
+
+    @property
+    def may_be_renewed(self) -> bool:
+        """Whether nothing is in flight, and its certificate was replaced since it was made."""
+        return not self._flights and self._certificate.is_replaced
 
     def send(self, rows: Sequence[PendingRow], *, more: bool) -> Flight:
         if not self._flights:
@@ -247,6 +269,8 @@ def _headers(row: PendingRow) -> dict[str, str | bytes | None]:
     headers: dict[str, str | bytes | None] = dict(pydantic_core.from_json(row.headers))
     if row.republish_id is not None:
         headers[Header.REPUBLISHED.value] = row.republish_id
+    if row.signature is not None:
+        headers[Header.SIGNATURE.value] = row.signature
     return headers
 
 

@@ -28,9 +28,17 @@ _MOST_COUNTED = 100_000
 class PostgresOutboxSession:
     """A session with the outbox of one schema."""
 
-    def __init__(self, *, dsn: str, schema: str, hung_after: timedelta) -> None:
+    def __init__(
+        self,
+        *,
+        dsn: str,
+        schema: str,
+        hung_after: timedelta,
+        password: Callable[[], str] | None = None,
+    ) -> None:
         """Name the database and schema; whoever asks nothing for `hung_after` loses the lead."""
         self._dsn = dsn
+        self._password = password
         self._schema = schema
         self._hung_after = hung_after
         self._stack = AsyncExitStack()
@@ -43,7 +51,7 @@ class PostgresOutboxSession:
             faultpoint("relay.before_open")
             connection: asyncpg.Connection[asyncpg.Record]
             connection = await self._stack.enter_async_context(
-                postgres.dedicated(self._dsn, application=_APPLICATION)
+                postgres.dedicated(self._dsn, application=_APPLICATION, password=self._password)
             )
             await connection.fetchrow(_SQL["prepare"], self._schema, hung_after)
             await connection.add_listener(

@@ -18,6 +18,8 @@ class PendingRow(NamedTuple):
     """A JSON array of [name, value] pairs."""
     body: bytes
     republish_id: str | None
+    signature: bytes | None = None
+    """As the event store signed it: a header. The relay has no key."""
 
     @property
     def stream_key(self) -> StreamKey:

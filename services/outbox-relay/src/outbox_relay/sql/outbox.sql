@@ -62,11 +62,12 @@ WITH begin AS (
 )
 SELECT
     (SELECT count(*) FROM pending), '', pg_current_snapshot()::text, '', '', '', ''::bytea,
-    NULL::text
+    NULL::text, NULL::bytea
 UNION ALL
 SELECT * FROM (
     SELECT
-        p.position, e.namespace, e.stream, e.topic, e.key, e.headers::text, e.body, p.republish_id
+        p.position, e.namespace, e.stream, e.topic, e.key, e.headers::text, e.body, p.republish_id,
+        e.signature
     FROM pending AS p
     JOIN events AS e ON e.position = p.position AND e.recorded_at = p.recorded_at
     WHERE p.before < $6

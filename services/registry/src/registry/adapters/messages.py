@@ -11,10 +11,11 @@ from contracts import canonical
 from contracts.resources import ChangeKind, HeldEvents, ResourceKind, ResourceState
 from registry.domain.differences import Difference, DifferenceKind
 from registry.domain.due_changes import DueChange
+from registry.domain.mending import DriftKind
 from registry.domain.planning import Action
 from registry.domain.resources import Change, Resource
 from registry.errors import Located
-from registry.service.drift import DriftKind, DriftReport
+from registry.service.drift import DriftReport
 from registry.service.outcomes import (
     ApplyOutcome,
     Bookmark,

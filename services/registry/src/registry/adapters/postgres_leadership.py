@@ -1,61 +1,147 @@
-"""Leadership by an advisory lock of PostgreSQL: it ends with the connection that holds it."""
+"""Leadership by a lease in PostgreSQL, timed by the database's clock.
+
+A lock of a session would stay with a process that hangs: its kernel keeps the connection alive. A
+lease ends, and who wakes up after it knows by its own clock that it may do nothing any more.
+"""
 
 import asyncio
+import os
+import secrets
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
-
-import asyncpg
+from datetime import timedelta
+from typing import Never
 
 from registry.errors import LeadershipLostError
-from runtime import postgres
+from registry.ports import Lease
+from runtime import logs, sqlfiles
+from runtime.errors import DatabaseUnavailableError
 from runtime.faultpoints import faultpoint
+from runtime.postgres import Postgres
 
-_TRY_LOCK = "SELECT pg_try_advisory_lock(hashtext('registry.leadership'), hashtext($1))"
 _RETRY_S = 1.0
+_RENEWALS = 5  # within a duration: four may fail
+
+_SQL = sqlfiles.load("registry", "leases")
+_log = logs.get_logger(__name__)
 
 
 class PostgresLeadership:
-    """The lead of `subject` among all replicas on one database."""
+    """The lead of one namespace among all replicas on one database."""
 
-    def __init__(self, dsn: str, *, subject: str) -> None:
-        self._dsn = dsn
-        self._subject = subject
+    def __init__(self, postgres: Postgres, *, namespace: str, duration: timedelta) -> None:
+        """Lead for `duration` at a time: as long nobody does after a leader has died or hung."""
+        self._postgres = postgres
+        self._namespace = namespace
+        self._duration = duration
+        self._holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator["PostgresTerm"]:
-        """Wait until the lock is ours, on a connection of its own, and hold it for the block.
+        """Wait until the lease is ours, and give it back after the block.
 
         Raises:
-            DatabaseUnavailableError: the database cannot be reached.
+            DatabaseUnavailableError: the database does not answer.
         """
-        async with postgres.dedicated(self._dsn, application="registry-leader") as connection:
-            # Asked again and again rather than waited for: a session that waits in the server can
-            # hold the lock for a process that is no longer there.
+        while (term := await self._take()) is None:  # noqa: ASYNC110 - others give it up in silence
+            await asyncio.sleep(_RETRY_S)
+        try:
+            yield term
+        finally:
+            await self._give_back(term)
+
+    async def _take(self) -> "PostgresTerm | None":
+        asked = asyncio.get_running_loop().time()
+        async with self._postgres.transaction(self._namespace) as transaction:
+            number = await transaction.fetchval(
+                _SQL["take"], self._namespace, self._holder, self._duration
+            )
             faultpoint("registry.before_lead")
-            while not await connection.fetchval(_TRY_LOCK, self._subject):  # noqa: ASYNC110 - as above
-                await asyncio.sleep(_RETRY_S)
-            faultpoint("registry.after_lead")
-            yield PostgresTerm(connection)
+        faultpoint("registry.after_lead")
+        if number is None:
+            return None
+        return PostgresTerm(self._postgres, self._namespace, number, self._duration, since=asked)
+
+    async def _give_back(self, term: "PostgresTerm") -> None:
+        try:
+            async with self._postgres.transaction(self._namespace) as transaction:
+                await transaction.execute(_SQL["give_back"], self._namespace, term.number)
+        except DatabaseUnavailableError as exc:
+            # It ends by itself.
+            _log.warning("lead_not_given_back", namespace=self._namespace, error=str(exc))
 
 
 class PostgresTerm:
-    """The lock is ours for as long as its connection lives."""
+    """The lease is ours until `duration` after it was last asked for, by this process's clock.
 
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
+    The database counts from later on, so that nobody else leads while this process thinks it does.
+    """
 
-    async def confirm(self) -> None:
-        """Ask over the connection that holds the lock.
+    def __init__(
+        self,
+        postgres: Postgres,
+        namespace: str,
+        number: int,
+        duration: timedelta,
+        *,
+        since: float,
+    ) -> None:
+        self.number = number
+        self._postgres = postgres
+        self._namespace = namespace
+        self._duration = duration
+        self._until = since + duration.total_seconds()
+
+    def confirm(self) -> None:
+        """Return while nobody else can lead.
 
         Raises:
-            LeadershipLostError: the connection is gone, and the lock with it.
+            LeadershipLostError: the lease was not renewed in time.
         """
-        try:
-            faultpoint("registry.before_confirm_lead")
-            await self._connection.fetchval("SELECT 1", timeout=5.0)
-            faultpoint("registry.after_confirm_lead")
-        except (*postgres.UNAVAILABLE, asyncpg.PostgresError) as exc:
-            raise LeadershipLostError(
-                f"the connection that held the lead is gone: {exc or type(exc).__name__}"
-            ) from exc
+        if asyncio.get_running_loop().time() >= self._until:
+            raise LeadershipLostError("the lease has run out: this process was held up")
+
+    async def keep(self) -> Never:
+        """Renew the lease, five times within its duration.
+
+        Raises:
+            LeadershipLostError: it has run out, or others have it.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._duration.total_seconds() / _RENEWALS)
+            asked = loop.time()
+            try:
+                async with self._postgres.transaction(self._namespace) as transaction:
+                    renewed = await transaction.fetchval(
+                        _SQL["renew"], self._namespace, self.number, self._duration
+                    )
+                    faultpoint("registry.before_renew_lead")
+                faultpoint("registry.after_renew_lead")
+            except DatabaseUnavailableError:
+                self.confirm()
+                continue
+            if renewed is None:
+                raise LeadershipLostError("another replica leads")
+            self._until = asked + self._duration.total_seconds()
+
+    async def compared(self) -> None:
+        """Record that everything was compared with what is there."""
+        async with self._postgres.transaction(self._namespace) as transaction:
+            await transaction.execute(_SQL["compared"], self._namespace, self.number)
+            faultpoint("registry.before_record_comparison")
+        faultpoint("registry.after_record_comparison")
+
+
+class PostgresLeases:
+    """Who leads which namespace."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+
+    async def lease(self, namespace: str) -> Lease | None:
+        """Return who leads a namespace, None when nobody ever did."""
+        async with self._postgres.transaction(namespace) as transaction:
+            row = await transaction.fetchrow(_SQL["lease"], namespace)
+        return None if row is None else Lease(**row)

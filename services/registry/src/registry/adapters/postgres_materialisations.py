@@ -1,5 +1,7 @@
 """What came of handing schedules on, in PostgreSQL."""
 
+from collections.abc import Collection
+
 from registry.ports import Materialisation
 from runtime import sqlfiles
 from runtime.faultpoints import faultpoint
@@ -29,4 +31,12 @@ class PostgresMaterialisations:
         """Return the last attempt for every definition, by id."""
         async with self._postgres.transaction(namespace) as transaction:
             rows = await transaction.fetch(_SQL["materialisations"], namespace)
+        return [Materialisation(**row) for row in rows]
+
+    async def of(self, namespace: str, definition_ids: Collection[str]) -> list[Materialisation]:
+        """Return the last attempt for each of these definitions."""
+        async with self._postgres.transaction(namespace) as transaction:
+            rows = await transaction.fetch(
+                _SQL["materialisations_of"], namespace, list(definition_ids)
+            )
         return [Materialisation(**row) for row in rows]

@@ -20,6 +20,7 @@ from eventstore.store import EventStore
 from runtime import sqlfiles
 from runtime.faultpoints import faultpoint
 from runtime.postgres import Postgres, Transaction
+from runtime.signingkeys import SigningKeys
 
 ResourceEvent = (
     ResourceApplied | ResourceActivated | ResourceEnabled | ResourceDisabled | ResourceRetired
@@ -61,9 +62,15 @@ async def project_resources(transaction: Transaction, events: Sequence[Event]) -
         await transaction.executemany(_SQL["project_schema"], schemas)
 
 
-def event_store(*, appended: Callable[[], None] | None = None) -> EventStore:
+def event_store(
+    *,
+    appended: Callable[[], None] | None = None,
+    keys: SigningKeys = SigningKeys(),  # noqa: B008 - a value
+) -> EventStore:
     """Return the registry's event store, whose appends keep these tables."""
-    return EventStore(service="registry", projections=[project_resources], appended=appended)
+    return EventStore(
+        service="registry", projections=[project_resources], appended=appended, keys=keys
+    )
 
 
 async def rebuild(postgres: Postgres, namespaces: Sequence[str]) -> dict[str, int]:

@@ -18,6 +18,7 @@ from registry.ports import Request, ResourceChanges
 from runtime import sqlfiles, telemetry
 from runtime.faultpoints import faultpoint
 from runtime.postgres import Postgres, Transaction
+from runtime.signingkeys import SigningKeys
 
 T = TypeVar("T")
 
@@ -31,10 +32,16 @@ _NEWEST = 2**63 - 1
 class PostgresResourceStore:
     """The resources of one database."""
 
-    def __init__(self, postgres: Postgres, *, appended: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        postgres: Postgres,
+        *,
+        appended: Callable[[], None] | None = None,
+        keys: SigningKeys = SigningKeys(),  # noqa: B008 - a value
+    ) -> None:
         """Read and write over `postgres`; `appended` hears of commits."""
         self._postgres = postgres
-        self._events = postgres_projections.event_store(appended=appended)
+        self._events = postgres_projections.event_store(appended=appended, keys=keys)
 
     async def change(self, namespace: str, work: Callable[[ResourceChanges], Awaitable[T]]) -> T:
         """Run `work` with the namespace's revision locked, and commit."""

@@ -14,6 +14,9 @@ from registry.domain.planning import Prune
 from registry.domain.validation import Source
 from registry.errors import InvalidRequestError
 
+MAX_MASK_PATHS = 100
+"""Fields that a mask names: it is applied to every resource of a page."""
+
 _KIND_OF = {number: kind for kind, number in messages.KINDS.items()}
 _RESOURCE_FIELDS = tuple(pb.Resource.DESCRIPTOR.fields_by_name)
 
@@ -95,6 +98,12 @@ def mask(requested: FieldMask) -> Callable[[pb.Resource], pb.Resource]:
     """
     if not requested.paths or list(requested.paths) == ["*"]:
         return lambda resource: resource
+    if len(requested.paths) > MAX_MASK_PATHS:
+        raise InvalidRequestError(
+            "read_mask",
+            f"it has {len(requested.paths)} paths, more than the {MAX_MASK_PATHS} that are taken; "
+            f"there are {', '.join(_RESOURCE_FIELDS)}",
+        )
     unknown = [
         path
         for path in requested.paths

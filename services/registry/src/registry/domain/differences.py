@@ -261,7 +261,8 @@ def _schema_does(schema: _Object) -> str:
 def _key_does(key: _Object) -> str:
     start, end = key.get("notBefore"), key.get("notAfter")
     parts = [f"from {start}" if start else "", f"until {end}" if end else ""]
-    return f"in force {' '.join(filter(None, parts)) or 'at any time'}"
+    revoked = f", revoked from {key['revokedAt']}" if "revokedAt" in key else ""
+    return f"in force {' '.join(filter(None, parts)) or 'at any time'}{revoked}"
 
 
 def _each(loop: _Object) -> str:
@@ -295,6 +296,7 @@ _SAME: Mapping[str, Callable[[Any, Any], bool]] = {
         (
             *("spec.triggers.event.when", "spec.triggers.event.correlate"),
             *("spec.context.query.parameters", "spec.context.http.parameters"),
+            *("spec.instance.initial", "spec.instance.update", "spec.instance.endWhen"),
             *("spec.rules.when", "spec.rules.forEach.in", "spec.rules.task.key"),
             *("spec.rules.task.title", "spec.rules.task.input"),
         ),

@@ -1,7 +1,7 @@
 """What a definition's schedules ask for, and how far that is from what is there."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -14,7 +14,11 @@ from contracts.resources import ChangeKind, HeldEvents, ResourceState
 from registry.domain.resources import Change, Resource
 from registry.errors import MaterialisationError
 from rules import schedules as evaluation
-from rules.schedules import WakeSpec
+from rules import wakeups
+from rules.wakeups import WakeSpec
+
+LAYOUT = 4
+"""To be raised when what is written from the same wake-up changes, or how it is sealed."""
 
 
 class Tampered(StrEnum):
@@ -75,7 +79,7 @@ class Wakeup:
 
     namespace: str
     definition_id: str
-    specs: Sequence[WakeSpec]
+    spec: WakeSpec
     enabled: bool
     fingerprint: str
 
@@ -113,13 +117,13 @@ def wakeup(wanted: Desired) -> Wakeup | None:
     """Return when to wake a definition, None when nothing of it is ever due by a clock."""
     if not wanted.schedules:
         return None
-    specs = [evaluation.wake_spec(wanted.schedules[name]) for name in sorted(wanted.schedules)]
+    spec = wakeups.wake_spec(*(wanted.schedules[name] for name in sorted(wanted.schedules)))
     return Wakeup(
         namespace=wanted.namespace,
         definition_id=wanted.definition_id,
-        specs=specs,
+        spec=spec,
         enabled=wanted.enabled,
-        fingerprint=_fingerprint(wanted, specs),
+        fingerprint=_fingerprint(wanted, spec),
     )
 
 
@@ -127,10 +131,10 @@ def overdue(wanted: Desired, *, now: datetime) -> bool:
     """Say whether something may have been due before now: a clock set now would not wake for it."""
     if not wanted.enabled:
         return False
-    return wanted.resumed or any(
-        (due := evaluation.next_due(schedule, wanted.effective_from)) is not None and due <= now
-        for schedule in wanted.schedules.values()
-    )
+    if wanted.resumed:
+        return True
+    due = evaluation.next_due_of(wanted.schedules.values(), wanted.effective_from)
+    return due is not None and due <= now
 
 
 _WAITS = " does not answer"
@@ -146,9 +150,5 @@ def is_waiting(error: str) -> bool:
     return error.endswith(_WAITS)
 
 
-def _fingerprint(wanted: Desired, specs: Sequence[WakeSpec]) -> str:
-    # To be raised when what is written from the same wake-up changes.
-    layout = 2
-    return identifiers.short_hash(
-        json.dumps([layout, wanted.version, wanted.enabled]), *(repr(spec) for spec in specs)
-    )
+def _fingerprint(wanted: Desired, spec: WakeSpec) -> str:
+    return identifiers.short_hash(json.dumps([LAYOUT, wanted.version, wanted.enabled]), repr(spec))

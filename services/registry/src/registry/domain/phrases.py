@@ -12,6 +12,7 @@ NOUNS: Mapping[str, str] = {
     "metadata.description": "the description",
     "spec.taskQueue": "the task queue",
     "spec.mode": "the mode",
+    "spec.instance.endWhen": "the end of an instance",
     "spec.whileDisabled": "the treatment of events while it is disabled",
     "spec.onFailure.handler": "the handler of failures",
     "spec.onFailure.taskQueue": "the task queue of the handler of failures",
@@ -27,6 +28,7 @@ NOUNS: Mapping[str, str] = {
     "spec.triggers.schedule.overlap": "the overlap policy",
     "spec.triggers.schedule.missedRuns.window": "the catch-up window",
     "spec.triggers.schedule.missedRuns.limit": "the catch-up limit",
+    "spec.triggers.schedule.missedRuns.order": "the order of catching up",
     "spec.triggers.schedule.missedRuns.tolerance": "the tolerance for late due times",
     "spec.triggers.event.type": "the event type",
     "spec.triggers.event.match": "the pattern",
@@ -60,12 +62,15 @@ NOUNS: Mapping[str, str] = {
     "spec.keys.publicKey": "the public key",
     "spec.keys.notBefore": "the time from which it is in force",
     "spec.keys.notAfter": "the time until which it is in force",
+    "spec.keys.revokedAt": "the time from which it is revoked",
 }
 """By the path of a field without the names of what it belongs to."""
 
 NAMED_NOUNS: Mapping[str, str] = {
     "metadata.labels": "label",
     "spec.context.query.parameters": "parameter",
+    "spec.instance.initial": "first value of",
+    "spec.instance.update": "new value of",
     "spec.context.http.parameters": "parameter",
     "spec.rules.task.input": "input",
 }

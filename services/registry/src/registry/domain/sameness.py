@@ -30,7 +30,8 @@ def same_expression(before: str, after: str) -> bool:
 
 def same_due_times(before: Schedule, after: Schedule) -> bool:
     """Say whether two schedules are due at the same times, as far as is seen without counting."""
-    aside = {"cron", "missed_runs", "overlap"}
+    # Jitter moves no due time.
+    aside = {"cron", "missed_runs", "overlap", "jitter"}
     if before.model_dump(exclude=aside) != after.model_dump(exclude=aside):
         return False
     return same_cron(before.cron, after.cron)

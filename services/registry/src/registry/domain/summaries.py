@@ -9,6 +9,8 @@ from contracts.kinds import Resource
 from contracts.producers import Producer
 from registry.domain.phrases import count, cut, duration, listed
 
+_DURATIONS = frozenset({"window", "tolerance"})
+
 
 def resource(content: Resource) -> str:
     """Return what a resource does, as the end of a sentence."""
@@ -43,7 +45,7 @@ def source(schedule: Mapping[str, Any]) -> str:
 def missed_runs(policy: Mapping[str, Any]) -> str:
     """Return what becomes of late due times, as it is written."""
     details = [
-        f"{name} {duration(item) if isinstance(item, str) else item}"
+        f"{name} {duration(item) if name in _DURATIONS else item}"
         for name, item in policy.items()
         if name != "policy"
     ]

@@ -7,9 +7,9 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from contracts.resources import ResourceKind
+from contracts.resources import ResourceKind, ResourceState
 from registry.domain import materialisation
-from registry.domain.materialisation import Desired, Wakeup
+from registry.domain.materialisation import Desired
 from registry.domain.resources import Resource
 from registry.errors import MaterialisationError
 from registry.ports import ResourceStore
@@ -21,16 +21,18 @@ _READ_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What one definition asks for; `refusal` says why that cannot be told, and is empty if not.
+    """What one definition asks for, in brief: `fingerprint` is None where nothing wakes it.
 
-    Of a definition that asks for `nothing_ever`, neither ledger nor clock has ever heard.
+    `refusal` says why it cannot be told, and is empty if it can. Of a definition that asks for
+    `nothing_ever`, neither ledger nor clock has ever heard. There is one of these for every
+    definition in memory: what is handed on is read when it is.
     """
 
     definition_id: str
     version: int
     revision: int
-    wanted: Desired | None
-    wakeup: Wakeup | None
+    fingerprint: str | None
+    enabled: bool
     refusal: str = ""
     nothing_ever: bool = False
 
@@ -65,31 +67,34 @@ class Demands:
 
 def _demands(resources: Sequence[Resource]) -> list[Demand]:
     return [
-        _demand(resource)
+        demand_of(resource)
         for resource in resources
         if resource.key.kind is ResourceKind.ACTIVITY_DEFINITION
     ]
 
 
-def _demand(resource: Resource) -> Demand:
-    wanted, wakeup, refusal = None, None, ""
+def demand_of(resource: Resource) -> Demand:
+    """Return what a definition asks for, in brief."""
+    fingerprint, quiet, refusal = None, False, ""
     try:
         wanted = materialisation.desired(resource)
         wakeup = materialisation.wakeup(wanted)
     except (MaterialisationError, RulesError) as exc:
-        wanted, refusal = None, str(exc)
+        refusal = str(exc)
+    else:
+        fingerprint = None if wakeup is None else wakeup.fingerprint
+        quiet = nothing_ever(resource, wanted)
     return Demand(
         definition_id=resource.key.resource_id,
         version=resource.version,
         revision=resource.revision,
-        wanted=wanted,
-        wakeup=wakeup,
+        fingerprint=fingerprint,
+        enabled=resource.state is ResourceState.ACTIVE,
         refusal=refusal,
-        # Its first version has no schedules, and nothing has happened to it since.
-        nothing_ever=(
-            wanted is not None
-            and not wanted.schedules
-            and resource.version == 1
-            and resource.latest == resource.applied
-        ),
+        nothing_ever=quiet,
     )
+
+
+def nothing_ever(resource: Resource, wanted: Desired) -> bool:
+    """Say whether its first version has no schedules, and nothing has happened to it since."""
+    return not wanted.schedules and resource.version == 1 and resource.latest == resource.applied

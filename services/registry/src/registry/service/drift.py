@@ -8,26 +8,16 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from registry.domain import materialisation
 from registry.domain.materialisation import Tampered
+from registry.domain.mending import DriftKind
 from registry.errors import NamespaceNotServedError
 from registry.ports import Materialisation, Materialisations, ResourceStore, WakeupClock
 from registry.service.demands import Demand, Demands
 
 SETTLING = timedelta(seconds=10)
 """How long what was just handed on may be missing from the clock's list, which follows late."""
-
-
-class DriftKind(StrEnum):
-    """The ways in which what is there is not what is asked for."""
-
-    MISSING = "missing"
-    DIFFERENT = "different"
-    UNEXPECTED = "unexpected"
-    REFUSED = "refused"
-    PENDING = "pending"
 
 
 _OF_THE_CLOCK = {DriftKind.MISSING, DriftKind.DIFFERENT, DriftKind.UNEXPECTED}
@@ -85,7 +75,9 @@ class DriftService:
         async with self._reading[namespace]:
             await demands.refresh()
             known = dict(demands.by_id)
-        present = await clock.fingerprints(namespace)
+        present: dict[str, str] = {}
+        async for page in clock.pages():
+            present |= page
         attempts = {row.definition_id: row for row in await self._materialisations.all(namespace)}
         settled_before = self._now() - self._settling
         drifts = []
@@ -99,7 +91,9 @@ class DriftService:
             )
             if drift is not None:
                 drifts.append(drift)
-        return DriftReport(drifts, sum(1 for demand in known.values() if demand.wakeup is not None))
+        return DriftReport(
+            drifts, sum(1 for demand in known.values() if demand.fingerprint is not None)
+        )
 
 
 def _drift(
@@ -151,10 +145,9 @@ def _not_handed_on(demand: Demand, attempt: Materialisation | None) -> tuple[Dri
 
 
 def _unlike(demand: Demand, present: str | None) -> tuple[DriftKind, str] | None:
-    wakeup = demand.wakeup
-    if present == (wakeup.fingerprint if wakeup is not None else None):
+    if present == demand.fingerprint:
         return None
-    if wakeup is None:
+    if demand.fingerprint is None:
         return (
             DriftKind.UNEXPECTED,
             "there is a Temporal Schedule, and the definition asks for none",
@@ -164,7 +157,7 @@ def _unlike(demand: Demand, present: str | None) -> tuple[DriftKind, str] | None
             DriftKind.MISSING,
             "there is no Temporal Schedule: nothing wakes the definition until there is one again",
         )
-    if present == Tampered.PAUSED and wakeup.enabled:
+    if present == Tampered.PAUSED and demand.enabled:
         detail = "the Temporal Schedule was paused by hand: nothing wakes the definition"
     elif present in set(Tampered):
         detail = "the Temporal Schedule was changed by hand"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from contracts.catalogue import Catalogue
-from contracts.definitions import ActivityDefinition, WhileDisabled
+from contracts.definitions import ActivityDefinition, Mode, WhileDisabled
 from contracts.resources import ChangeKind, HeldEvents, ResourceKind, ResourceState
 from registry.domain import dependencies, planning, proposals, validation
 from registry.domain.heads import View
@@ -121,6 +121,16 @@ class Lifecycle:
                     "held",
                     "the definition has whileDisabled: hold; say what becomes of the events that "
                     f"it held: {', '.join(HeldEvents)}",
+                )
+            if (
+                held is HeldEvents.COMPRESS
+                and isinstance(definition, ActivityDefinition)
+                and definition.spec.mode is Mode.STATEFUL
+            ):
+                raise InvalidRequestError(
+                    "held",
+                    "an instance of a stateful definition takes its events one by one; choose "
+                    f"{HeldEvents.START} or {HeldEvents.DISCARD}",
                 )
             return _Alteration(head, ChangeKind.ENABLED, ResourceState.ACTIVE, held)
 

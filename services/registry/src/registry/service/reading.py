@@ -1,8 +1,6 @@
 """Looking at resources: as they are, as they were, what happened to them and what differs."""
 
 import asyncio
-import base64
-import binascii
 import re
 from datetime import datetime
 
@@ -12,17 +10,12 @@ from registry.domain.differences import differences
 from registry.domain.resources import Key, Resource
 from registry.errors import InvalidRequestError, ResourceNotFoundError
 from registry.ports import ResourceStore
-from registry.service import requests
+from registry.service import pages, requests
 from registry.service.mirror import Mirrors
 from registry.service.outcomes import Diff, HistoryPage, Page
 
-DEFAULT_PAGE = 100
-MAX_PAGE = 1000
 # Under the 4 MiB that a gRPC message may have, with room for one more resource.
 MAX_PAGE_BYTES = 2 * 1024 * 1024
-
-_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_REVISION = re.compile(r"[1-9][0-9]{0,17}")
 
 
 class Reading:
@@ -68,8 +61,8 @@ class Reading:
         requests.require_served(namespace, self._mirrors.namespaces)
         if owner and not re.fullmatch(identifiers.NAME_PATTERN, owner):
             raise InvalidRequestError("owner", "it is not the name of a team")
-        limit = _limit(page_size)
-        after_id = _read_token(page_token, _ID)
+        limit = pages.limit(page_size)
+        after_id = pages.read_token(page_token, pages.ID)
         heads = await self._mirrors.heads(namespace)
         from_memory = as_of is None and not show_retired and not owner
 
@@ -91,7 +84,7 @@ class Reading:
         if not resources:
             return Page([], "")
         last = resources[-1].key.resource_id
-        return Page(resources, _write_token(last) if await page(last, 1) else "")
+        return Page(resources, pages.token(last) if await page(last, 1) else "")
 
     async def history(
         self,
@@ -106,8 +99,8 @@ class Reading:
         requests.require_served(namespace, self._mirrors.namespaces)
         if (kind is None) != (not resource_id):
             raise InvalidRequestError("resource_id", "a kind and an id go together, or neither")
-        limit = _limit(page_size)
-        before = _read_token(page_token, _REVISION)
+        limit = pages.limit(page_size)
+        before = pages.read_token(page_token, pages.NUMBER)
         key = None if kind is None else Key(kind, resource_id)
         if key is not None and (await self._mirrors.heads(namespace)).get(key) is None:
             raise ResourceNotFoundError(namespace, resource_id)
@@ -116,7 +109,7 @@ class Reading:
         )
         more = len(changes) > limit
         changes = changes[:limit]
-        return HistoryPage(changes, _write_token(str(changes[-1].revision)) if more else "")
+        return HistoryPage(changes, pages.token(str(changes[-1].revision)) if more else "")
 
     async def diff(self, namespace: str, key: Key, *, from_version: int, to_version: int) -> Diff:
         """Do what `ResourceService.diff` says."""
@@ -133,31 +126,7 @@ class Reading:
         return Diff(from_version, after.version, found)
 
 
-def _limit(page_size: int) -> int:
-    if page_size < 0:
-        raise InvalidRequestError("page_size", "it cannot be negative")
-    return min(page_size or DEFAULT_PAGE, MAX_PAGE)
-
-
 def _detail(version: int, as_of: datetime | None) -> str:
     if as_of is not None:
         return f" as of {identifiers.instant(as_of)}"
     return f" at version {version}" if version else ""
-
-
-def _write_token(last: str) -> str:
-    return base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
-
-
-def _read_token(token: str, shape: re.Pattern[str]) -> str:
-    if not token:
-        return ""
-    try:
-        last = base64.b64decode(
-            token + "=" * (-len(token) % 4), altchars=b"-_", validate=True
-        ).decode("ascii")
-    except (binascii.Error, ValueError):
-        last = ""
-    if not shape.fullmatch(last):
-        raise InvalidRequestError("page_token", "it is not one that was given out here")
-    return last

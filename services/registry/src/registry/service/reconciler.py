@@ -1,24 +1,23 @@
 """Makes the ledger and the wake-up clock follow the definitions, however often either is away.
 
-One replica does this for a namespace. The ledger is told first, and the clock after it: a wake-up
-for which the ledger knows no schedule would account for nothing. Everything written is idempotent
-and follows from the definitions' last changes alone, so that a crash between any two steps is made
-good by the next pass.
+One replica does this for a namespace. What was changed is handed on at once. All is compared with
+what the clock lists every `interval`, and looked at one by one, the ledger included, once in every
+`inspection_interval`: neither keeps a change waiting, and neither writes where nothing differs.
 """
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Never
 
-from contracts.resources import ResourceKind, ResourceState
-from registry.domain import materialisation
-from registry.domain.materialisation import Release
-from registry.domain.resources import Key
-from registry.errors import LeadershipLostError, MaterialisationError, NeighbourUnavailableError
+import structlog
+from opentelemetry.metrics import Observation
+
+from contracts.telemetry import Attribute, Metric
+from registry.errors import LeadershipLostError, NeighbourUnavailableError
 from registry.ports import (
+    DriftLog,
     Leadership,
     Materialisations,
     ResourceStore,
@@ -26,11 +25,16 @@ from registry.ports import (
     Term,
     WakeupClock,
 )
+from registry.service.backlog import Backlog
 from registry.service.changes import Changes
-from registry.service.demands import Demand, Demands
-from runtime import logs
+from registry.service.demands import Demands
+from registry.service.handing_on import HandingOn
+from runtime import logs, telemetry
 from runtime.errors import DatabaseUnavailableError
 from runtime.lifecycle import Background
+
+AT_ONCE = 8
+"""So many definitions are handed on side by side."""
 
 _FIRST_RETRY_S = 0.25
 _LAST_RETRY_S = 10.0
@@ -38,29 +42,8 @@ _LAST_RETRY_S = 10.0
 _log = logs.get_logger(__name__)
 
 
-@dataclass(slots=True)
-class _Entry:
-    """A definition as this replica has to hand it on, and how far that has come."""
-
-    demand: Demand
-    release: Release | None = None
-    ledger_told: bool = False
-    materialised: bool = False
-    # The error that the database has of it: empty for success, None before the first record.
-    recorded: str | None = None
-
-    def stands(self, present: Mapping[str, str]) -> bool:
-        """Say whether the clock has exactly what is wanted."""
-        wakeup = self.demand.wakeup
-        fingerprint = wakeup.fingerprint if wakeup is not None else None
-        return present.get(self.demand.definition_id) == fingerprint
-
-
 class Reconciler(Background):
-    """Materialises the schedules of one namespace while this replica leads.
-
-    A changed definition is handed on at once; every `interval` all are compared with what is there.
-    """
+    """Materialises the schedules of one namespace while this replica leads."""
 
     def __init__(
         self,
@@ -68,180 +51,237 @@ class Reconciler(Background):
         namespace: str,
         store: ResourceStore,
         materialisations: Materialisations,
+        drifts: DriftLog,
         ledger: ScheduleLedger,
         clock: WakeupClock,
         leadership: Leadership,
         changes: Changes,
         now: Callable[[], datetime],
         interval: timedelta,
+        inspection_interval: timedelta,
     ) -> None:
         self.name = f"reconciler.{namespace}"
         self._namespace = namespace
         self._store = store
-        self._materialisations = materialisations
-        self._ledger = ledger
         self._clock = clock
         self._leadership = leadership
         self._changes = changes
-        self._now = now
         self._interval = interval.total_seconds()
+        self._inspection_interval = inspection_interval.total_seconds()
+        self._handing_on = HandingOn(
+            namespace=namespace,
+            store=store,
+            materialisations=materialisations,
+            drifts=drifts,
+            ledger=ledger,
+            clock=clock,
+            now=now,
+        )
         self._demands = Demands(store, namespace)
-        self._entries: dict[str, _Entry] = {}
-        self._trouble: str | None = None
+        self._backlog: Backlog | None = None
+        self._ending = False
         self._log = _log.bind(namespace=namespace)
+        self._trouble = _Trouble(self._log)
+        self._measure()
 
-    async def _run(self) -> Never:
+    def _measure(self) -> None:
+        meter = telemetry.meter(__name__)
+        here: dict[str, str] = {Attribute.NAMESPACE: self._namespace}
+
+        def leads(_: object) -> Iterable[Observation]:
+            return [Observation(int(self._backlog is not None), here)]
+
+        def pending(_: object) -> Iterable[Observation]:
+            return [] if self._backlog is None else [Observation(len(self._backlog), here)]
+
+        def lag(_: object) -> Iterable[Observation]:
+            return [] if self._backlog is None else [Observation(self._backlog.age_s(), here)]
+
+        for metric, observe, unit, description in (
+            (Metric.REGISTRY_RECONCILER_LEADS, leads, "", "1 where this replica leads."),
+            (Metric.REGISTRY_RECONCILER_PENDING, pending, "", "Definitions still to look at."),
+            (Metric.REGISTRY_RECONCILER_LAG, lag, "s", "Age of the oldest change among them."),
+        ):
+            meter.create_observable_gauge(metric, [observe], unit=unit, description=description)
+        self._durations = meter.create_histogram(
+            Metric.REGISTRY_RECONCILER_DURATION,
+            unit="s",
+            description="Time that a comparison with all that Temporal lists takes.",
+        )
+
+    async def stop(self) -> None:
+        """Cancel the work and wait until it has let go, the lead given back."""
+        # A group of tasks that fail as they are cancelled tells of their failures alone.
+        self._ending = True
+        await super().stop()
+
+    async def _run(self) -> None:
         failures = 0
-        while True:
+        while not self._ending:
             try:
                 async with self._leadership.held() as term:
-                    self._log.info("reconciler_leads")
+                    self._log.info("reconciler_leads", term=term.number)
                     failures = 0
                     await self._lead(term)
-            except (LeadershipLostError, DatabaseUnavailableError) as exc:
-                self._in_trouble(str(exc))
-                failures += 1
-                await asyncio.sleep(_backoff(failures))
+            except* (LeadershipLostError, DatabaseUnavailableError) as lost:
+                self._trouble.told(str(_first(lost)))
+            failures += 1
+            await asyncio.sleep(0 if self._ending else _backoff(failures))
 
-    async def _lead(self, term: Term) -> Never:
-        """Follow the changes. A new term trusts nothing that an earlier one has done."""
-        self._demands, self._entries = Demands(self._store, self._namespace), {}
-        loop = asyncio.get_running_loop()
-        failures, full_due = 0, loop.time()
+    async def _lead(self, term: Term) -> None:
+        self._demands = Demands(self._store, self._namespace)
+        self._backlog = backlog = Backlog(asyncio.get_running_loop().time)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                # From the first moment on: to read what there is takes its time.
+                tasks.create_task(term.keep())
+                for definition_id in await self._handing_on.load():
+                    backlog.add(definition_id)
+                await self._refresh(backlog)
+                tasks.create_task(self._follow(backlog))
+                tasks.create_task(self._compare(term, backlog))
+                tasks.create_task(self._inspect(backlog))
+                for _ in range(AT_ONCE):
+                    tasks.create_task(self._work(term, backlog))
+        finally:
+            self._backlog = None
+
+    async def _follow(self, backlog: Backlog) -> Never:
+        """Take up changes as they come."""
         while True:
             known = self._changes.newest(self._namespace)
-            try:
-                await term.confirm()
-                changed = await self._refresh()
-                if loop.time() >= full_due or failures:
-                    healthy = await self._reconcile_all(term)
-                    full_due = loop.time() + self._interval
-                else:
-                    healthy = await self._reconcile(term, changed)
-            except NeighbourUnavailableError as exc:
-                await self._record_away(exc)
-                self._in_trouble(str(exc))
-                failures += 1
-                # News do not cut this short: whatever changed, the neighbour is still away.
-                await asyncio.sleep(_backoff(failures))
-                continue
-            self._out_of_trouble()
-            failures = 0 if healthy else failures + 1
-            pause = full_due - loop.time()
+            await self._refresh(backlog)
             await self._changes.wait(
-                self._namespace,
-                beyond=max(self._demands.seen, known),
-                timeout_s=min(pause, _backoff(failures)) if failures else pause,
+                self._namespace, beyond=max(self._demands.seen, known), timeout_s=self._interval
             )
             if self._changes.closed:
                 # The process is ending, and will cancel this.
                 await asyncio.sleep(self._interval)
 
-    async def _refresh(self) -> list[str]:
-        """Read what has changed since the last time; return whose definitions."""
+    async def _refresh(self, backlog: Backlog) -> None:
+        before, seen = self._demands.by_id, self._demands.seen
         changed = await self._demands.refresh()
-        released = await self._store.released(self._namespace, changed) if changed else {}
+        if self._demands.by_id is not before and seen:
+            # The database was set back: what was recorded of later revisions is gone with them.
+            await self._handing_on.load()
+            for definition_id in before.keys() - self._demands.by_id.keys():
+                backlog.add(definition_id)
         for definition_id in changed:
-            enabled = released.get(definition_id)
-            self._entries[definition_id] = _Entry(
-                self._demands.by_id[definition_id],
-                None if enabled is None else materialisation.release(self._namespace, enabled),
-            )
-        for definition_id in self._entries.keys() - self._demands.by_id.keys():
-            del self._entries[definition_id]
-        return changed
-
-    async def _reconcile_all(self, term: Term) -> bool:
-        """Compare everything with what is there; return False when a definition was refused."""
-        present = await self._clock.fingerprints(self._namespace)
-        healthy = await self._reconcile(term, list(self._entries), present)
-        for definition_id in sorted(set(present) - set(self._entries)):
-            await term.confirm()
-            # Another replica may have led, and applied it, since we read.
-            key = Key(ResourceKind.ACTIVITY_DEFINITION, definition_id)
-            present_now = await self._store.resource(self._namespace, key)
-            if present_now is None or present_now.state is ResourceState.RETIRED:
-                await self._clock.remove(self._namespace, definition_id)
-                self._log.info("schedule_removed", definition_id=definition_id)
-        return healthy
-
-    async def _reconcile(
-        self,
-        term: Term,
-        definition_ids: Iterable[str],
-        present: Mapping[str, str] | None = None,
-    ) -> bool:
-        """Hand these definitions on; `present` is what the clock has, None when that is unknown."""
-        healthy = True
-        for definition_id in dict.fromkeys(definition_ids):
-            entry = self._entries[definition_id]
-            if entry.demand.nothing_ever and definition_id not in (present or ()):
+            demand = self._demands.by_id[definition_id]
+            if demand.nothing_ever or self._handing_on.is_done(definition_id, demand.revision):
                 continue
-            if entry.materialised and present is not None and entry.stands(present):
-                continue
-            await term.confirm()
-            entry.materialised = False
+            backlog.add(definition_id, changed=True)
+
+    async def _work(self, term: Term, backlog: Backlog) -> Never:
+        """Hand on what waits, one after the other."""
+        while True:
+            await self._trouble.over()
+            job = await backlog.take()
+            again = True
             try:
-                await self._hand_on(entry, present)
-            except MaterialisationError as exc:
-                healthy = False
-                await self._record(entry, error=str(exc))
+                await self._handing_on.hand_on(term, job)
+                again = False
+            except NeighbourUnavailableError as exc:
+                self._trouble.met(str(exc))
             else:
-                entry.materialised = True
-                await self._record(entry, error=None)
-        return healthy
+                self._trouble.passed()
+            finally:
+                backlog.done(job, again=again)
 
-    async def _hand_on(self, entry: _Entry, present: Mapping[str, str] | None) -> None:
-        wanted, wakeup = entry.demand.wanted, entry.demand.wakeup
-        if wanted is None:
-            raise MaterialisationError(entry.demand.refusal)
-        if not entry.ledger_told:
-            await self._ledger.put(wanted)
-            if entry.release is not None:
-                await self._ledger.release(entry.release)
-            entry.ledger_told = True
-        if present is not None and entry.stands(present):
-            return
-        if wakeup is None:
-            await self._clock.remove(wanted.namespace, wanted.definition_id)
-        else:
-            late = materialisation.overdue(wanted, now=self._now())
-            await self._clock.put(wakeup, at_once=late)
+    async def _compare(self, term: Term, backlog: Backlog) -> Never:
+        """Compare everything with what is listed, and have looked at what may differ."""
+        loop = asyncio.get_running_loop()
+        while True:
+            started = loop.time()
+            try:
+                await self._compare_once(term, backlog)
+            except NeighbourUnavailableError as exc:
+                self._trouble.met(str(exc))
+                await self._trouble.over()
+                continue
+            if not backlog:
+                # What waits in it may do so for another neighbour.
+                self._trouble.passed()
+            await term.compared()
+            took = loop.time() - started
+            self._durations.record(took, {Attribute.NAMESPACE: self._namespace})
+            await asyncio.sleep(self._interval)
 
-    async def _record_away(self, exc: NeighbourUnavailableError) -> None:
-        error = materialisation.waits_for(exc.neighbour)
-        for entry in self._entries.values():
-            if not entry.materialised and not entry.demand.nothing_ever:
-                await self._record(entry, error=error, quietly=True)
+    async def _compare_once(self, term: Term, backlog: Backlog) -> None:
+        listed: set[str] = set()
+        async for page in self._clock.pages():
+            term.confirm()
+            listed |= page.keys()
+            for definition_id, mark in page.items():
+                demand = self._demands.by_id.get(definition_id)
+                if demand is None or demand.fingerprint != mark:
+                    backlog.add(definition_id)
+        for definition_id, demand in self._demands.by_id.items():
+            if demand.fingerprint is not None and definition_id not in listed:
+                backlog.add(definition_id)
+        for definition_id in self._handing_on.refused():
+            backlog.add(definition_id)
 
-    async def _record(self, entry: _Entry, *, error: str | None, quietly: bool = False) -> None:
-        if entry.recorded == (error or ""):
-            return
-        demand = entry.demand
-        await self._materialisations.record(
-            self._namespace, demand.definition_id, revision=demand.revision, error=error
-        )
-        entry.recorded = error or ""
-        fields = {
-            "definition_id": demand.definition_id,
-            "version": demand.version,
-            "revision": demand.revision,
-        }
-        if error is None:
-            schedules = demand.wanted.schedules if demand.wanted is not None else ()
-            self._log.info("schedules_materialised", schedules=len(schedules), **fields)
-        elif not quietly:
-            self._log.error("schedules_refused", error=error, **fields)
+    async def _inspect(self, backlog: Backlog) -> Never:
+        """Have each definition looked at thoroughly, evenly spread over the interval."""
+        while True:
+            inspected = sorted(
+                demand.definition_id
+                for demand in self._demands.by_id.values()
+                if not demand.nothing_ever
+            )
+            if not inspected:
+                await asyncio.sleep(min(self._interval, self._inspection_interval))
+                continue
+            # Anywhere: leaders that change often would else look at the first ones only.
+            start = random.randrange(len(inspected))  # noqa: S311 - no secret
+            for definition_id in inspected[start:] + inspected[:start]:
+                await asyncio.sleep(self._inspection_interval / len(inspected))
+                backlog.add(definition_id, thorough=True)
 
-    def _in_trouble(self, error: str) -> None:
-        if self._trouble is None:
+
+class _Trouble:
+    """A neighbour that is away: everybody waits, for longer each time, and it is logged once."""
+
+    def __init__(self, log: structlog.stdlib.BoundLogger) -> None:
+        self._log = log
+        self._failures = 0
+        self._until = 0.0
+        self._is_told = False
+
+    def met(self, error: str) -> None:
+        """Say that a neighbour did not answer."""
+        now = asyncio.get_running_loop().time()
+        # Those who were under way meet the same trouble.
+        if now >= self._until:
+            self._failures += 1
+            self._until = now + _backoff(self._failures)
+        self.told(error)
+
+    def told(self, error: str) -> None:
+        """Log an error, unless there was one before."""
+        if not self._is_told:
             self._log.warning("reconciler_waits", error=error)
-        self._trouble = error
+        self._is_told = True
 
-    def _out_of_trouble(self) -> None:
-        if self._trouble is not None:
+    def passed(self) -> None:
+        """Say that all neighbours answered."""
+        self._failures = 0
+        if self._is_told:
             self._log.info("reconciler_goes_on")
-        self._trouble = None
+        self._is_told = False
+
+    async def over(self) -> None:
+        """Return when it is time to try again."""
+        # Once: who met trouble tries again, whatever others have met meanwhile.
+        await asyncio.sleep(self._until - asyncio.get_running_loop().time())
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
 
 
 def _backoff(failures: int) -> float:

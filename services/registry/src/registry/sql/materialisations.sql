@@ -15,3 +15,8 @@ SELECT definition_id, revision, attempted_at, error
 FROM materialisations
 WHERE namespace = $1
 ORDER BY definition_id;
+
+-- name: materialisations_of
+SELECT definition_id, revision, attempted_at, error
+FROM materialisations
+WHERE namespace = $1 AND definition_id = ANY($2::text[]);

@@ -39,10 +39,21 @@ class DeadLetterCalls:
         )
 
     async def get(self, request: pb.GetDeadLetterRequest) -> pb.GetDeadLetterResponse:
-        """Tell one dead letter with the sender's record."""
+        """Tell one dead letter; with the sender's record when that is asked for, and recorded."""
         with _as_statuses():
-            found = await self._review.get(
-                request.namespace, _place(request.namespace, request.place)
+            place = _place(request.namespace, request.place)
+            if not request.reveal:
+                found = await self._review.get(request.namespace, place)
+                return pb.GetDeadLetterResponse(
+                    dead_letter=_message(request.namespace, found),
+                    value_cut_from=found.letter.cut_from or 0,
+                )
+            found = await self._review.reveal(
+                request.namespace,
+                place,
+                actor=identity.current_identity().subject,
+                reason=request.reason,
+                request_id=request.request_id,
             )
         letter, record = found.letter, found.letter.record
         return pb.GetDeadLetterResponse(
@@ -57,6 +68,8 @@ class DeadLetterCalls:
             ],
             value_cut_from=letter.cut_from or 0,
             headers_unreadable=record.headers is None,
+            # Of one that does not open there is nothing to show.
+            revealed=not letter.unopened,
         )
 
     async def redrive(self, request: pb.RedriveDeadLettersRequest) -> pb.RedriveDeadLettersResponse:

@@ -87,6 +87,23 @@ class GrpcResolutions:
         faultpoint("router.after_resolve_dead_letters")
         return dict(map(_resolution, answer.resolutions))
 
+    async def record_opening(
+        self, namespace: str, place: Place, *, actor: str, reason: str, request_id: str
+    ) -> None:
+        """Record who is about to be shown what is in a dead letter. Raises TransientError."""
+        partition, offset = place
+        topic = names.topic(namespace, Topic.DEAD_LETTERS)
+        request = routing_pb2.RecordDeadLetterOpeningRequest(
+            namespace=namespace,
+            request_id=request_id,
+            reason=reason,
+            actor=actor,
+            place=routing_pb2.RecordPlace(topic=topic, partition=partition, offset=offset),
+        )
+        faultpoint("router.before_record_dead_letter_opening")
+        await _answer(self._ledger.RecordDeadLetterOpening(request))
+        faultpoint("router.after_record_dead_letter_opening")
+
 
 def _stretches(places: set[Place]) -> Sequence[tuple[int, int, int]]:
     """Return stretches (partition, first, end) that hold all places, and not much else."""

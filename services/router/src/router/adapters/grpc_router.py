@@ -1,13 +1,17 @@
 # ruff: noqa: ARG002, N802 - the names and arguments that gRPC gives
-"""`RouterService`: starts by hand, dead letters, replays, what events mean to definitions."""
+"""`RouterService`: starts by hand, dead letters, replays, what events and runs would mean."""
 
 from typing import Any
 
+from pydantic import ValidationError
+
 from backbone.router.v1 import router_pb2, router_pb2_grpc
 from contracts.roles import Role
+from contracts.triggers import Chain
 from router.adapters.dead_letter_calls import DeadLetterCalls
 from router.adapters.explanation_calls import ExplanationCalls
 from router.adapters.replay_calls import ReplayCalls
+from router.adapters.simulation_calls import SimulationCalls
 from router.errors import (
     DefinitionDisabledError,
     DefinitionUnknownError,
@@ -15,6 +19,7 @@ from router.errors import (
     RequestIdReusedError,
     RequestInvalidError,
     StartRefusedError,
+    TooManyHopsError,
     TransientError,
 )
 from router.service.manual import ManualTrigger
@@ -34,8 +39,10 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         dead_letters: DeadLetterCalls,
         explanations: ExplanationCalls,
         replays: ReplayCalls,
+        simulations: SimulationCalls,
     ) -> None:
         self._manual = manual
+        self._simulations = simulations
         self._replays = replays
         self._dead_letters = dead_letters
         self._explanations = explanations
@@ -82,6 +89,12 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         """Go on with the plan of a replay of events."""
         return await self._replays.plan(request)
 
+    async def SimulateRun(
+        self, request: router_pb2.SimulateRunRequest, context: Any
+    ) -> router_pb2.SimulateRunResponse:
+        """Say what a run would decide over what is there now."""
+        return await self._simulations.simulate(request)
+
     async def TriggerDefinition(
         self, request: router_pb2.TriggerDefinitionRequest, context: Any
     ) -> router_pb2.TriggerDefinitionResponse:
@@ -94,7 +107,10 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
                 input_json=request.input,
                 actor=identity.current_identity().subject,
                 reason=request.reason,
+                chain=_chain(request),
             )
+        except TooManyHopsError as exc:
+            raise rpcerrors.FailedPreconditionError(str(exc), reason="TOO_MANY_HOPS") from exc
         except (RequestInvalidError, StartRefusedError) as exc:
             raise rpcerrors.InvalidArgumentError(str(exc)) from exc
         except DefinitionUnknownError as exc:
@@ -114,24 +130,44 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         )
 
 
+def _chain(request: router_pb2.TriggerDefinitionRequest) -> Chain | None:
+    if not request.HasField("chain"):
+        return None
+    given = request.chain
+    try:
+        return Chain(
+            correlation_id=given.correlation_id,
+            causation_id=given.causation_id or None,
+            hops=given.hops,
+        )
+    except ValidationError as exc:
+        raise RequestInvalidError(f"the chain is malformed: {exc.error_count()} errors") from exc
+
+
 def service(
     *,
     manual: ManualTrigger,
     dead_letters: DeadLetterCalls,
     explanations: ExplanationCalls,
     replays: ReplayCalls,
+    simulations: SimulationCalls,
 ) -> Service:
     """Return the service with who may call it."""
     return Service(
         name=SERVICE_NAME,
         add=router_pb2_grpc.add_RouterServiceServicer_to_server,
         servicer=RouterServicer(
-            manual=manual, dead_letters=dead_letters, explanations=explanations, replays=replays
+            manual=manual,
+            dead_letters=dead_letters,
+            explanations=explanations,
+            replays=replays,
+            simulations=simulations,
         ),
         policy=authorisation.policy(
             SERVICE_NAME,
             {
-                "TriggerDefinition": {Role.OPERATOR},
+                # Tasks start definitions too.
+                "TriggerDefinition": {Role.OPERATOR, Role.TASK_WORKER, Role.SERVICE},
                 "EvaluateEvent": {Role.VIEWER, Role.OPERATOR, Role.SERVICE},
                 "FindEvent": {Role.VIEWER, Role.OPERATOR, Role.SERVICE},
                 "ListDeadLetters": {Role.VIEWER, Role.OPERATOR, Role.SERVICE},
@@ -140,6 +176,9 @@ def service(
                 "RedriveDeadLetters": {Role.OPERATOR},
                 "DiscardDeadLetters": {Role.OPERATOR},
                 "PlanReplay": {Role.OPERATOR},
+                # Rules of the caller's see what connectors answer, as those of an applied
+                # definition or of a shadow do: for whoever may apply one, or start the other.
+                "SimulateRun": {Role.AUTHOR, Role.OPERATOR},
             },
         ),
     )

@@ -27,6 +27,7 @@ RETRY_AFTER_S = 1
 
 _AGAIN = "Send the same again after a while: source and event id make it safe."
 _PROBLEMS = "urn:backbone:problem:"
+_AMBIGUOUS = "ambiguous"
 
 
 class _ProblemError(Exception):
@@ -37,6 +38,7 @@ class _ProblemError(Exception):
     ) -> None:
         super().__init__(detail)
         self.status = status
+        self.is_last = kind == _AMBIGUOUS
         self.document = {
             "type": _PROBLEMS + kind,
             "title": status.phrase,
@@ -94,6 +96,14 @@ class HttpEvents:
 
     async def _take(self, request: Request) -> Response:
         headers = request.headers.raw
+        if "content-length" in request.headers and "transfer-encoding" in request.headers:
+            raise _ProblemError(
+                HTTPStatus.BAD_REQUEST,
+                _AMBIGUOUS,
+                "the request says its length, and that it comes in chunks: what stands between "
+                "may have read another request",
+                "Send one of Content-Length and Transfer-Encoding.",
+            )
         try:
             form = posted.recognise(headers)
         except MediaTypeError as exc:
@@ -203,13 +213,13 @@ def _response(problem: _ProblemError) -> Response:
     headers = {}
     if problem.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
         headers["Retry-After"] = str(RETRY_AFTER_S)
-    if problem.status in {
+    if problem.is_last or problem.status in {
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         HTTPStatus.REQUEST_TIMEOUT,
         HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     }:
-        # What is left of the body is not waited for.
+        # What is left of the body is not waited for, nor taken for a request of its own.
         headers["Connection"] = "close"
     return JSONResponse(
         problem.document,

@@ -32,10 +32,12 @@ from faststream.message import StreamMessage
 from contracts.telemetry import Attribute, Metric
 from router.domain.progress import Intake, Progress, Settlement
 from router.domain.records import RawHeaders, Record
-from runtime import logs, telemetry
+from runtime import kafka, logs, telemetry
 from runtime.faultpoints import faultpoint
+from runtime.kafka import Brokers, CertificateInUse
 
 POLL_S = 0.01
+OUTDATED_S = 5.0
 BATCH_BUDGET_S = 30.0
 """No record of a batch is begun later than this, so that the group is polled well within
 `max.poll.interval.ms` (5 minutes)."""
@@ -96,7 +98,7 @@ class KafkaConsumer:
 
     def __init__(
         self,
-        bootstrap_servers: str,
+        bootstrap_servers: Brokers,
         *,
         topics: Sequence[str],
         group: str,
@@ -109,12 +111,17 @@ class KafkaConsumer:
         self._owned: dict[Place, Progress] = {}
         self._rests: dict[Place, asyncio.Task[None]] = {}
         self._stopping = False
+        self._certificate = CertificateInUse(bootstrap_servers)
         self._holds = telemetry.meter(__name__).create_counter(
             Metric.ROUTER_HOLDS, description="Times a partition went back and rested."
         )
-        config: ConfluentConfig = {"log_level": 3, "error_cb": _note_error}
+        config: ConfluentConfig = {
+            **kafka.client_settings(bootstrap_servers),  # type: ignore[typeddict-item]
+            "log_level": 3,
+            "error_cb": _note_error,
+        }
         self._broker = KafkaBroker(
-            bootstrap_servers,
+            str(bootstrap_servers),
             client_id=group,
             apply_types=False,
             parser=_parse,
@@ -144,6 +151,11 @@ class KafkaConsumer:
     async def start(self) -> None:
         """Join the group and begin to read."""
         await self._broker.start()
+
+    async def outdated(self) -> None:
+        """Return once its certificate was replaced: another consumer would show the new one."""
+        while not self._certificate.is_replaced:  # noqa: ASYNC110 - files tell nobody
+            await asyncio.sleep(OUTDATED_S)
 
     async def stop(self) -> None:
         """Begin no more records, end those in work, commit them and leave the group."""

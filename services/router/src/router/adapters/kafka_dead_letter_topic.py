@@ -11,14 +11,17 @@ from typing import TypeVar
 from confluent_kafka import KafkaException
 
 from contracts import names
-from contracts.names import Topic
+from contracts.names import Reader, Topic
 from router.adapters import kafka_reading
+from router.adapters.dead_letter_seal import DeadLetterSeal
 from router.adapters.kafka_reading import Reading
 from router.domain import dead_letter_pages, dead_letters
 from router.domain.dead_letter_pages import Line, Stretches
 from router.domain.dead_letters import DeadLetter
+from router.domain.records import Record
 from router.errors import TransientError
 from router.ports import DeadLetterPage
+from runtime.kafka import Brokers
 
 T = TypeVar("T")
 
@@ -32,14 +35,21 @@ BACK_IN_TIME_MS = 3_600_000
 """How much later than its neighbours a record may stand in its partition: a dead letter has the
 clock of the router that parked it. Reading until a time goes on for so long behind it."""
 
-_CLIENT_ID = "router-dead-letter-reader"
+_CLIENT_ID = Reader.ROUTER_DEAD_LETTERS.value
 
 
 class KafkaDeadLetterTopic:
     """`ports.DeadLetterTopic` on a real topic."""
 
-    def __init__(self, bootstrap_servers: str, *, timeout_s: float = 8.0) -> None:
+    def __init__(
+        self,
+        bootstrap_servers: Brokers,
+        *,
+        timeout_s: float = 8.0,
+        seal: DeadLetterSeal | None = None,
+    ) -> None:
         """`timeout_s` bounds a page, the connection included."""
+        self._seal = seal or DeadLetterSeal()
         self._bootstrap_servers = bootstrap_servers
         self._timeout_s = timeout_s
 
@@ -80,11 +90,16 @@ class KafkaDeadLetterTopic:
 
     async def _in_thread(self, namespace: str, look: "Callable[[_Reader], T]") -> T:
         topic = names.topic(namespace, Topic.DEAD_LETTERS)
+
+        def read(record: Record) -> DeadLetter:
+            opened, problem = self._seal.opened(record, namespace=namespace)
+            return dead_letters.read(opened, unopened=problem)
+
         try:
             return await asyncio.to_thread(
                 kafka_reading.look,
                 self._bootstrap_servers,
-                lambda reading: look(_Reader(reading, topic)),
+                lambda reading: look(_Reader(reading, topic, read)),
                 client_id=_CLIENT_ID,
                 told=topic,
                 timeout_s=self._timeout_s,
@@ -96,8 +111,9 @@ class KafkaDeadLetterTopic:
 class _Reader:
     """One look at the topic."""
 
-    def __init__(self, reading: Reading, topic: str) -> None:
+    def __init__(self, reading: Reading, topic: str, read: Callable[[Record], DeadLetter]) -> None:
         self._reading = reading
+        self._read = read
         self._topic = topic
 
     def stretches(self, *, since_ms: int | None, until_ms: int | None) -> Stretches:
@@ -136,7 +152,7 @@ class _Reader:
                     continue
                 last = todo[partition][1]
                 if record is not None and record.offset < last:
-                    letters[partition].append(dead_letters.read(record))
+                    letters[partition].append(self._read(record))
                     room[partition] -= len(record.value or b"")
                 if record is None or record.offset >= last - 1:
                     complete.add(partition)
@@ -152,7 +168,7 @@ class _Reader:
         for partition, offset in places:
             record = self._reading.at(self._topic, partition, offset)
             if record is not None:
-                found[partition, offset] = dead_letters.read(record)
+                found[partition, offset] = self._read(record)
         return found
 
 

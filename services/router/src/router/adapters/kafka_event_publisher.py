@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from router.adapters.kafka_producer import RenewedProducer
 from router.errors import NotPublishedError
 from router.ports import Outgoing
 from runtime.faultpoints import faultpoint
 from runtime.kafka import KafkaDeliveryError, KafkaProducer
+from runtime.kafkarenewal import RenewedProducer
 
 
 class KafkaEventPublisher:

@@ -10,7 +10,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from router.adapters import kafka_consumer
 from router.domain.records import Record
 from router.errors import TransientError
-from runtime import logs
+from runtime import kafka, logs
+from runtime.kafka import Brokers
 
 T = TypeVar("T")
 Place = tuple[str, int]
@@ -121,7 +122,7 @@ class Reading:
 
 
 def look(
-    bootstrap_servers: str,
+    bootstrap_servers: Brokers,
     work: Callable[[Reading], T],
     *,
     client_id: str,
@@ -147,10 +148,10 @@ def look(
 
 
 @contextmanager
-def _consumer(bootstrap_servers: str, client_id: str) -> Iterator[Consumer]:
+def _consumer(bootstrap_servers: Brokers, client_id: str) -> Iterator[Consumer]:
     consumer = Consumer(
         {
-            "bootstrap.servers": bootstrap_servers,
+            **kafka.client_settings(bootstrap_servers),
             "client.id": client_id,
             # Required by the client and joined by nobody: partitions are assigned by hand.
             "group.id": client_id,

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from confluent_kafka import KafkaException
 
+from contracts.names import Reader
 from router.adapters import kafka_reading
 from router.adapters.kafka_reading import Place, Reading
 from router.domain.dead_letter_pages import Stretches
@@ -20,6 +21,7 @@ from router.domain.records import Record
 from router.domain.searching import Found
 from router.errors import RecordGoneError, RequestInvalidError, TransientError
 from router.ports import Search
+from runtime.kafka import Brokers
 
 T = TypeVar("T")
 
@@ -31,7 +33,7 @@ TIMEOUT_S = 8.0
 AT_A_TIME = 2
 """Looks that go on beside one another; others wait."""
 
-_CLIENT_ID = "router-record-reader"
+_CLIENT_ID = Reader.ROUTER_RECORDS.value
 
 _Stretches = dict[Place, tuple[int, int]]
 """From which offset to before which one."""
@@ -42,7 +44,7 @@ class KafkaRecords:
 
     def __init__(
         self,
-        bootstrap_servers: str,
+        bootstrap_servers: Brokers,
         *,
         timeout_s: float = TIMEOUT_S,
         max_searched: int = MAX_SEARCHED,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from router.errors import RouterError
 from runtime import kafka, logs
-from runtime.kafka import KafkaDeliveryError
+from runtime.kafka import Brokers, KafkaDeliveryError
 from runtime.lifecycle import Background
 
 LOOK_AGAIN_S = 3.0
@@ -22,7 +22,7 @@ class KafkaTopics(Background):
 
     name = "topics"
 
-    def __init__(self, bootstrap_servers: str, topics: Sequence[str]) -> None:
+    def __init__(self, bootstrap_servers: Brokers, topics: Sequence[str]) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._topics = topics
         self._problem: str | None = "not looked at yet"
@@ -55,7 +55,7 @@ class KafkaTopics(Background):
         self._problem = problem
 
 
-async def missing(bootstrap_servers: str, topics: Sequence[str]) -> str | None:
+async def missing(bootstrap_servers: Brokers, topics: Sequence[str]) -> str | None:
     """Return one sentence that names the missing topics, None when all are there.
 
     Raises:

@@ -10,6 +10,7 @@ from backbone.ledger.v1 import routing_pb2 as pb
 from backbone.ledger.v1 import routing_pb2_grpc
 from contracts.envelope import Envelope
 from contracts.routing import PendingOutcome
+from router.domain.decisions import Application
 from router.domain.pending import Confirmation, DueStart, Left
 from router.domain.waiting import Wait
 from router.errors import TransientError
@@ -17,6 +18,7 @@ from runtime.faultpoints import faultpoint
 
 _OUTCOMES: Mapping[PendingOutcome, pb.RoutingOutcome.ValueType] = {
     PendingOutcome.STARTED: pb.ROUTING_OUTCOME_STARTED,
+    PendingOutcome.SIGNALLED: pb.ROUTING_OUTCOME_SIGNALLED,
     PendingOutcome.DUPLICATE: pb.ROUTING_OUTCOME_DUPLICATE,
     PendingOutcome.FILTERED: pb.ROUTING_OUTCOME_FILTERED,
     PendingOutcome.ERRORED: pb.ROUTING_OUTCOME_ERRORED,
@@ -107,6 +109,13 @@ def waiting(wait: Wait) -> pb.Waiting:
     return message
 
 
+def instance_event(application: Application | None) -> pb.InstanceEvent | None:
+    """Return what the ledger has to know of an event that is to be applied to an instance."""
+    if application is None:
+        return None
+    return pb.InstanceEvent(key_hash=application.address.key_hash, trigger=application.trigger)
+
+
 def _due(start: pb.PendingStart) -> DueStart:
     return DueStart(
         pending_id=start.pending_id,
@@ -137,6 +146,7 @@ def _confirmation(one: Confirmation) -> pb.Confirmation:
         seen=one.seen,
         detail=one.detail,
         members=[_left(index, left) for index, left in one.left.items()],
+        instance_event=instance_event(one.application),
     )
 
 

@@ -25,6 +25,7 @@ _WEIGHT_OF_ONE = 200
 
 _OUTCOMES = {
     RoutingOutcome.STARTED: routing_pb2.ROUTING_OUTCOME_STARTED,
+    RoutingOutcome.SIGNALLED: routing_pb2.ROUTING_OUTCOME_SIGNALLED,
     RoutingOutcome.DUPLICATE: routing_pb2.ROUTING_OUTCOME_DUPLICATE,
     RoutingOutcome.FILTERED: routing_pb2.ROUTING_OUTCOME_FILTERED,
     RoutingOutcome.ERRORED: routing_pb2.ROUTING_OUTCOME_ERRORED,
@@ -145,7 +146,9 @@ def _parts(events: Sequence[RoutedEvent]) -> Iterator[tuple[int, Sequence[Routed
 
 
 def _weight(decision: Decision) -> int:
-    return _WEIGHT_OF_ONE + len(decision.clause) + len(decision.seen) + len(decision.detail)
+    texts = len(decision.clause) + len(decision.seen) + len(decision.detail)
+    trigger = b"" if decision.application is None else decision.application.trigger
+    return _WEIGHT_OF_ONE + texts + len(trigger)
 
 
 def message(event: RoutedEvent) -> routing_pb2.RoutedEvent:
@@ -177,6 +180,7 @@ def _candidate(decision: Decision) -> routing_pb2.RoutedCandidate:
         seen=decision.seen,
         detail=decision.detail,
         waiting=None if decision.wait is None else ledger_pending.waiting(decision.wait),
+        instance_event=ledger_pending.instance_event(decision.application),
     )
 
 

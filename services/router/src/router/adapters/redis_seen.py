@@ -8,19 +8,24 @@ one turn of the event loop goes out as one command.
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.credentials import CredentialProvider
+from redis.exceptions import AuthenticationError, RedisError
 
 from contracts import identifiers
 from router.errors import TransientError
 from router.ports import Seen
 from runtime import logs
+from runtime.errors import ConfigurationError, SecretUnreadableError
 from runtime.faultpoints import faultpoint
+from runtime.tls import TlsFiles
 
 CALL_BUDGET_S = 0.05
 READY_BUDGET_S = 1.0
@@ -38,6 +43,64 @@ end
 _log = logs.get_logger(__name__)
 
 
+class _NewestCertificate(SSLConnection):
+    """A connection that reads the certificates when it connects, and not once for all."""
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        self.ssl_context.context = None
+        return super()._connection_arguments()
+
+
+class _PasswordFile(CredentialProvider):
+    """Asks for the password of `user` when a connection is made."""
+
+    def __init__(self, user: str, password: Callable[[], str]) -> None:
+        self._user = user
+        self._password = password
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        try:
+            password = self._password()
+        except SecretUnreadableError as exc:
+            # To whoever asks it is a Redis that does not answer.
+            raise AuthenticationError(str(exc)) from exc
+        return (self._user, password) if self._user else (password,)
+
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        return self.get_credentials()
+
+
+def _credentials(
+    url: str, password: Callable[[], str] | None, tls: TlsFiles | None
+) -> tuple[str, dict[str, Any]]:
+    parts = urlsplit(url)
+    if tls is not None and parts.password:
+        raise ConfigurationError(
+            "BACKBONE_REDIS_URL holds a password: where there are certificates it is in a file of "
+            "its own, which BACKBONE_REDIS_PASSWORD_FILE names"
+        )
+    if password is None:
+        return url, {}
+    # The client takes a user from one of the two only.
+    bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    provider = _PasswordFile(unquote(parts.username or ""), password)
+    return bare, {"credential_provider": provider}
+
+
+def _certificates(url: str, tls: TlsFiles | None) -> dict[str, Any]:
+    if tls is None:
+        return {}
+    if not url.startswith("rediss://"):
+        raise ConfigurationError(
+            "BACKBONE_REDIS_URL has to begin with rediss:// where there are certificates"
+        )
+    return {
+        "ssl_certfile": str(tls.certificate),
+        "ssl_keyfile": str(tls.private_key),
+        "ssl_ca_certs": str(tls.client_ca),
+    }
+
+
 class RedisSeenEvents:
     """Remembers the digest of each settled event for some time."""
 
@@ -48,15 +111,30 @@ class RedisSeenEvents:
         keep: timedelta,
         on_miss: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        tls: TlsFiles | None = None,
+        password: Callable[[], str] | None = None,
     ) -> None:
-        """Use the Redis at `url`; `on_miss` is called for each command that it did not answer."""
+        """Use the Redis at `url`; `on_miss` is called for each command that it did not answer.
+
+        Each connection asks for its `password`, instead of what the URL says.
+
+        Raises:
+            ConfigurationError: with `tls` the URL has to say `rediss`, and no password.
+        """
+        bare, credentials = _credentials(url, password, tls)
         self._redis = Redis.from_url(
-            url,
+            bare,
+            **credentials,
             socket_timeout=CALL_BUDGET_S,
-            socket_connect_timeout=CALL_BUDGET_S,
+            # Over TLS it takes longer to connect than a call may last: `ready` does it, which has
+            # the time, and calls find the connection in the pool.
+            socket_connect_timeout=CALL_BUDGET_S if tls is None else READY_BUDGET_S,
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
+            **_certificates(url, tls),
         )
+        if tls is not None:
+            self._redis.connection_pool.connection_class = _NewestCertificate
         self._keep_ms = int(keep.total_seconds() * 1000)
         self._on_miss = on_miss
         self._clock = clock

@@ -47,7 +47,7 @@ class ReplayCalls:
 
 
 def _order(request: pb.PlanReplayRequest) -> Order:
-    if not re.match(identifiers.REQUEST_ID_PATTERN, request.replay_id):
+    if not re.fullmatch(identifiers.REQUEST_ID_PATTERN, request.replay_id):
         raise RequestInvalidError(f"not a replay_id: {request.replay_id!r}")
     if request.mode not in set(Mode):
         raise RequestInvalidError(f"mode is one of {', '.join(Mode)}")

@@ -1,7 +1,13 @@
-"""Starts runs as Temporal workflows: the workflow id is the run id, and an id starts once.
+"""Starts runs as Temporal workflows, and wakes the instances of stateful definitions.
+
+The workflow id of a run is the run id, and an id starts once.
 
 REJECT_DUPLICATE refuses an id that has run and ended, FAIL one that is running; both mean that the
 run is there, which is all that was asked for. Temporal's default would start an ended run again.
+
+An instance's workflow is of its correlation key, whose keyed hash is in the id: it goes on under
+one id and may begin again once it has ended. The signal only wakes it: what is to be applied, and
+to which generation, is the ledger's to say.
 """
 
 import asyncio
@@ -13,11 +19,15 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from contracts.names import Workflow
-from contracts.runs import RunInput
+from contracts.names import Signal, Workflow
+from contracts.runs import InstanceInput, RunInput
+from router.domain.instances import Address
 from router.errors import StartRefusedError, TransientError
+from runtime.datakeys import NotOpenedError
 from runtime.faultpoints import faultpoint
 
+_FULL = "exceeded workflow execution limit"
+"""Of the refusal of a signal to an execution that has too many: it looks again before it ends."""
 _REFUSED = frozenset({RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.OUT_OF_RANGE})
 """What is wrong with the request itself. All else can be mended without changing the request: a
 namespace that is missing, a permission, a server that is away. Such a record is held, not parked:
@@ -62,6 +72,36 @@ class TemporalWorkflowStarter:
                 raise classify(exc) from exc
         return True
 
+    async def wake(self, namespace: str, address: Address) -> None:
+        """Signal an instance, with its start.
+
+        Raises:
+            TransientError: unknown whether it was told; the same again is safe.
+            StartRefusedError: the request itself is refused.
+        """
+        instance = InstanceInput(
+            namespace=namespace, definition_id=address.definition_id, key_hash=address.key_hash
+        )
+        async with self._slots:
+            try:
+                async with asyncio.timeout(self._timeout.total_seconds()):
+                    faultpoint("router.before_wake")
+                    await self._clients[namespace].start_workflow(
+                        Workflow.INSTANCE.value,
+                        instance,
+                        id=address.workflow_id,
+                        task_queue=address.task_queue,
+                        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                        start_signal=Signal.WAKE.value,
+                        rpc_timeout=self._timeout,
+                    )
+                    faultpoint("router.after_wake")
+            except (RPCError, RuntimeError, TimeoutError) as exc:
+                if isinstance(exc, RPCError) and _FULL in exc.message:
+                    return
+                raise classify(exc) from exc
+
     async def started(self, namespace: str, run_id: str) -> RunInput | None:
         """Return the input of a run's first execution, None when Temporal has forgotten it.
 
@@ -84,6 +124,8 @@ class TemporalWorkflowStarter:
             raise classify(exc) from exc
         except (RuntimeError, TimeoutError) as exc:
             raise classify(exc) from exc
+        except NotOpenedError as exc:
+            raise TransientError(f"how {run_id} began: {exc}") from exc
         return None
 
 

@@ -31,6 +31,8 @@ OURS = frozenset(
         Header.ATTEMPTS,
         Header.HEADERS_UNREADABLE,
         Header.VALUE_CUT_FROM,
+        Header.DATA_KEY,
+        Header.SEALED,
     }
 )
 
@@ -52,7 +54,7 @@ class DeadLetter:
     `record` is the sender's, at the place and with the time that it had. When whoever wrote this
     was not the router it has no origin, and is the record as it stands here. `cut_from` is the
     length of a value that was too large to be kept whole. What the event says of itself is empty
-    where it cannot be read.
+    where it cannot be read. `unopened` says why one that is encrypted cannot be read at all.
     """
 
     partition: int
@@ -68,6 +70,7 @@ class DeadLetter:
     source: str = ""
     event_id: str = ""
     type: str = ""
+    unopened: str = ""
 
     @property
     def place(self) -> tuple[int, int]:
@@ -102,8 +105,11 @@ def parked(record: Record, *, reason: Reason, detail: str, attempts: int) -> Hea
     ]
 
 
-def read(found: Record) -> DeadLetter:
-    """Return the dead letter in a record of its topic. It never raises: anybody may write there."""
+def read(found: Record, *, unopened: str = "") -> DeadLetter:
+    """Return the dead letter in a record of its topic. It never raises: anybody may write there.
+
+    `unopened` says why what is encrypted of it is not there.
+    """
     ours = {
         name: (value or b"").decode("utf-8", "replace")
         for name, value in found.headers or ()
@@ -117,7 +123,7 @@ def read(found: Record) -> DeadLetter:
         offset=found.offset,
         parked_at_ms=found.timestamp_ms,
         reason=ours.get(Header.REASON, ""),
-        detail=ours.get(Header.DETAIL, "")[:MAX_DETAIL],
+        detail=(unopened or ours.get(Header.DETAIL, ""))[:MAX_DETAIL],
         attempts=_number(ours.get(Header.ATTEMPTS)) or 0,
         size=len(found.value or b""),
         record=record,
@@ -126,6 +132,7 @@ def read(found: Record) -> DeadLetter:
         source=source,
         event_id=event_id,
         type=event_type,
+        unopened=unopened,
     )
 
 

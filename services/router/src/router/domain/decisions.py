@@ -9,11 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from contracts import canonical
 from contracts.routing import MAX_EXPLANATION_LENGTH, RoutingOutcome
+from contracts.triggers import Trigger
 from router.domain import routing
+from router.domain.instances import Address, Directory
 from router.domain.records import Record
 from router.domain.routing import Active, Candidate, Outcome
 from router.domain.waiting import Wait
+from rules.correlations import Correlation
 from rules.expressions import Expression
 from rules.syntax import Node
 
@@ -24,10 +28,19 @@ MAX_DETAIL = 500
 
 
 @dataclass(frozen=True, slots=True)
+class Application:
+    """What is to be applied to an instance: the canonical JSON of the trigger of a run."""
+
+    address: Address
+    trigger: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What an event meant to one candidate: the clause that failed, and what was seen in its place.
 
-    `run_id` is of the run that was started, or that a duplicate found; `wait` says how it waits.
+    `run_id` is of the run that was started, or that a duplicate found; `wait` says how it waits,
+    and `application` what waits for its turn in an instance.
     """
 
     definition: Active
@@ -38,6 +51,7 @@ class Decision:
     seen: str = ""
     detail: str = ""
     wait: Wait | None = None
+    application: Application | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,23 @@ class UnroutedRange:
     last: int
     records: int
     revision: int
+
+
+def application(directory: Directory, definition: Active, trigger: Trigger) -> Application:
+    """Return what is to be applied to an instance of a stateful definition for one event.
+
+    Raises:
+        ExpressionError: the event has no correlation key.
+        TransientError: it cannot be told now whose instance that is.
+    """
+    address = directory.address(
+        definition.correlation or Correlation(problem="the definition is not stateful"),
+        definition_id=definition.definition_id,
+        task_queue=definition.task_queue,
+        names=trigger.names,
+        document=trigger.events[0].document(),
+    )
+    return Application(address, canonical.render(trigger))
 
 
 def unstarted(candidate: Candidate, document: Mapping[str, Any]) -> Decision:

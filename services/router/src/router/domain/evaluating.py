@@ -5,7 +5,7 @@ one definition is asked, trigger by trigger, for whoever wants to know.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -18,6 +18,8 @@ from rules.expressions import Expression
 
 MAX_EVALUATED = 100
 """Definitions that are evaluated for one event."""
+
+_LEFT_OUT = "(left out: the event has sensitive fields)"
 
 
 class TriggerOutcome(StrEnum):
@@ -78,6 +80,21 @@ def evaluate(definition: Active, event_type: str, document: Mapping[str, Any]) -
     else:
         outcome = DefinitionOutcome.FILTERED
     return Evaluation(definition, outcome, triggers)
+
+
+def hushed(evaluation: Evaluation) -> Evaluation:
+    """Return an evaluation without what was seen: of an event that has sensitive fields."""
+    return replace(
+        evaluation,
+        triggers=tuple(
+            replace(
+                one,
+                seen=one.seen and _LEFT_OUT,
+                detail=_LEFT_OUT if one.outcome is TriggerOutcome.ERRORED else one.detail,
+            )
+            for one in evaluation.triggers
+        ),
+    )
 
 
 def _trigger(

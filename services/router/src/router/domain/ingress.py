@@ -5,36 +5,19 @@ admitted is a document; nobody wants most of them, and nothing more is made of t
 """
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum, auto
 from typing import Any
 
-from contracts import canonical, cloudevents, envelope, identifiers, names
+from contracts import canonical, cloudevents, envelope, identifiers, names, sensitive
 from contracts.envelope import Envelope
 from contracts.names import RESERVED_PREFIX, Extension, Topic
 from contracts.rejections import EventRejectedError, Reason
+from router.domain.authentication import Authentication
 from router.domain.policy import Policy
 from router.domain.records import Record
 
 _OWN_SOURCES = names.source("")
-
-
-class Authenticity(Enum):
-    """What the raw bytes of a record tell of its sender."""
-
-    UNSIGNED = auto()
-    SIGNED = auto()
-
-
-Authenticate = Callable[[Record], Authenticity]
-"""Looks at the raw bytes before anything reads them. Raises EventRejectedError for a forgery."""
-
-
-def unsigned(_record: Record) -> Authenticity:
-    """Take every record for unsigned: this release knows no signatures."""
-    return Authenticity.UNSIGNED
 
 
 @dataclass(slots=True)
@@ -70,9 +53,10 @@ class Event:
 class Ingress:
     """Admits the records of one namespace."""
 
-    def __init__(self, namespace: str, *, authenticate: Authenticate = unsigned) -> None:
+    def __init__(self, namespace: str, authentication: Authentication | None) -> None:
+        """None asks for no signature and no producer: for what may have been let in before."""
         self._namespace = namespace
-        self._authenticate = authenticate
+        self._authentication = authentication
         self._own_topics = {
             names.topic(namespace, topic) for topic in Topic if topic is not Topic.DEAD_LETTERS
         }
@@ -85,7 +69,10 @@ class Ingress:
         """
         if record.value is not None:
             envelope.refuse_oversize(record.value)
-        authenticity = self._authenticate(record)
+        is_own_topic = record.topic in self._own_topics
+        signer = None
+        if self._authentication is not None:
+            signer = self._authentication.signer(record, policy, is_own_topic=is_own_topic)
         if record.headers is None:
             raise EventRejectedError(
                 Reason.UNREADABLE_HEADERS, "the name of a header is not UTF-8, or none can be read"
@@ -98,31 +85,64 @@ class Ingress:
                 Reason.WRONG_NAMESPACE,
                 f"the event says {namespace!r}, its topic belongs to {self._namespace!r}",
             )
-        self._check_producer(record.topic, document, policy, authenticity)
+        if is_own_topic:
+            self._check_own(record.topic, document, signer)
+        else:
+            self._check_producer(document, policy, signer)
+            refuse_forged(event)
         policy.check_payload(document["type"], document["schema_version"], document["payload"])
         return event
 
-    def _check_producer(
-        self, topic: str, document: dict[str, Any], policy: Policy, authenticity: Authenticity
-    ) -> None:
+    def _check_own(self, topic: str, document: dict[str, Any], signer: str | None) -> None:
         source, event_type = document["source"], document["type"]
-        is_own_type = event_type.startswith(RESERVED_PREFIX)
-        is_own_source = source.startswith(_OWN_SOURCES)
-        if topic in self._own_topics:
-            if not (is_own_type and is_own_source):
-                raise EventRejectedError(
-                    Reason.PRODUCER_NOT_ALLOWED,
-                    f"only Backbone writes to {topic}; this is {event_type!r} from {source!r}",
-                )
+        if not (event_type.startswith(RESERVED_PREFIX) and source.startswith(_OWN_SOURCES)):
+            raise EventRejectedError(
+                Reason.PRODUCER_NOT_ALLOWED,
+                f"only Backbone writes to {topic}; this is {event_type!r} from {source!r}",
+            )
+        if self._authentication is None or self._authentication.own_keys is None:
             return
-        if is_own_type or is_own_source:
+        if signer is None:
+            raise EventRejectedError(
+                Reason.UNSIGNED, f"what Backbone writes to {topic} is signed, and this is not"
+            )
+        if source != names.source(signer):
+            raise EventRejectedError(
+                Reason.PRODUCER_NOT_ALLOWED,
+                f"it says to be from {source!r}, and a key of {signer!r} signed it",
+            )
+
+    def _check_producer(self, document: dict[str, Any], policy: Policy, signer: str | None) -> None:
+        source, event_type = document["source"], document["type"]
+        if event_type.startswith(RESERVED_PREFIX) or source.startswith(_OWN_SOURCES):
             raise EventRejectedError(
                 Reason.RESERVED_TYPE,
                 f"types {RESERVED_PREFIX}* and sources {_OWN_SOURCES}* are Backbone's own; "
                 f"this is {event_type!r} from {source!r}",
             )
-        policy.check_producer(
-            source=source, event_type=event_type, signed=authenticity is Authenticity.SIGNED
+        if policy.has_producers:
+            policy.check_producer(source=source, event_type=event_type, signer=signer)
+        elif self._authentication is not None and not self._authentication.is_open:
+            raise EventRejectedError(
+                Reason.PRODUCER_NOT_ALLOWED,
+                f"the namespace {self._namespace!r} has no producer yet: apply one that may emit "
+                f"{event_type!r} from {source!r}",
+            )
+
+
+def refuse_forged(event: Event) -> None:
+    """Return when an event of a producer holds nothing that is named as a reference is.
+
+    Raises:
+        EventRejectedError: it does, and would be shown what is kept of somebody else.
+    """
+    raw = event.record.value or b""
+    # Most hold neither the name nor an escape that could spell it.
+    if (sensitive.MARK.encode() in raw or b"\\u00" in raw) and sensitive.has_mark(event.document):
+        raise EventRejectedError(
+            Reason.RESERVED_NAME,
+            f"the name {sensitive.MARK!r} is Backbone's own: only what it keeps of sensitive "
+            "fields is named so",
         )
 
 

@@ -14,11 +14,16 @@ def triggers(definition: Active, value: JsonValue) -> list[str]:
 
     Raises:
         DefinitionDisabledError: it starts nothing.
-        RequestInvalidError: it has manual triggers, and none of them takes the input.
+        RequestInvalidError: it is stateful, or has manual triggers and none takes the input.
     """
     if definition.disabled:
         raise DefinitionDisabledError(
             f"definition {definition.definition_id!r} is disabled; enable it to start it"
+        )
+    if definition.correlation is not None:
+        raise RequestInvalidError(
+            f"definition {definition.definition_id!r} is stateful: it takes events only, which say "
+            "whose instance they are; publish one"
         )
     problems = {
         name: [] if manual.input is None else jsonschemas.validate(manual.input, value)

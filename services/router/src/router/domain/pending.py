@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from contracts import identifiers
 from contracts.envelope import Envelope
 from contracts.routing import PendingOutcome
 from contracts.runs import RunInput
 from contracts.triggers import Trigger, TriggerKind
-from router.domain import decisions, routing
+from router.domain import decisions, routing, sensitive_events
+from router.domain.decisions import Application
 from router.domain.routing import Active
 
 HELD = "held"
@@ -56,7 +58,10 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """What became of a start; `left` are events of it that were not started, by their index."""
+    """What became of a start; `left` are events of it that were not started, by their index.
+
+    `application` waits for its turn in an instance from then on.
+    """
 
     start: DueStart
     outcome: PendingOutcome
@@ -67,6 +72,7 @@ class Confirmation:
     seen: str = ""
     detail: str = ""
     left: Mapping[int, Left] = field(default_factory=dict)
+    application: Application | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +84,18 @@ class Planned:
     left: Mapping[int, Left]
 
 
-def plan(start: DueStart, definition: Active, namespace: str) -> Planned | Confirmation:
+def plan(
+    start: DueStart,
+    definition: Active,
+    namespace: str,
+    *,
+    seen: Sequence[Mapping[str, Any]] | None = None,
+) -> Planned | Confirmation:
     """Return the run that a start asks for, or what became of it when nothing of it is started.
 
     What was held is held against the version in use, since it may have been mended for it. What was
     gathered or limited was matched already: the version that matched it, the newest of a batch, is
-    the one that runs.
+    the one that runs. `seen` has its events as conditions see them, where that is not what is kept.
     """
     if start.reason != HELD:
         return _planned(
@@ -100,7 +112,10 @@ def plan(start: DueStart, definition: Active, namespace: str) -> Planned | Confi
     left: dict[int, Left] = {}
     for index, event in enumerate(start.events):
         document = event.document()
-        candidate = routing.evaluate(definition, document)
+        looked_at = document if seen is None else seen[index]
+        candidate = routing.evaluate(definition, looked_at)
+        if looked_at != document:
+            [candidate] = sensitive_events.silenced([candidate])
         if candidate.names:
             taken.append(index)
             names.update(dict.fromkeys(candidate.names))

@@ -32,6 +32,7 @@ TAKEN = (
 
 _HTTP_PREFIX = b"ce-"
 _SPECVERSION = b"ce-specversion"
+_SIGNATURE = Header.SIGNATURE.value.encode()
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
 
 HttpHeaders = Sequence[tuple[bytes, bytes]]
@@ -98,14 +99,18 @@ def read(form: Format, headers: HttpHeaders, body: bytes) -> list[Posted]:
     traced: RawHeaders = tuple(
         (Header.TRACEPARENT.value, value) for name, value in headers if name == b"traceparent"
     )[:1]
+    # As often as it came: two are refused, as in a record. A batch has nowhere to sign its events.
+    signed: RawHeaders = tuple(
+        (Header.SIGNATURE.value, value) for name, value in headers if name == _SIGNATURE
+    )
     if form.is_batch:
         kind = ((CONTENT_TYPE_HEADER, ContentType.CLOUDEVENT.value.encode()),)
         return [Posted(value, (*kind, *traced)) for value in slices(body)]
     if form.is_binary:
-        return [Posted(body, (*_binary(form, headers), *traced))]
+        return [Posted(body, (*_binary(form, headers), *traced, *signed))]
     if form.media_type == ContentType.CLOUDEVENT:
-        return [Posted(body, ((CONTENT_TYPE_HEADER, form.content_type), *traced))]
-    return [Posted(body, traced)]
+        return [Posted(body, ((CONTENT_TYPE_HEADER, form.content_type), *traced, *signed))]
+    return [Posted(body, (*traced, *signed))]
 
 
 def slices(body: bytes) -> list[bytes]:

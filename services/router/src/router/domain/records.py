@@ -35,5 +35,5 @@ class Record(NamedTuple):  # One is made of everything that comes, and a tuple i
         for name, value in self.headers or ():
             if name == Header.TRACEPARENT:
                 text = (value or b"").decode("ascii", "replace")
-                return text if _TRACEPARENT.match(text) else None
+                return text if _TRACEPARENT.fullmatch(text) else None
         return None

@@ -23,7 +23,8 @@ from contracts.definitions import ActivityDefinition, EventMatch, ManualStart
 from router.domain import waiting
 from router.domain.waiting import FlowControl
 from router.errors import DefinitionUnusableError
-from rules import expressions, matching, patterns
+from rules import correlations, expressions, matching, patterns
+from rules.correlations import Correlation
 from rules.errors import ExpressionError, PatternError, RulesError
 from rules.expressions import Expression
 from rules.patterns import Pattern
@@ -50,7 +51,8 @@ class Active:
     """The version of a definition that is in use, as far as the router needs it.
 
     `revision` is that of its last change, `disabled` says that it starts nothing for now, `manual`
-    holds its manual triggers by name, and `flow` says how its events wait, if they ever do.
+    holds its manual triggers by name, `flow` says how its events wait, if they ever do, and
+    `correlation` whose instance an event is, where it is stateful.
     """
 
     definition_id: str
@@ -61,6 +63,7 @@ class Active:
     manual: Mapping[str, ManualStart] = field(default_factory=dict)
     disabled: bool = False
     flow: FlowControl | None = None
+    correlation: Correlation | None = None
 
 
 class Outcome(StrEnum):
@@ -143,6 +146,7 @@ def _active(
         manual=definition.manual_starts,
         disabled=disabled,
         flow=waiting.flow_control(definition),
+        correlation=correlations.correlation(definition),
     )
 
 

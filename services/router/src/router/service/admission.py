@@ -4,11 +4,11 @@ The pass waits for nobody. Most records end in it, since no definition is a cand
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from contracts.rejections import EventRejectedError, Reason
+from router.domain.authentication import Authentication
 from router.domain.decisions import Decision, UnroutedRange
 from router.domain.ingress import Event, Ingress
 from router.domain.records import Record
@@ -64,14 +64,16 @@ class Admitted:
 class Admission:
     """Admits records of one namespace."""
 
-    def __init__(self, namespace: str, definitions: ActiveDefinitions) -> None:
+    def __init__(
+        self, namespace: str, definitions: ActiveDefinitions, authentication: Authentication
+    ) -> None:
         self._namespace = namespace
-        self._ingress = Ingress(namespace)
+        self._ingress = Ingress(namespace, authentication)
         self._definitions = definitions
 
     async def admit(self, records: Sequence[Record]) -> Admitted:
         """Look at every record once; those of one partition come in their order."""
-        clock = time.perf_counter
+        clock = asyncio.get_running_loop().time
         found = Admitted()
         until = clock() + PASS_S
         for index, record in enumerate(records):

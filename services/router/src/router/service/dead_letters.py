@@ -114,6 +114,34 @@ class DeadLetterReview:
         ((found,), _) = await self._page(namespace, Filter(places=(place,)), "", 1)
         return found
 
+    async def reveal(
+        self, namespace: str, place: tuple[int, int], *, actor: str, reason: str, request_id: str
+    ) -> Found:
+        """Return one dead letter to be shown with what the sender sent, once that is recorded.
+
+        Raises:
+            DeadLetterUnknownError: the topic does not have it (any more).
+            RequestInvalidError: the namespace is not served here, or it is not said why.
+            TransientError: Kafka or the ledger does not answer; then nothing may be shown.
+        """
+        _check_reason(reason)
+        if not request_id:
+            raise RequestInvalidError("request_id is missing: it names what is recorded")
+        found = await self.get(namespace, place)
+        await self._resolutions.record_opening(
+            namespace, place, actor=actor, reason=reason, request_id=request_id
+        )
+        _log.info(
+            "dead_letter_revealed",
+            namespace=namespace,
+            partition=place[0],
+            offset=place[1],
+            request_id=request_id,
+            actor=actor,
+            reason=reason,
+        )
+        return found
+
     async def redrive(self, request: Request) -> tuple[Sequence[Redriven], str]:
         """Route dead letters again; return what became of each, and the token of what is left.
 
@@ -282,14 +310,18 @@ def _checked(request: Request) -> str:
     """Return the cause that a request is to what it routes. Raises RequestInvalidError."""
     if request.dry_run:
         return ""
-    if not request.reason or len(request.reason) > MAX_REASON or "\x00" in request.reason:
-        raise RequestInvalidError(
-            f"reason: say why, in at most {MAX_REASON} characters and without a NUL"
-        )
+    _check_reason(request.reason)
     try:
         return identifiers.redrive_cause(request.request_id)
     except ValueError as exc:
         raise RequestInvalidError(str(exc)) from exc
+
+
+def _check_reason(reason: str) -> None:
+    if not reason or len(reason) > MAX_REASON or "\x00" in reason:
+        raise RequestInvalidError(
+            f"reason: say why, in at most {MAX_REASON} characters and without a NUL"
+        )
 
 
 def _is_of(resolution: Resolution | None, request: Request) -> bool:
@@ -311,6 +343,8 @@ def _without_routing(found: Found, request: Request | None = None) -> Routed | N
         ):
             return Routed(resolution.outcome, resolution.detail)
         return Routed(RESOLVED, f"{resolution.state} by {resolution.actor}: {resolution.reason}")
+    if letter.unopened:
+        return Routed(REFUSED, letter.unopened)
     if not letter.has_origin:
         return Routed(REFUSED, "the router did not write it: it does not say where it came from")
     if letter.cut_from is not None:

@@ -1,4 +1,4 @@
-"""Decides an event for each of its candidates, and starts what matched and need not wait."""
+"""Decides an event for each of its candidates; starts what matched and need not wait."""
 
 import asyncio
 from collections.abc import Awaitable, Sequence
@@ -13,10 +13,12 @@ from contracts.triggers import Trigger, TriggerKind
 from router.domain import decisions
 from router.domain.decisions import Decision
 from router.domain.ingress import Event
+from router.domain.instances import Directory
 from router.domain.routing import Candidate, Outcome
 from router.errors import StartRefusedError
 from router.ports import WorkflowStarter
 from router.service.admission import Task
+from rules.errors import ExpressionError
 from runtime import telemetry
 
 _tracer = telemetry.tracer(__name__)
@@ -25,15 +27,17 @@ _tracer = telemetry.tracer(__name__)
 class Deciding:
     """Decides events of one namespace."""
 
-    def __init__(self, namespace: str, starter: WorkflowStarter) -> None:
+    def __init__(self, namespace: str, starter: WorkflowStarter, directory: Directory) -> None:
         self._namespace = namespace
         self._starter = starter
+        self._directory = directory
 
     async def decide(self, task: Task, event: Event) -> None:
         """Give a task the decision of each candidate; a rejection too if it has to be looked at.
 
         Raises:
-            TransientError: Temporal could not be asked to start what has to be.
+            TransientError: Temporal could not be asked to start what has to be, or it cannot be
+                told whose instance an event is.
         """
         if task.is_known:
             task.decisions = [
@@ -89,9 +93,16 @@ class Deciding:
             definition_id=definition.definition_id,
             trigger=trigger,
         )
+        told, application = "", None
         try:
-            await self._starter.start(run, task_queue=definition.task_queue)
-        except StartRefusedError as exc:
+            if definition.correlation is None:
+                await self._starter.start(run, task_queue=definition.task_queue)
+            else:
+                # Nothing is started: what waits for an instance is the ledger's, which hears of it
+                # with the decision.
+                application = decisions.application(self._directory, definition, trigger)
+                told = f"to the instance {application.address.workflow_id}"
+        except (ExpressionError, StartRefusedError) as exc:
             return Decision(
                 definition,
                 RoutingOutcome.ERRORED,
@@ -100,10 +111,13 @@ class Deciding:
             )
         return Decision(
             definition,
-            RoutingOutcome.STARTED,
+            RoutingOutcome.STARTED if application is None else RoutingOutcome.SIGNALLED,
             triggers=candidate.names,
             run_id=run_id,
-            detail=decisions.problem(candidate),
+            detail="; ".join(filter(None, (told, decisions.problem(candidate))))[
+                : decisions.MAX_DETAIL
+            ],
+            application=application,
         )
 
 

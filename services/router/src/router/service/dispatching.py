@@ -12,7 +12,8 @@ from datetime import timedelta
 from typing import Never
 
 from contracts.routing import PendingOutcome
-from router.domain import pending
+from router.domain import decisions, pending
+from router.domain.instances import Directory
 from router.domain.pending import Confirmation, DueStart
 from router.domain.routing import Active
 from router.errors import (
@@ -21,7 +22,15 @@ from router.errors import (
     StartRefusedError,
     TransientError,
 )
-from router.ports import ActiveDefinitions, Observer, PendingStarts, WorkflowStarter
+from router.ports import (
+    ActiveDefinitions,
+    Observer,
+    PendingStarts,
+    SensitiveValues,
+    WorkflowStarter,
+)
+from router.service import keeping, waking
+from rules.errors import ExpressionError
 from runtime import logs, telemetry
 
 LEASE = timedelta(seconds=20)
@@ -47,8 +56,10 @@ class Dispatcher:
         pending_starts: PendingStarts,
         starter: WorkflowStarter,
         observer: Observer,
+        directory: Directory,
         limit: int,
         poll: timedelta,
+        sensitive_values: SensitiveValues = keeping.Unkept(),  # noqa: B008 - a value
     ) -> None:
         """Take at most `limit` starts at a time, and look for more at least every `poll`."""
         self.name = f"dispatcher-{namespace}"
@@ -56,7 +67,9 @@ class Dispatcher:
         self._definitions = definitions
         self._pending_starts = pending_starts
         self._starter = starter
+        self._directory = directory
         self._observer = observer
+        self._sensitive_values = sensitive_values
         self._limit = limit
         self._poll_s = poll.total_seconds()
         self._woken = asyncio.Event()
@@ -112,6 +125,12 @@ class Dispatcher:
             made = await asyncio.gather(*(self._lane(lane, until) for lane in lanes.values()))
             confirmations = [one for lane in made for one in lane]
             await self._confirm(confirmations, began + LEASE.total_seconds())
+            # One that cannot be told now is told by the sweep, or with the next event of its key.
+            await waking.wake(
+                self._starter,
+                self.namespace,
+                (one.application.address for one in confirmations if one.application is not None),
+            )
             self._observer.dispatched(
                 self.namespace, ((one.start.reason, one.outcome) for one in confirmations)
             )
@@ -175,16 +194,26 @@ class Dispatcher:
                 definition_version=definition.version,
                 definition_revision=definition.revision,
             )
-        planned = pending.plan(start, definition, self.namespace)
+        documents = [event.document() for event in start.events]
+        seen = (
+            await keeping.seen(self.namespace, documents, values=self._sensitive_values)
+            if start.reason == pending.HELD
+            else documents
+        )
+        planned = pending.plan(start, definition, self.namespace, seen=seen)
         if isinstance(planned, Confirmation):
             return planned
         run = planned.run
         outcome, detail = PendingOutcome.STARTED, ""
+        application = None
         with telemetry.attached(run.trigger.traceparent):
             try:
-                if not await self._starter.start(run, task_queue=planned.task_queue):
+                if definition.correlation is not None and run.trigger.event is not None:
+                    outcome = PendingOutcome.SIGNALLED
+                    application = decisions.application(self._directory, definition, run.trigger)
+                elif not await self._starter.start(run, task_queue=planned.task_queue):
                     outcome = PendingOutcome.DUPLICATE
-            except StartRefusedError as exc:
+            except (ExpressionError, StartRefusedError) as exc:
                 outcome, detail = PendingOutcome.ERRORED, str(exc)
         return Confirmation(
             start,
@@ -193,6 +222,7 @@ class Dispatcher:
             run_id="" if outcome is PendingOutcome.ERRORED else run.run_id,
             detail=detail,
             left=planned.left,
+            application=application,
         )
 
     async def _definition(self, definition_id: str) -> Active:

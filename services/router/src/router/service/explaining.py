@@ -4,9 +4,12 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
+from contracts import sensitive
 from contracts.rejections import EventRejectedError
 from router.domain import evaluating, searching
+from router.domain.authentication import Authentication
 from router.domain.evaluating import MAX_EVALUATED, DefinitionOutcome, Evaluation
 from router.domain.ingress import Event, Ingress
 from router.domain.policy import Policy
@@ -54,6 +57,7 @@ class EventExplainer:
         records: Records,
         topics: Mapping[str, Sequence[str]],
         clock: Callable[[], datetime],
+        authentication: Authentication,
     ) -> None:
         """`topics` are those that are read, by namespace."""
         self._definitions = definitions
@@ -61,6 +65,7 @@ class EventExplainer:
         self._records = records
         self._topics = topics
         self._clock = clock
+        self._authentication = authentication.in_retrospect()
 
     async def evaluate_at(
         self,
@@ -158,27 +163,35 @@ class EventExplainer:
             found, exact = await self._listening(namespace, index, event_type, as_of)
             wanted = evaluating.wanting_first(found, index, event_type, document)
             listening = len(wanted) if exact else None
+        is_sensitive = self._is_sensitive(namespace, document)
         evaluations = []
         for definition in wanted[:MAX_EVALUATED]:
-            evaluations.append(evaluating.evaluate(definition, event_type, document))
+            evaluation = evaluating.evaluate(definition, event_type, document)
+            evaluations.append(evaluating.hushed(evaluation) if is_sensitive else evaluation)
             await asyncio.sleep(0)  # Routing goes on in between.
         evaluations.sort(key=lambda one: _TELLING.index(one.outcome))
         return Explanation(event, rejection, evaluations, listening)
+
+    def _is_sensitive(self, namespace: str, document: Mapping[str, Any]) -> bool:
+        policy = self._definitions.policy(namespace)
+        marks = policy.marks(document["type"], document["schema_version"])
+        return marks is not None and bool(sensitive.found(document["payload"], marks.fields))
 
     def _admit(
         self, namespace: str, record: Record
     ) -> tuple[Event | None, EventRejectedError | None]:
         """Return what the record is, and why it would be refused now.
 
-        What only the policy of now refuses, a schema or a producer, can have been let in before.
+        What only the policy of now refuses, a schema, a producer or a key, can have been let in
+        before.
         """
-        ingress = Ingress(namespace)
         try:
+            ingress = Ingress(namespace, self._authentication)
             return ingress.admit(record, self._definitions.policy(namespace)), None
         except EventRejectedError as exc:
             rejection = exc
         try:
-            return ingress.admit(record, Policy()), rejection
+            return Ingress(namespace, None).admit(record, Policy()), rejection
         except EventRejectedError:
             return None, rejection
 

@@ -4,14 +4,19 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from contracts import identifiers, strictjson
-from contracts.envelope import MAX_EVENT_BYTES
+from contracts import identifiers, sensitive, strictjson
+from contracts.envelope import MAX_EVENT_BYTES, MAX_HOPS
 from contracts.rejections import EventRejectedError
 from contracts.runs import RunInput
-from contracts.triggers import Trigger, TriggerKind
+from contracts.triggers import Chain, Trigger, TriggerKind
 from router.domain import manual
 from router.domain.routing import Active
-from router.errors import DefinitionDisabledError, RequestIdReusedError, RequestInvalidError
+from router.errors import (
+    DefinitionDisabledError,
+    RequestIdReusedError,
+    RequestInvalidError,
+    TooManyHopsError,
+)
 from router.ports import ActiveDefinitions, WorkflowStarter
 
 
@@ -40,12 +45,16 @@ class ManualTrigger:
         input_json: bytes,
         actor: str,
         reason: str,
+        chain: Chain | None = None,
     ) -> ManualStart:
         """Start a run of the version in use; the same request id is the same run.
+
+        `chain` is what a start by a task goes on with.
 
         Raises:
             RequestInvalidError: an id is malformed, the namespace is not served here, or the input
                 is not JSON of at most 256 KiB, or not what the definition's manual triggers take.
+            TooManyHopsError: definitions seem to start one another.
             DefinitionUnknownError: there is no such definition, or it is retired.
             DefinitionDisabledError: the definition is disabled.
             DefinitionUnusableError: this release cannot read the definition.
@@ -53,6 +62,8 @@ class ManualTrigger:
             StartRefusedError: Temporal refuses the start.
             TransientError: try again, with the same request id.
         """
+        if chain is not None and chain.hops > MAX_HOPS:
+            raise TooManyHopsError(f"{chain.hops} hops: definitions seem to start one another")
         value = _manual_input(input_json)
         try:
             key = identifiers.manual_trigger_key(request_id)
@@ -79,6 +90,7 @@ class ManualTrigger:
             input=value,
             actor=actor,
             reason=reason or None,
+            chain=chain,
         )
         run = _run(namespace, definition, trigger)
         started = await self._starter.start(run, task_queue=definition.task_queue)
@@ -119,4 +131,6 @@ def _manual_input(input_json: bytes) -> JsonValue:
         value: JsonValue = strictjson.parse(input_json)
     except EventRejectedError as exc:
         raise RequestInvalidError(f"the input is not JSON: {exc.detail}") from exc
+    if sensitive.has_mark(value):
+        raise RequestInvalidError(f"the input has the name {sensitive.MARK!r}, which is reserved")
     return value

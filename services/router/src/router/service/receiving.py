@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from contracts import strictjson
+from contracts import envelope, strictjson
 from contracts.names import CLOUDEVENTS_HEADER_PREFIX, Header
 from contracts.rejections import EventRejectedError, Reason
+from router.domain import ingress
 from router.domain.posted import Posted
 from router.domain.records import Record
 from router.errors import RouterError
@@ -88,12 +89,15 @@ class EventDoor:
         inlet = self._inlet(event, namespace)
         # It has no place yet; its time will be Kafka's, which is about now.
         record = Record(inlet.topic, 0, 0, now_ms, None, event.value, event.headers)
+        if any(name == Header.SIGNATURE for name, _ in event.headers):
+            # A signature covers the key, which is in the event: this one is read before it is
+            # verified, by the reader that takes any bytes, and within the size of a request.
+            envelope.refuse_oversize(event.value)
+            record = record._replace(key=_key(ingress.read(record).document))
         document = inlet.admit(record)
-        subject = document.get("subject")
         return Outgoing(
             topic=inlet.topic,
-            # What happens to one thing stays in order; an event of nothing in particular has none.
-            key=subject.encode() if isinstance(subject, str) else None,
+            key=_key(document),
             value=event.value,
             headers=(
                 (Header.EVENT_ID.value, str(document["event_id"]).encode()),
@@ -112,6 +116,12 @@ class EventDoor:
                 f"the namespace is {namespace[:100]!r}; taken here: {', '.join(self._inlets)}",
             )
         return inlet
+
+
+def _key(document: Mapping[str, Any]) -> bytes | None:
+    """Return the key of an event's record: what happens to one thing stays in order."""
+    subject = document.get("subject")
+    return subject.encode() if isinstance(subject, str) else None
 
 
 def _said(event: Posted) -> str:

@@ -12,16 +12,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from contracts.rejections import EventRejectedError
-from router.domain import replaying
+from contracts.rejections import EventRejectedError, Reason
+from router.domain import replaying, sensitive_events
+from router.domain.authentication import Authentication
 from router.domain.dead_letter_pages import Stretches
 from router.domain.decisions import RoutedEvent
 from router.domain.ingress import Event, Ingress
 from router.domain.records import Record
 from router.domain.replaying import Order, Plan
 from router.domain.routing import Candidate
+from router.domain.sensitive_events import Taken
 from router.errors import RequestInvalidError
-from router.ports import ActiveDefinitions, PlanPage, Records, Replays
+from router.ports import ActiveDefinitions, PlanPage, Records, Replays, SensitiveValues
+from router.service import keeping
 from router.service.admission import fault
 
 TIME = timedelta(seconds=4)
@@ -53,12 +56,16 @@ class ReplayPlanner:
         definitions: ActiveDefinitions,
         records: Records,
         replays: Replays,
+        authentication: Authentication,
+        sensitive_values: SensitiveValues = keeping.Unkept(),  # noqa: B008 - a value
         time_s: float = TIME.total_seconds(),
     ) -> None:
         self._topics = topics
         self._definitions = definitions
         self._records = records
         self._replays = replays
+        self._authentication = authentication
+        self._sensitive_values = sensitive_values
         self._time_s = time_s
 
     async def plan(self, order: Order) -> Plan:
@@ -107,8 +114,16 @@ class ReplayPlanner:
         """Read some records and tell the ledger what they mean."""
         read, left = await self._records.read(order.question.topic, plan.left, most=RECORDS)
         page, done = _Page(), dict(plan.left)
-        for record in read:
-            self._look(order, record, page)
+        found = await self._look(order, read)
+        for record, one in zip(read, found, strict=True):
+            page.records += 1
+            if isinstance(one, RoutedEvent):
+                page.events.append(one)
+                page.bytes += len(one.envelope) + 500 * len(one.decisions)
+            elif one is None:
+                page.unrouted += 1
+            else:
+                page.refused[one] += 1
             done[record.partition] = (record.offset + 1, done[record.partition][1])
             if page.bytes > PAGE_BYTES:
                 plan = await self._tell(order, plan, page, done)
@@ -129,30 +144,49 @@ class ReplayPlanner:
             ),
         )
 
-    def _look(self, order: Order, record: Record, page: _Page) -> None:
-        """Add what a record means to a page."""
-        page.records += 1
-        try:
-            event = self._admit(order.namespace, record)
-            candidates = self._candidates(order, event)
-            if not candidates:
-                page.unrouted += 1
-                return
-            routed = replaying.routed(
-                event,
-                candidates,
-                digest=event.digest,
-                revision=self._definitions.revision(order.namespace),
-            )
-        except EventRejectedError as exc:
-            page.refused[exc.reason] += 1
-            return
-        page.events.append(routed)
-        page.bytes += len(routed.envelope) + 500 * len(routed.decisions)
+    async def _look(
+        self, order: Order, records: Sequence[Record]
+    ) -> list[RoutedEvent | Reason | None]:
+        """Return what records mean: None for nobody wants it, a reason for a refusal."""
+        found: list[RoutedEvent | Reason | None] = []
+        wanted: list[tuple[int, Event, str, Sequence[Candidate]]] = []
+        taken: dict[int, Taken] = {}
+        for index, record in enumerate(records):
+            found.append(None)
+            try:
+                event = self._admit(order.namespace, record)
+                candidates = self._candidates(order, event)
+                if not candidates:
+                    continue
+                policy = self._definitions.policy(order.namespace)
+                sensitive = keeping.take(order.namespace, event, policy)
+            except EventRejectedError as exc:
+                found[index] = exc.reason
+                continue
+            wanted.append((index, event, event.digest, candidates))
+            if sensitive is not None:
+                taken[index] = sensitive
+        kept = await keeping.kept_events(
+            order.namespace, list(taken.values()), values=self._sensitive_values
+        )
+        instead = dict(zip(taken, kept, strict=True))
+        revision = self._definitions.revision(order.namespace)
+        for index, event, digest, candidates in wanted:
+            known = instead.get(index, event)
+            if isinstance(known, EventRejectedError):
+                found[index] = known.reason
+                continue
+            told = sensitive_events.silenced(candidates) if index in instead else candidates
+            try:
+                found[index] = replaying.routed(known, told, digest=digest, revision=revision)
+            except EventRejectedError as exc:
+                found[index] = exc.reason
+        return found
 
     def _admit(self, namespace: str, record: Record) -> Event:
         try:
-            return Ingress(namespace).admit(record, self._definitions.policy(namespace))
+            ingress = Ingress(namespace, self._authentication)
+            return ingress.admit(record, self._definitions.policy(namespace))
         except EventRejectedError:
             raise
         except Exception as exc:

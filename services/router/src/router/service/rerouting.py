@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contracts import identifiers
 from contracts.rejections import EventRejectedError, Reason
 from router.domain import decisions
+from router.domain.authentication import Authentication
 from router.domain.decisions import RoutedEvent, UnroutedRange
 from router.domain.ingress import Event, Ingress
 from router.domain.records import Record
@@ -39,7 +40,9 @@ class Rerouting:
         definitions: ActiveDefinitions,
         starter: WorkflowStarter,
         decision_log: DecisionLog,
+        authentication: Authentication,
     ) -> None:
+        self._authentication = authentication
         self._make_router = make_router
         self._definitions = definitions
         self._starter = starter
@@ -65,7 +68,9 @@ class Rerouting:
             TransientError: Temporal does not say what was started before.
         """
         try:
-            event = Ingress(namespace).admit(record, self._definitions.policy(namespace))
+            event = Ingress(namespace, self._authentication).admit(
+                record, self._definitions.policy(namespace)
+            )
         except EventRejectedError as exc:
             return _refused(exc)
         index = self._definitions.index(namespace)

@@ -2,7 +2,8 @@
 
 First one pass over all, which waits for nobody: most records end there, since nobody wants them.
 Then what has to be started or parked, records of one key in their order. Then one call records what
-was decided. What raises on the way has no outcome, and is read again.
+was decided, and the instances that something waits for since then are woken. What raises on the way
+has no outcome, and is read again.
 """
 
 import asyncio
@@ -14,7 +15,9 @@ from enum import StrEnum
 from contracts import canonical
 from contracts.rejections import EventRejectedError, Reason
 from contracts.routing import RoutingOutcome
+from router.domain.authentication import Authentication
 from router.domain.decisions import Decision, RoutedEvent
+from router.domain.instances import Directory
 from router.domain.records import Record
 from router.errors import TransientError
 from router.ports import (
@@ -24,9 +27,10 @@ from router.ports import (
     Observer,
     PendingStarts,
     SeenEvents,
+    SensitiveValues,
     WorkflowStarter,
 )
-from router.service import placing
+from router.service import keeping, placing, waking
 from router.service.admission import Admission, Admitted, Task, fault
 from router.service.deciding import Deciding
 
@@ -37,6 +41,7 @@ class Settled(StrEnum):
     """The durable outcome of a record."""
 
     STARTED = "started"
+    SIGNALLED = "signalled"
     NO_MATCH = "no_match"
     WAITING = "waiting"
     DUPLICATE = "duplicate"
@@ -65,16 +70,23 @@ class Router:
         decision_log: DecisionLog,
         pending_starts: PendingStarts,
         observer: Observer,
+        directory: Directory,
+        authentication: Authentication,
         concurrency: int,
         queued: Callable[[], None] = lambda: None,
+        sensitive_values: SensitiveValues = keeping.Unkept(),  # noqa: B008 - a value
     ) -> None:
         """`concurrency` bounds how many records are worked on at a time.
 
-        `queued` is called when something was left to wait.
+        `directory` finds the instance of an event where a definition is stateful; `queued` is
+        called when something was left to wait; `sensitive_values` keeps what is sensitive.
         """
         self._namespace = namespace
-        self._admission = Admission(namespace, definitions)
-        self._deciding = Deciding(namespace, starter)
+        self._definitions = definitions
+        self._sensitive_values = sensitive_values
+        self._admission = Admission(namespace, definitions, authentication)
+        self._deciding = Deciding(namespace, starter, directory)
+        self._starter = starter
         self._seen = seen
         self._dead_letters = dead_letters
         self._decision_log = decision_log
@@ -114,17 +126,25 @@ class Router:
         found = await self._admission.admit(records)
         await self._recall(found.tasks, cause)
         try:
+            await keeping.keep(
+                found.tasks,
+                namespace=self._namespace,
+                policy=self._definitions.policy(self._namespace),
+                values=self._sensitive_values,
+            )
             await placing.place(
                 found.tasks, namespace=self._namespace, pending_starts=self._pending_starts
             )
         except TransientError as exc:
-            # Nobody knows what waits: to start anything now could be to start it too early.
+            # What is sensitive is not kept, or nobody knows what waits: to start anything now could
+            # be to write it in the clear, or to start it too early.
             results.failed.update((task.index, exc) for task in found.tasks)
         else:
             await self._work(found.tasks, results, attempts, may_begin)
         routed = [t for t in found.tasks if t.decisions and t.index not in results.failed]
         if await self._record(routed, found, results, cause):
-            await self._conclude(routed, results, attempts)
+            told = await self._wake(routed, results)
+            await self._conclude(told, results, attempts)
         return results
 
     async def _recall(self, tasks: Sequence[Task], cause: str) -> None:
@@ -222,6 +242,29 @@ class Router:
             self._observer.unrouted(self._namespace, len(found.unrouted))
         return True
 
+    async def _wake(self, routed: Sequence[Task], results: Results) -> list[Task]:
+        """Wake the instances of what waits for them now; return the tasks that are done.
+
+        The others are read again, recorded again without effect, and their instances woken then.
+        """
+        wanted = {
+            task.index: [d.application.address for d in task.decisions if d.application is not None]
+            for task in routed
+        }
+        failures = await waking.wake(
+            self._starter, self._namespace, (one for each in wanted.values() for one in each)
+        )
+        if not failures:
+            return list(routed)
+        done = []
+        for task in routed:
+            failed = [failures[one] for one in wanted[task.index] if one in failures]
+            if failed:
+                results.failed[task.index] = failed[0]
+            else:
+                done.append(task)
+        return done
+
     async def _conclude(
         self, routed: Sequence[Task], results: Results, attempts: Callable[[Record], int]
     ) -> None:
@@ -293,6 +336,8 @@ def _outcome(made: Sequence[Decision]) -> Settled:
     outcomes = {decision.outcome for decision in made}
     if RoutingOutcome.STARTED in outcomes:
         return Settled.STARTED
+    if RoutingOutcome.SIGNALLED in outcomes:
+        return Settled.SIGNALLED
     if outcomes & _WAITING:
         return Settled.WAITING
     return Settled.DUPLICATE if RoutingOutcome.DUPLICATE in outcomes else Settled.NO_MATCH

@@ -10,11 +10,14 @@ from confluent_kafka import Producer
 from contracts.names import Header
 from contracts.rejections import Reason
 from router.adapters import kafka_dead_letter_topic
+from router.adapters.dead_letter_seal import DeadLetterSeal
 from router.adapters.kafka_dead_letter_topic import KafkaDeadLetterTopic
 from router.adapters.kafka_dead_letters import KafkaDeadLetters
 from router.domain import dead_letter_pages
 from router.domain.records import Record
 from router.errors import TransientError
+from runtime import datakeys
+from runtime.datakeys import DataKeyFile, KeyDocument
 from runtime.kafka import KafkaProducer
 
 EVERYTHING = {"left": None, "since_ms": None, "until_ms": None, "keep": lambda _: True}
@@ -28,16 +31,26 @@ def namespace(kafka_bootstrap_servers, kafka):
     return name
 
 
-@pytest.fixture
-def topic(kafka_bootstrap_servers):
-    return KafkaDeadLetterTopic(kafka_bootstrap_servers)
+@pytest.fixture(params=["clear", "sealed"])
+def seal(request, tmp_path):
+    if request.param == "clear":
+        return DeadLetterSeal()
+    ring = tmp_path / "data-keys.json"
+    datakeys.write_document(ring, KeyDocument(active="1", keys={"1": datakeys.generate()}))
+    return DeadLetterSeal(DataKeyFile(ring), encrypts=True)
 
 
 @pytest.fixture
-async def park(kafka_bootstrap_servers, namespace):
+def topic(kafka_bootstrap_servers, seal):
+    return KafkaDeadLetterTopic(kafka_bootstrap_servers, seal=seal)
+
+
+@pytest.fixture
+async def park(kafka_bootstrap_servers, namespace, seal):
     async with contextlib.AsyncExitStack() as stack:
         letters = KafkaDeadLetters(
-            partial(KafkaProducer, kafka_bootstrap_servers, client_id="t", delivery_timeout_s=10.0)
+            partial(KafkaProducer, kafka_bootstrap_servers, client_id="t", delivery_timeout_s=10.0),
+            seal=seal,
         )
         stack.push_async_callback(letters.close)
         yield partial(

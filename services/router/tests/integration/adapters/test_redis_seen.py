@@ -2,12 +2,16 @@
 
 import time
 from datetime import timedelta
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from redis.asyncio import Redis
 
 from router.adapters import redis_seen
 from router.adapters.redis_seen import RedisSeenEvents
+from router.errors import TransientError
 from router.ports import Seen
+from runtime import secretfiles
 
 
 @pytest.fixture
@@ -79,3 +83,29 @@ async def test_a_redis_that_fails_is_a_miss_within_the_budget_and_then_left_alon
     now[0] += redis_seen.REST_S + 0.1
     subject.remember(unique_name, "s", "1", digest="abc", revision=7)
     assert await digest(subject, unique_name, "1") == "abc"
+
+
+async def test_each_connection_asks_for_the_password_of_now(
+    memory, redis_url, unique_name, tmp_path
+):
+    secret = tmp_path / "password"
+    secret.write_text("first\n")
+    rights = {"enabled": True, "keys": ["*"], "commands": ["+@all"]}
+    host = urlsplit(redis_url)
+    url = urlunsplit(host._replace(netloc=f"{unique_name}@{host.netloc}"))
+    async with Redis.from_url(redis_url) as admin:
+        await admin.acl_setuser(unique_name, passwords=["+first"], **rights)
+        try:
+            subject = memory(url, password=secretfiles.reader(secret))
+            await subject.ready()
+            await admin.acl_setuser(unique_name, reset=True, passwords=["+second"], **rights)
+            await subject._redis.connection_pool.disconnect()
+            with pytest.raises(TransientError, match="invalid username-password"):
+                await subject.ready()
+            secret.unlink()
+            with pytest.raises(TransientError, match=f"{secret} cannot be read"):
+                await subject.ready()
+            secret.write_text("second\n")
+            await subject.ready()
+        finally:
+            await admin.acl_deluser(unique_name)

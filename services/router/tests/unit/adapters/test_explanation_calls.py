@@ -5,6 +5,7 @@ import pytest
 from backbone.router.v1 import router_pb2 as pb
 from contracts.rejections import Reason
 from router.adapters.explanation_calls import ExplanationCalls
+from router.domain.authentication import Authentication
 from router.errors import (
     DefinitionAbsentError,
     DefinitionUnusableError,
@@ -60,6 +61,7 @@ def calls(definitions, kafka):
         records=kafka,
         topics={"dev": ("dev.events",)},
         clock=lambda: datetime(2026, 11, 29, tzinfo=UTC),
+        authentication=Authentication(clock=lambda: 0, is_open=True),
     )
     return ExplanationCalls(explainer)
 

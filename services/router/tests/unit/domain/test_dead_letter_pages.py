@@ -3,15 +3,13 @@
 import base64
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router.domain import dead_letter_pages, dead_letters
 from router.domain.dead_letter_pages import Line
 from router.domain.records import Record
 from router.errors import RequestInvalidError
-
-calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def letter(partition, offset, time):
@@ -38,7 +36,6 @@ def in_one_go(lines):
     )
 
 
-@calm
 @given(TOPICS)
 def test_the_order_is_that_of_time_and_of_each_partition(lines):
     merged = in_one_go(lines)
@@ -49,7 +46,6 @@ def test_the_order_is_that_of_time_and_of_each_partition(lines):
         assert merged == sorted(merged, key=lambda one: (one.parked_at_ms, *one.place))
 
 
-@calm
 @given(TOPICS, st.lists(st.integers(1, 3), min_size=1, max_size=4))
 def test_pages_of_any_size_give_the_same_order(lines, sizes):
     left = dict.fromkeys(lines, 0)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.names import Header
@@ -11,8 +11,6 @@ from contracts.rejections import Reason
 from router.domain import dead_letters
 from router.domain.dead_letter_filter import Filter
 from router.domain.records import Record
-
-calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 NAMES = st.sampled_from(
     [
@@ -46,7 +44,6 @@ def headers_of(record, detail="why"):
     return dead_letters.parked(record, reason=Reason.EMPTY, detail=detail, attempts=3)
 
 
-@calm
 @given(RECORDS)
 def test_the_senders_record_comes_back_exactly(record):
     letter = dead_letters.read(parked(record))
@@ -57,7 +54,6 @@ def test_the_senders_record_comes_back_exactly(record):
     assert letter.cut_from is None
 
 
-@calm
 @given(RECORDS.map(lambda record: record._replace(topic="x")))
 def test_anything_in_the_topic_can_be_read(record):
     letter = dead_letters.read(record)

@@ -6,7 +6,8 @@ import pytest
 
 from contracts.names import Topic, topic
 from contracts.rejections import EventRejectedError, Reason
-from router.domain.ingress import Authenticity, Event, Ingress, unsigned
+from router.domain.authentication import Authentication
+from router.domain.ingress import Event, Ingress
 from router.domain.policy import Policy
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -15,10 +16,13 @@ BINARY = (
 )  # fmt: skip
 
 
+OPEN = Authentication(clock=lambda: 0, is_open=True)
+
+
 @pytest.fixture
 def admit(make):
-    def admit(value, *, policy=None, authenticate=unsigned, **record):
-        ingress = Ingress("dev", authenticate=authenticate)
+    def admit(value, *, policy=None, authentication=OPEN, **record):
+        ingress = Ingress("dev", authentication)
         return ingress.admit(make.record(value, **record), policy or Policy())
 
     return admit
@@ -44,16 +48,11 @@ def test_an_event_is_admitted_as_the_document_of_its_envelope(admit, make):
 def test_authenticity_is_told_of_raw_bytes_after_their_size_and_before_anything_reads_them(
     reason, make
 ):
-    def forged(record):
-        assert isinstance(record.value, bytes)
-        raise EventRejectedError(Reason.UNSIGNED, "forged")
-
-    assert reason(b"{", authenticate=forged) is Reason.UNSIGNED
-    assert reason(b"x" * 300_000, authenticate=forged) is Reason.OVERSIZE
-
-
-def test_what_is_signed_passes_for_signed(admit, make):
-    assert admit(make.event(), authenticate=lambda _: Authenticity.SIGNED)
+    forged = (("backbone-signature", b"forged"),)
+    assert reason(b"{", headers=forged) is Reason.MALFORMED_SIGNATURE
+    assert reason(b"x" * 300_000, headers=forged) is Reason.OVERSIZE
+    signed = make.signed(b"{", by=make.key(signer="nobody"))
+    assert reason(signed.value, headers=signed.headers) is Reason.UNKNOWN_KEY
 
 
 def test_backbones_own_events_come_only_on_its_own_topics(admit, reason, make):
@@ -98,7 +97,7 @@ def test_a_cloudevent_is_admitted_in_either_mode(admit, value, headers):
 
 def test_the_digest_of_a_cloudevent_covers_its_headers_and_not_kafkas_time(make):
     def digest(record):
-        return Ingress("dev").admit(record, Policy()).digest
+        return Ingress("dev", OPEN).admit(record, Policy()).digest
 
     def record(*headers, timestamp_ms=1):
         made = make.record(b"{}", headers=(*BINARY, *headers))
@@ -115,12 +114,12 @@ def test_a_timestamp_that_is_none_gives_no_time(make, timestamp_ms):
     made = make.record(b"{}", headers=BINARY)
     made = type(made)(made.topic, 0, 0, timestamp_ms, None, made.value, made.headers)
     with pytest.raises(EventRejectedError) as refusal:
-        Ingress("dev").admit(made, Policy())
+        Ingress("dev", OPEN).admit(made, Policy())
     assert refusal.value.reason is Reason.INVALID_CLOUDEVENT
 
 
 def test_the_trace_context_of_the_record_is_taken_when_the_event_has_none(make):
     headers = (("traceparent", TRACEPARENT.encode()),)
-    event = Ingress("dev").admit(make.record(make.event(), headers=headers), Policy())
+    event = Ingress("dev", OPEN).admit(make.record(make.event(), headers=headers), Policy())
     assert isinstance(event, Event)
     assert event.envelope().traceparent == TRACEPARENT

@@ -49,12 +49,15 @@ def refusal(check, *args, **kwargs):
     return None
 
 
-def emits(policy, source, type_, *, signed=False):
-    return refusal(policy.check_producer, source=source, event_type=type_, signed=signed)
+def emits(policy, source, type_, *, signer=None):
+    return refusal(policy.check_producer, source=source, event_type=type_, signer=signer)
 
 
-def test_without_a_producer_anybody_may_emit():
-    assert emits(Policy(), "anybody", "anything") is None
+def test_it_knows_whether_there_is_a_producer():
+    policy = Policy()
+    assert not policy.has_producers
+    policy.keep_producer("billing", Policy())
+    assert policy.has_producers
 
 
 def test_with_one_producer_only_what_it_may_emit_comes_in():
@@ -80,16 +83,48 @@ def test_a_change_of_a_producer_counts_at_once():
     policy.put_producer("billing", producer(sources=["shop"]))
     assert emits(policy, "shop", "billing.paid") is None
     policy.remove_producer("billing")
-    assert emits(policy, "anybody", "anything") is None
+    assert not policy.has_producers
 
 
 def test_a_producer_that_has_to_sign_is_refused_unsigned():
     policy = Policy()
     policy.put_producer("billing", producer(signatures="required", keys=[KEY]))
     assert emits(policy, "billing/x", "billing.paid") is Reason.UNSIGNED
-    assert emits(policy, "billing/x", "billing.paid", signed=True) is None
-    policy.put_producer("lax", producer("lax"))
-    assert emits(policy, "billing/x", "billing.paid") is None
+    assert emits(policy, "billing/x", "billing.paid", signer="billing") is None
+
+
+def test_one_that_need_not_sign_does_not_speak_for_one_that_has_to():
+    policy = Policy()
+    policy.put_producer("billing", producer(signatures="required", keys=[KEY]))
+    policy.put_producer("lax", producer("lax", types=["*"]))
+    assert emits(policy, "billing/x", "billing.paid") is Reason.UNSIGNED
+    assert emits(policy, "billing/x", "other") is None
+
+
+def test_what_is_signed_has_to_be_the_signers_to_emit():
+    policy = Policy()
+    policy.put_producer("billing", producer(keys=[KEY]))
+    policy.put_producer("crm", producer("crm", sources=["crm/*"], types=["crm.*"], keys=[KEY]))
+    policy.put_producer("no", producer("no", signatures="rejected", keys=[KEY]))
+    assert emits(policy, "billing/x", "billing.paid", signer="billing") is None
+    assert emits(policy, "billing/x", "billing.paid", signer="crm") is Reason.PRODUCER_NOT_ALLOWED
+    assert emits(policy, "billing/x", "billing.paid", signer="no") is Reason.SIGNATURE_NOT_TAKEN
+
+
+def test_the_keys_are_those_of_the_producers_as_they_are_now():
+    policy = Policy()
+    policy.put_producer("billing", producer(keys=[KEY]))
+    ring = policy.keyring
+    assert ring.get("billing", "k1")
+    assert ring.get("crm", "k1") is None
+    policy.put_producer("billing", producer(keys=[KEY | {"id": "k2"}]))
+    assert policy.keyring.get("billing", "k1") is None
+    assert policy.keyring.get("billing", "k2")
+    policy.keep_producer("billing", Policy())
+    assert policy.keyring.get("billing", "k2") is None
+    policy.put_producer("billing", producer(keys=[KEY]))
+    policy.remove_producer("billing")
+    assert policy.keyring.get("billing", "k1") is None
 
 
 def test_a_producer_that_cannot_be_read_opens_no_door():

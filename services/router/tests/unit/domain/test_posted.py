@@ -3,14 +3,12 @@
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.rejections import EventRejectedError, Reason
 from router.domain import posted
 from router.domain.posted import MediaTypeError
-
-calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 TYPE = b"content-type"
 EVENT = b'{"specversion":"1.0"}'
@@ -73,7 +71,6 @@ JSON = st.recursive(
 )
 
 
-@calm
 @given(st.lists(JSON, min_size=1, max_size=5), st.sampled_from([None, 2]), st.booleans())
 def test_any_batch_is_cut_where_its_elements_end(elements, indent, ascii_only):
     body = json.dumps(elements, indent=indent, ensure_ascii=ascii_only).encode()

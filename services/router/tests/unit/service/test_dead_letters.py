@@ -26,12 +26,13 @@ class FakeTopic:
     def __init__(self):
         self.letters = []
 
-    def add(self, record, *, reason=Reason.EXPRESSION_ERROR, headers=()):
+    def add(self, record, *, reason=Reason.EXPRESSION_ERROR, headers=(), unopened=""):
         kept = dead_letters.parked(record, reason=reason, detail="why", attempts=1)
         offset = len(self.letters)
         self.letters.append(
             dead_letters.read(
-                Record("t", 0, offset, offset, record.key, record.value, (*kept, *headers))
+                Record("t", 0, offset, offset, record.key, record.value, (*kept, *headers)),
+                unopened=unopened,
             )
         )
 
@@ -55,7 +56,13 @@ class FakeResolutions:
 
     def __init__(self):
         self.kept = {}
+        self.opened = []
         self.away = ""
+
+    async def record_opening(self, namespace, place, *, actor, reason, request_id):
+        if self.away == "before":
+            raise TransientError("the ledger is away")
+        self.opened.append((place, actor, reason, request_id))
 
     async def of(self, namespace, places):
         return {place: self.kept[place] for place in places if place in self.kept}
@@ -139,6 +146,42 @@ def request(**changes):
         page_token="",
     )
     return dataclasses.replace(plain, **changes)
+
+
+WHO = {"actor": "dev/operator/ada", "reason": "the producer asks", "request_id": "r-9"}
+
+
+async def test_who_is_shown_what_is_in_it_is_recorded_first(world):
+    world.add(b"a")
+    found = await world.review.reveal("dev", (0, 0), **WHO)
+    assert found.letter.record.value == b"a"
+    assert world.resolutions.opened == [((0, 0), *WHO.values())]
+
+
+async def test_what_cannot_be_recorded_is_not_shown(world):
+    world.add(b"a")
+    world.resolutions.away = "before"
+    with pytest.raises(TransientError):
+        await world.review.reveal("dev", (0, 0), **WHO)
+    world.resolutions.away = ""
+    for wrong in ({"reason": ""}, {"reason": "x" * 1001}, {"request_id": ""}):
+        with pytest.raises(RequestInvalidError):
+            await world.review.reveal("dev", (0, 0), **{**WHO, **wrong})
+    with pytest.raises(DeadLetterUnknownError):
+        await world.review.reveal("dev", (0, 7), **WHO)
+    assert world.resolutions.opened == []
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_what_cannot_be_opened_is_not_routed(world, dry_run):
+    world.add(b"a", unopened="it is encrypted with the data key 'x'")
+    (redriven,), _ = await world.review.redrive(request(dry_run=dry_run))
+    assert (redriven.outcome, redriven.detail) == (
+        "refused",
+        "it is encrypted with the data key 'x'",
+    )
+    assert world.routing.routed == []
+    assert world.resolutions.kept == {}
 
 
 async def test_a_dead_letter_is_routed_as_it_came_and_is_resolved(world):

@@ -7,7 +7,8 @@ import pytest
 
 from contracts.envelope import Envelope, parse
 from contracts.routing import PendingOutcome
-from contracts.triggers import TriggerKind
+from contracts.triggers import Trigger, TriggerKind
+from router.domain.instances import Directory
 from router.domain.pending import DueStart
 from router.errors import TransientError
 from router.service.dispatching import Dispatcher
@@ -20,6 +21,7 @@ def dispatcher(definitions: Any, starter: Any, pending: Any, counts: Any) -> Dis
         definitions=definitions,
         pending_starts=pending,
         starter=starter,
+        directory=Directory(b"a secret of these tests"),
         observer=counts,
         limit=10,
         poll=timedelta(seconds=1),
@@ -296,3 +298,23 @@ async def test_a_replayed_batch_is_one_run_of_its_own(
     [run] = starter.runs.values()
     assert run.run_id == f"billing:batch:{'b' * 26}:replay:r-1"
     assert (run.trigger.kind, len(run.trigger.events), run.trigger.event) == ("replay", 2, None)
+
+
+async def test_what_was_held_for_a_stateful_definition_is_told_to_its_instance(
+    dispatcher: Dispatcher, definitions: Any, starter: Any, pending: Any, due: Any
+) -> None:
+    definitions.put(
+        "billing",
+        {"type": "paid", "correlate": "event.payload.amount"},
+        mode="stateful",
+        instance={"initial": {"count": "0"}},
+        whileDisabled="hold",
+    )
+    pending.due = [start := due("a", 7, reason="held")]
+    await dispatcher.dispatch()
+    [told] = pending.told
+    assert (told.outcome, told.run_id) == (PendingOutcome.SIGNALLED, start.run_id())
+    assert told.application is not None
+    assert starter.woken == [told.application.address]
+    trigger = Trigger.model_validate_json(told.application.trigger)
+    assert (trigger.names, trigger.events) == (["t0"], start.events)

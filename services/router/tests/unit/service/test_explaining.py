@@ -2,8 +2,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from contracts.eventtypes import EventType
 from contracts.rejections import Reason
 from router.domain import routing
+from router.domain.authentication import Authentication
 from router.errors import (
     DefinitionAbsentError,
     DefinitionUnknownError,
@@ -70,6 +72,7 @@ class World:
             records=self.records,
             topics={"dev": ("dev.events", "dev.more")},
             clock=lambda: NOW,
+            authentication=Authentication(clock=lambda: 0, is_open=True),
         )
 
     def was(self, definition_id, *triggers, version=1, disabled=False):
@@ -208,3 +211,25 @@ async def test_an_event_is_looked_for_in_the_last_day_of_every_topic(world):
         await world.explainer.find("dev", "")
     with pytest.raises(RequestInvalidError, match="not after since"):
         await world.explainer.find("dev", "e-1", since=NOW, until=BEFORE)
+
+
+async def test_what_was_seen_of_an_event_with_sensitive_fields_is_left_out(world, make):
+    schema = {"properties": {"email": {"sensitive": True}}}
+    world.definitions.policies["dev"].put_event_type(
+        EventType.model_validate(
+            {
+                "apiVersion": "backbone/v1",
+                "kind": "EventType",
+                "metadata": {"id": "paid", "namespace": "dev", "owner": "tests"},
+                "spec": {"subject": "subject", "schemas": [{"version": 1, "schema": schema}]},
+            }
+        )
+    )
+    world.definitions.put("d.by-pattern", {"type": "paid", "match": {"payload": {"email": ["b"]}}})
+    world.definitions.put("d.filtered", {"type": "paid", "when": "event.payload.email == 'b'"})
+    world.definitions.put("d.errs", {"type": "paid", "when": "int(event.payload.email) > 1"})
+    for payload, is_told in (({"email": "canary"}, False), ({"plan": "canary"}, True)):
+        found = await world.explainer.evaluate("dev", make.event("e-1", payload=payload))
+        assert len(found.evaluations) == 3
+        assert "canary" not in repr(found.evaluations)
+        assert ("left out" in repr(found.evaluations)) == (not is_told)

@@ -2,12 +2,14 @@
 
 import pytest
 
-from contracts.triggers import TriggerKind
+from contracts.envelope import MAX_HOPS
+from contracts.triggers import Chain, TriggerKind
 from router.errors import (
     DefinitionDisabledError,
     DefinitionUnknownError,
     RequestIdReusedError,
     RequestInvalidError,
+    TooManyHopsError,
 )
 from router.service.manual import ManualTrigger
 
@@ -77,6 +79,20 @@ async def test_a_wrong_request_is_refused_before_anything_is_asked(
     assert starter.calls == 0
 
 
+async def test_a_start_by_a_task_goes_on_with_its_chain(trigger, definitions, starter):
+    definitions.put("a")
+    chain = Chain(correlation_id="order-1", causation_id="e-1", hops=MAX_HOPS)
+    start = await trigger(chain=chain)
+    assert starter.runs[start.run_id].trigger.chain == chain
+
+
+async def test_a_chain_that_has_come_too_far_ends(trigger, definitions, starter):
+    definitions.put("a")
+    with pytest.raises(TooManyHopsError, match="17 hops: definitions seem to start one another"):
+        await trigger(chain=Chain(correlation_id="order-1", hops=MAX_HOPS + 1))
+    assert starter.calls == 0
+
+
 async def test_an_unknown_definition_cannot_be_started(trigger):
     with pytest.raises(DefinitionUnknownError):
         await trigger()
@@ -130,3 +146,18 @@ async def test_a_definition_without_manual_triggers_takes_any_input(trigger, def
     definitions.put("a", {"type": "paid"})
     start = await trigger(input_json=b"[1]")
     assert starter.runs[start.run_id].trigger.names == []
+
+
+async def test_a_stateful_definition_is_not_started_by_hand(trigger, definitions, starter):
+    correlated = {"type": "paid", "correlate": "event.payload.amount"}
+    definitions.put("a", correlated, mode="stateful", instance={"initial": {"count": "0"}})
+    with pytest.raises(RequestInvalidError, match="it takes events only"):
+        await trigger()
+    assert starter.runs == {}
+
+
+async def test_no_input_hands_in_a_reference(trigger, definitions, starter):
+    definitions.put("a")
+    with pytest.raises(RequestInvalidError, match="reserved"):
+        await trigger(input_json=b'{"deep": [{"$sensitive": "b", "hash": "h"}]}')
+    assert starter.runs == {}

@@ -3,7 +3,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from contracts.eventtypes import EventType
 from contracts.routing import RoutingOutcome
+from router.domain.authentication import Authentication
 from router.domain.replaying import Mode, Order, Plan, Question
 from router.errors import RequestInvalidError, TransientError
 from router.service.replaying import ReplayPlanner
@@ -82,6 +84,7 @@ class World:
             definitions=self.definitions,
             records=self.topic,
             replays=self.replays,
+            authentication=Authentication(clock=lambda: 0, is_open=True),
             **how,
         )
 
@@ -196,3 +199,30 @@ async def test_the_ledger_is_told_no_more_at_once_than_a_message_holds(world):
 async def test_what_cannot_be_planned_is_refused(world, change, told):
     with pytest.raises(RequestInvalidError, match=told):
         await world.planner().plan(replace(ORDER, **change))
+
+
+async def test_what_is_sensitive_is_kept_before_the_ledger_is_told(world, sensitive_values):
+    schema = {"properties": {"who": {}, "email": {"sensitive": True}}}
+    world.definitions.policies["dev"].put_event_type(
+        EventType.model_validate(
+            {
+                "apiVersion": "backbone/v1",
+                "kind": "EventType",
+                "metadata": {"id": "paid", "namespace": "dev", "owner": "tests"},
+                "spec": {"subject": "payload.who", "schemas": [{"version": 1, "schema": schema}]},
+            }
+        )
+    )
+    world.definitions.put("d.one", {"type": "paid", "when": "event.payload.email == 'canary'"})
+    world.had(
+        world.make.event("e-1", payload={"who": "ada", "email": "canary"}),
+        world.make.event("e-2", payload={"email": "canary"}),
+        world.make.event("e-3", payload={"who": "ada"}),
+    )
+    await world.planner(sensitive_values=sensitive_values).plan(ORDER)
+    [page] = world.replays.pages
+    assert dict(page.refused) == {"subject_missing": 1}
+    [first, second] = page.events
+    assert b"canary" not in first.envelope
+    assert b"$sensitive" in first.envelope
+    assert (second.event_id, sensitive_values.calls) == ("e-3", 1)

@@ -2,6 +2,8 @@
 
 import pytest
 
+from router.domain.authentication import Authentication
+from router.domain.instances import Directory
 from router.errors import TransientError
 from router.service.rerouting import Rerouting, UncountedObserver
 from router.service.routing import Router
@@ -22,10 +24,18 @@ def rerouting(definitions, starter, seen, decision_log, pending, counts):  # noq
             decision_log=decision_log,
             pending_starts=pending,
             observer=UncountedObserver(counts),
+            directory=Directory(b"a secret of these tests"),
+            authentication=Authentication(clock=lambda: 0, is_open=True),
             concurrency=4,
         )
 
-    return Rerouting(router, definitions=definitions, starter=starter, decision_log=decision_log)
+    return Rerouting(
+        router,
+        definitions=definitions,
+        starter=starter,
+        decision_log=decision_log,
+        authentication=Authentication(clock=lambda: 0, is_open=True),
+    )
 
 
 async def both(rerouting, record):

@@ -7,6 +7,8 @@ import pytest
 from contracts import identifiers
 from contracts.rejections import Reason
 from contracts.triggers import TriggerKind
+from router.domain.authentication import Authentication
+from router.domain.instances import Directory
 from router.errors import TransientError
 from router.service import admission
 from router.service.routing import Router, Settled
@@ -24,6 +26,8 @@ def router(definitions, starter, seen, dead_letters, decision_log, pending, coun
         dead_letters=dead_letters,
         decision_log=decision_log,
         pending_starts=pending,
+        directory=Directory(b"a secret of these tests"),
+        authentication=Authentication(clock=lambda: 0, is_open=True),
         observer=counts,
         concurrency=8,
     )

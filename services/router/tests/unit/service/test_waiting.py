@@ -7,6 +7,9 @@ import pytest
 
 from contracts import envelope
 from contracts.rejections import Reason
+from contracts.triggers import Trigger
+from router.domain.authentication import Authentication
+from router.domain.instances import Directory
 from router.errors import TransientError
 from router.service.routing import Router, Settled
 
@@ -27,6 +30,8 @@ def router(request: pytest.FixtureRequest, pending: Any, woken: list[int]) -> Ro
         **{name: request.getfixturevalue(name) for name in names},
         pending_starts=pending,
         observer=request.getfixturevalue("counts"),
+        directory=Directory(b"a secret of these tests"),
+        authentication=Authentication(clock=lambda: 0, is_open=True),
         concurrency=8,
         queued=lambda: woken.append(1),
     )
@@ -146,3 +151,74 @@ async def test_a_copy_of_a_held_event_is_a_duplicate(route: Any, world: Any) -> 
     await route(world.make.record(world.make.event()))
     await route(world.make.record(world.make.event(), offset=1))
     assert world.decision_log.outcomes == [(0, "holds", "held"), (1, "holds", "duplicate")]
+
+
+STATEFUL = {"mode": "stateful", "instance": {"initial": {"count": "0"}}}
+
+
+async def test_an_event_of_a_stateful_definition_is_told_to_its_instance(
+    route: Any, world: Any
+) -> None:
+    correlated = {"type": "paid", "correlate": "event.payload.amount"}
+    world.definitions.put("counts", correlated, **STATEFUL)
+    results = await route(world.make.record(world.make.event()))
+    assert results.settled == {0: Settled.SIGNALLED}
+    [address] = world.starter.woken
+    assert (address.definition_id, address.task_queue) == ("counts", "test-tq")
+    [event] = world.decision_log.events.values()
+    [decision] = event.decisions
+    assert decision.application.address == address
+    trigger = Trigger.model_validate_json(decision.application.trigger)
+    assert (decision.outcome, decision.run_id) == ("signalled", f"counts:{trigger.key}")
+    assert decision.detail == f"to the instance {address.workflow_id}"
+
+
+async def test_an_instance_is_woken_once_for_what_a_batch_has_for_it(
+    route: Any, world: Any
+) -> None:
+    correlated = {"type": "paid", "correlate": "event.payload.amount % 2"}
+    world.definitions.put("counts", correlated, **STATEFUL)
+    await route(
+        *(
+            world.make.record(world.make.event(event_id=f"e-{n}", payload={"amount": n}), offset=n)
+            for n in range(6)
+        )
+    )
+    assert len(world.decision_log.outcomes) == 6
+    assert len(world.starter.woken) == len(set(world.starter.woken)) == 2
+
+
+async def test_an_event_without_a_key_is_an_error_of_its_own(route: Any, world: Any) -> None:
+    correlated = {"type": "paid", "correlate": "event.payload.none"}
+    world.definitions.put("counts", correlated, **STATEFUL)
+    world.definitions.put("starts", {"type": "paid"})
+    results = await route(world.make.record(world.make.event()))
+    assert results.settled == {0: Settled.DEAD_LETTER}
+    assert sorted(world.decision_log.outcomes) == [
+        (0, "counts", "errored"),
+        (0, "starts", "started"),
+    ]
+
+
+async def test_an_instance_that_cannot_be_told_holds_the_record(route: Any, world: Any) -> None:
+    correlated = {"type": "paid", "correlate": "event.payload.amount"}
+    world.definitions.put("counts", correlated, **STATEFUL)
+    world.starter.away = True
+    results = await route(world.make.record(world.make.event()))
+    # It waits in the ledger by now; the record comes again, and with it the wake-up.
+    assert isinstance(results.failed[0], TransientError)
+    assert world.decision_log.outcomes == [(0, "counts", "signalled")]
+    world.starter.away = False
+    results = await route(world.make.record(world.make.event()))
+    assert results.settled == {0: Settled.SIGNALLED}
+    assert len(world.starter.woken) == 1
+
+
+async def test_an_instance_that_temporal_refuses_is_left_to_the_sweep(
+    route: Any, world: Any
+) -> None:
+    correlated = {"type": "paid", "correlate": "event.payload.amount"}
+    world.definitions.put("counts", correlated, **STATEFUL)
+    world.starter.refuses.add("counts")
+    results = await route(world.make.record(world.make.event()))
+    assert results.settled == {0: Settled.SIGNALLED}

@@ -100,6 +100,7 @@ class ContainerInfrastructure:
         return Endpoints(
             postgres=postgres,
             redis_url=f"redis://127.0.0.1:{ports['redis']}/0",
+            redis_admin_url=f"redis://127.0.0.1:{ports['redis']}/0",
             kafka_bootstrap_servers=f"127.0.0.1:{ports['kafka']}",
             kafka_listeners={
                 name: f"127.0.0.1:{ports[f'kafka-{name}']}" for name in self._kafka_advertised

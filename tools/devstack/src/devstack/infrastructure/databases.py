@@ -9,19 +9,36 @@ from devstack.errors import DevstackError
 from devstack.infrastructure.endpoints import Endpoints, PostgresEndpoint
 
 DATABASE = "backbone"
-ROLES = ("registry", "ledger", "relay")
+SCHEMAS = ("registry", "ledger")
+ROLES = (*SCHEMAS, "relay", *(f"{schema}_owner" for schema in SCHEMAS))
+"""Who signs in: the services, and who migrates their schemas, which no service does."""
+
 _BOOTSTRAP = Path("deploy/kustomize/components/postgres/bootstrap.sql")
 _TIMEOUT = 30.0  # seconds
 
 
-def create_database(endpoints: Endpoints, name: str) -> PostgresEndpoint:
-    """Create the database `name`, with the roles and schemas of Backbone and nothing else.
+def owner(schema: str) -> str:
+    """Return the role that owns a schema, and migrates it."""
+    return f"{schema}_owner"
+
+
+def create_database(
+    endpoints: Endpoints, name: str, *, template: str | None = None
+) -> PostgresEndpoint:
+    """Create the database `name`, with the roles and schemas of Backbone.
+
+    Args:
+        endpoints: The server.
+        name: Of the new database.
+        template: The database to copy, to which nobody may be connected; else there is nothing
+            but roles and schemas in it.
 
     Raises:
         asyncpg.DuplicateDatabaseError: There is one of that name.
+        asyncpg.ObjectInUseError: Somebody is still connected to the template after 5 s.
     """
     endpoint = endpoints.postgres.within(name)
-    loops.run(_create(endpoint))
+    loops.run(_create(endpoint, template))
     return endpoint
 
 
@@ -53,12 +70,14 @@ def bootstrap_sql() -> str:
     raise DevstackError(message)
 
 
-async def _create(endpoint: PostgresEndpoint) -> None:
+async def _create(endpoint: PostgresEndpoint, template: str | None) -> None:
+    copied = "" if template is None else f" TEMPLATE {_quoted(template)}"
     connection = await _connect(endpoint, "postgres")
     try:
-        await connection.execute(f"CREATE DATABASE {_quoted(endpoint.database)}")
+        await connection.execute(f"CREATE DATABASE {_quoted(endpoint.database)}{copied}")
     finally:
         await connection.close()
+    # Also of a copy: who may connect is not copied.
     await _prepare(endpoint)
 
 

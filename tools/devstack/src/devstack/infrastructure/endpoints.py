@@ -5,6 +5,11 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 from urllib.parse import quote
 
+from devstack.infrastructure.certificates import ADMIN, StackCertificates
+from runtime import databases, kafka
+from runtime.kafka import Brokers
+from runtime.tls import TlsFiles
+
 
 @dataclass(frozen=True)
 class PostgresEndpoint:
@@ -16,10 +21,15 @@ class PostgresEndpoint:
     password: str = field(repr=False)
     database: str
     passwords: Mapping[str, str] = field(repr=False)
+    certificates: Mapping[str, TlsFiles] | None = None
+    """Of each role, where it is told by that and not by a password."""
 
     def dsn(self, role: str | None = None, *, database: str | None = None) -> str:
         """Return the URL for `role` (the superuser if none) in `database` (this one if none)."""
         user = role or self.user
+        if self.certificates is not None:
+            address = f"postgresql://{user}@{self.host}:{self.port}/{database or self.database}"
+            return databases.secured(address, self.certificates[user])
         password = self.password if user == self.user else self.passwords[user]
         parts = (user, password, database or self.database)
         user, password, path = (quote(part, safe="") for part in parts)
@@ -36,8 +46,21 @@ class Endpoints:
 
     postgres: PostgresEndpoint
     redis_url: str
+    redis_admin_url: str = field(repr=False)
+    """As who prepares it, with the files to show where it asks for any."""
     kafka_bootstrap_servers: str
     temporal_address: str
     temporal_ui_url: str
+    """Empty where there is none."""
     kafka_listeners: Mapping[str, str] = field(default_factory=dict)
     """Where Kafka's further listeners are, by their names; see `provide`."""
+    temporal_parts: Mapping[str, str] = field(default_factory=dict)
+    """Where each part of a full Temporal server listens, as host:port."""
+    certificates: StackCertificates | None = None
+    """Of a secure infrastructure, which speaks with nobody else."""
+
+    @property
+    def brokers(self) -> Brokers:
+        """Kafka, as who prepares it."""
+        files = None if self.certificates is None else self.certificates.files(ADMIN)
+        return kafka.brokers(self.kafka_bootstrap_servers, files)

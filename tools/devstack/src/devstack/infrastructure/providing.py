@@ -62,6 +62,7 @@ def provide(
     durable: bool = True,
     kafka_advertised: Mapping[str, str] | None = None,
     server_env: Mapping[Server, Mapping[str, str]] | None = None,
+    secure: bool = False,
     provider: Provider | None = None,
     supervisor: Supervisor | None = None,
     tell: Callable[[str], None] | None = None,
@@ -71,20 +72,26 @@ def provide(
     Args:
         state_dir: Where data, logs, ports and passwords are kept; one stack per folder.
         namespaces: Temporal namespaces to create.
-        durable: False lets PostgreSQL lose data when the machine (not a process) dies.
+        durable: False lets PostgreSQL and Temporal lose data when the machine (not a process) dies.
         kafka_advertised: Further listeners of Kafka by name, each with the host:port that its
             clients are sent to: a fault proxy's. Where they listen: `Endpoints.kafka_listeners`.
         server_env: Environment variables per server.
+        secure: Every server asks for a certificate, of those in `Endpoints.certificates`, and
+            lets nobody do what is not granted; Temporal is the full server. Local only.
         provider: Who runs the servers; when None, BACKBONE_PROVIDER says it, else it is chosen.
         supervisor: One already open on `state_dir`, to share; else there is one of its own.
         tell: Called with a sentence on every event (a crash, a port that changed).
 
     Raises:
-        DevstackError: There is no such provider.
+        DevstackError: There is no such provider, or it cannot be secure.
     """
-    chosen = provider or os.environ.get("BACKBONE_PROVIDER") or _default_provider()
+    chosen = provider or os.environ.get("BACKBONE_PROVIDER")
+    chosen = chosen or ("local" if secure else _default_provider())
     if chosen not in PROVIDERS:
         message = f"there is no provider {chosen!r}; there are {' and '.join(PROVIDERS)}"
+        raise DevstackError(message)
+    if chosen == "containers" and secure:
+        message = "a secure stack is of local processes: leave the provider out, or say local"
         raise DevstackError(message)
     if chosen == "containers":
         # Imported only here: the Docker client is slow to import.
@@ -105,6 +112,7 @@ def provide(
         durable=durable,
         kafka_advertised=kafka_advertised or {},
         server_env=server_env or {},
+        secure=secure,
         supervisor=supervisor,
         tell=tell,
     )

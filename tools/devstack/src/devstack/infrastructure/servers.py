@@ -1,12 +1,15 @@
 """How each server is prepared, started and asked whether it answers."""
 
 import contextlib
+import functools
 import os
 import pwd
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,16 +26,19 @@ from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
     DescribeWorkflowExecutionRequest,
 )
-from temporalio.client import Client
+from temporalio.client import Client, TLSConfig
 from temporalio.service import RPCError, RPCStatusCode, WorkflowService
 
 from devstack import loops, supervision
 from devstack.errors import DevstackError
-from devstack.infrastructure import databases, topics
-from devstack.infrastructure.endpoints import PostgresEndpoint
+from devstack.infrastructure import certificates, databases, secured, topics
+from devstack.infrastructure.certificates import StackCertificates
+from devstack.infrastructure.endpoints import Endpoints, PostgresEndpoint
 from devstack.state import StateFolder
 from devstack.supervision import Program
 from devstack.tools import find_kafka, find_postgresql, find_redis, find_temporal
+from runtime import kafka as runtime_kafka
+from runtime.tls import TlsFiles
 
 Server = Literal["postgres", "redis", "kafka", "temporal"]
 SERVERS: tuple[Server, ...] = ("postgres", "redis", "kafka", "temporal")
@@ -41,8 +47,17 @@ PORTS = (
     *("temporal", "temporal-ui"),
 )
 
+SHORT_LIVED: Mapping[Server, Mapping[str, str]] = {
+    "kafka": {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1"},
+}
+"""Variables of servers that start often and carry little: the virtual machine compiles once.
+
+Kafka then starts in half of the processor's time, and is slower at its best: not for benchmarks.
+"""
+
 # Off, a commit outlives the death of the server but not that of the machine.
 _DURABILITY = ("fsync", "full_page_writes")
+_IN_HASTE = ("journal_mode=wal", "synchronous=off")  # SQLite's, to the same end
 _ORPHAN_WAIT = 10.0  # seconds that PostgreSQL's processes take to notice their parent's death
 
 
@@ -58,8 +73,17 @@ class Launch:
         return replace(self, program=replace(self.program, env={**self.program.env, **env}))
 
 
-def postgres(state: StateFolder, endpoint: PostgresEndpoint, *, durable: bool) -> Launch:
-    """Prepare PostgreSQL: TCP only, SCRAM, durable unless a test says otherwise."""
+def postgres(
+    state: StateFolder,
+    endpoint: PostgresEndpoint,
+    *,
+    durable: bool,
+    certified: StackCertificates | None = None,
+) -> Launch:
+    """Prepare PostgreSQL: TCP only, SCRAM, durable unless a test says otherwise.
+
+    With certificates there is nothing but TLS, and nobody is asked for a password.
+    """
     data = state.path / "postgres"
     version = data / "PG_VERSION"
     major = int(version.read_text()) if version.is_file() else None
@@ -76,6 +100,7 @@ def postgres(state: StateFolder, endpoint: PostgresEndpoint, *, durable: bool) -
         "timezone": "UTC",
         "log_timezone": "UTC",
         **({} if durable else dict.fromkeys(_DURABILITY, "off")),
+        **({} if certified is None else secured.postgres(state, certified)),
     }
     program = Program(
         name="postgres",
@@ -83,7 +108,7 @@ def postgres(state: StateFolder, endpoint: PostgresEndpoint, *, durable: bool) -
             *(str(installation.bin / "postgres"), "-D", str(data)),
             *(part for name, value in settings.items() for part in ("-c", f"{name}={value}")),
         ),
-        env=_environment(state),
+        env=environment(state),
         address=f"{endpoint.host}:{endpoint.port}",
         cwd=data,
         user=user,
@@ -96,30 +121,70 @@ def postgres(state: StateFolder, endpoint: PostgresEndpoint, *, durable: bool) -
     return Launch(program, lambda: databases.answers(endpoint))
 
 
-def redis(state: StateFolder, ports: Mapping[str, int]) -> Launch:
-    """Prepare Redis: what it was told is in its append-only file."""
+def redis(
+    state: StateFolder, ports: Mapping[str, int], *, certified: StackCertificates | None = None
+) -> Launch:
+    """Prepare Redis: what it was told is in its append-only file.
+
+    With certificates its port is its front's, see `redis_front`.
+    """
     data = _folder(state, "redis")
     port = ports["redis"]
+    listen: tuple[str, ...] = ("--bind", "127.0.0.1", "--port", str(port))
+    answers = functools.partial(redis_answers, port)
+    if certified is not None:
+        listen = secured.redis(state)
+        files = certified.files(certificates.ADMIN)
+        password = secured.redis_password(state, certificates.ADMIN)
+        answers = functools.partial(secure_redis_answers, port, files, password)
     program = Program(
         name="redis",
         argv=(
-            *(str(find_redis()), "--bind", "127.0.0.1", "--port", str(port)),
+            *(str(find_redis()), *listen),
             *("--dir", str(data), "--appendonly", "yes", "--save", ""),
         ),
-        env=_environment(state),
+        env=environment(state),
         address=f"127.0.0.1:{port}",
         orphan_signal=signal.SIGTERM,
+        cwd=data,
     )
-    return Launch(program, lambda: redis_answers(port))
+    return Launch(program, answers)
 
 
-def kafka(state: StateFolder, ports: Mapping[str, int], *, advertised: Mapping[str, str]) -> Launch:
+REDIS_FRONT = "redis-front"
+
+
+def redis_front(
+    state: StateFolder, ports: Mapping[str, int], certified: StackCertificates
+) -> Program:
+    """Return what speaks TLS for Redis."""
+    return Program(
+        name=REDIS_FRONT,
+        argv=(
+            *(sys.executable, "-m", "devstack.tls_front"),
+            *secured.front(certified, ports["redis"]),
+        ),
+        env=environment(state),
+        address=f"127.0.0.1:{ports['redis']}",
+        cwd=_folder(state, "redis"),
+    )
+
+
+def kafka(
+    state: StateFolder,
+    ports: Mapping[str, int],
+    *,
+    advertised: Mapping[str, str],
+    certified: StackCertificates | None = None,
+) -> Launch:
     """Prepare Kafka: one node that is broker and controller.
 
     Args:
         state: Where its data goes.
         ports: Those of the stack, with that of each further listener as `kafka-<name>`.
         advertised: Further listeners by name, each with the host:port its clients are sent to.
+        certified: With certificates every listener asks for one, and nothing is allowed unless
+            it is granted.
     """
     installation = find_kafka()
     data = _folder(state, "kafka")
@@ -140,7 +205,8 @@ def kafka(state: StateFolder, ports: Mapping[str, int], *, advertised: Mapping[s
         ),
         "advertised.listeners": ",".join(f"{n}://{to}" for n, (_, to) in listeners.items()),
         "listener.security.protocol.map": ",".join(
-            f"{name}:PLAINTEXT" for name in ("CONTROLLER", *listeners)
+            f"{name}:{'PLAINTEXT' if certified is None else 'SSL'}"
+            for name in ("CONTROLLER", *listeners)
         ),
         "log.dirs": str(data / "log"),
         "auto.create.topics.enable": "false",
@@ -153,6 +219,7 @@ def kafka(state: StateFolder, ports: Mapping[str, int], *, advertised: Mapping[s
         "transaction.state.log.num.partitions": "4",
         "share.coordinator.state.topic.replication.factor": "1",
         "share.coordinator.state.topic.min.isr": "1",
+        **({} if certified is None else secured.kafka(state, certified)),
     }
     configuration = data / "server.properties"
     configuration.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
@@ -166,9 +233,10 @@ def kafka(state: StateFolder, ports: Mapping[str, int], *, advertised: Mapping[s
     if not (data / "log" / "meta.properties").is_file():
         shutil.rmtree(data / "log", ignore_errors=True)
         identifier = state.secret("kafka-cluster")[:22]
-        _checked(
+        checked(
             [
                 *java,
+                "-XX:TieredStopAtLevel=1",
                 *("kafka.tools.StorageTool", "format", "--cluster-id", identifier),
                 *("--config", str(configuration)),
             ],
@@ -178,16 +246,19 @@ def kafka(state: StateFolder, ports: Mapping[str, int], *, advertised: Mapping[s
     program = Program(
         name="kafka",
         argv=(*java, "kafka.Kafka", str(configuration)),
-        env=_environment(state),
+        env=environment(state),
         address=address,
         orphan_signal=signal.SIGTERM,
         grace=20.0,
     )
-    return Launch(program, lambda: topics.answers(address))
+    admin = None if certified is None else certified.files(certificates.ADMIN)
+    return Launch(program, lambda: topics.answers(runtime_kafka.brokers(address, admin)))
 
 
-def temporal(state: StateFolder, ports: Mapping[str, int], *, namespaces: Sequence[str]) -> Launch:
-    """Prepare Temporal's development server on its SQLite file."""
+def temporal(
+    state: StateFolder, ports: Mapping[str, int], *, namespaces: Sequence[str], durable: bool
+) -> Launch:
+    """Prepare Temporal's development server on a SQLite file, durable as PostgreSQL is."""
     data = _folder(state, "temporal")
     address = f"127.0.0.1:{ports['temporal']}"
     program = Program(
@@ -197,8 +268,9 @@ def temporal(state: StateFolder, ports: Mapping[str, int], *, namespaces: Sequen
             *("--port", str(ports["temporal"]), "--ui-port", str(ports["temporal-ui"])),
             *("--db-filename", str(data / "temporal.db"), "--log-level", "warn"),
             *(part for name in namespaces for part in ("--namespace", name)),
+            *(part for one in (() if durable else _IN_HASTE) for part in ("--sqlite-pragma", one)),
         ),
-        env=_environment(state, home=data),
+        env=environment(state, home=data),
         address=address,
         orphan_signal=signal.SIGTERM,
     )
@@ -215,7 +287,7 @@ appender.stdout.layout.pattern = %d{ISO8601} %p %m (%c{1})%n
 """
 
 
-def _environment(state: StateFolder, *, home: Path | None = None) -> dict[str, str]:
+def environment(state: StateFolder, *, home: Path | None = None) -> dict[str, str]:
     """Return a server's environment: nothing of the caller's that could change it."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
@@ -258,7 +330,7 @@ def _initdb(
             entry = pwd.getpwnam(user)
             for path in (temporary, password_file):
                 os.chown(path, entry.pw_uid, entry.pw_gid)
-        _checked(
+        checked(
             [
                 *(str(initdb), "--pgdata", str(temporary / "data"), "--username", "postgres"),
                 *("--auth", "scram-sha-256", "--pwfile", str(password_file)),
@@ -305,13 +377,22 @@ def _stands_in(folder: Path, process: psutil.Process) -> bool:
         return False
 
 
-def _checked(argv: list[str], state: StateFolder, *, failure: str, user: str | None = None) -> None:
-    """Run a preparing command to its end.
+def checked(
+    argv: list[str],
+    state: StateFolder,
+    *,
+    failure: str,
+    user: str | None = None,
+    env: Mapping[str, str] | None = None,
+) -> None:
+    """Run a preparing command to its end, with variables of the caller's.
 
     Raises:
         DevstackError: It failed; the message ends with the last thing it said.
     """
-    program = Program(name="prepare", argv=tuple(argv), env=_environment(state), user=user)
+    program = Program(
+        name="prepare", argv=tuple(argv), env={**environment(state), **(env or {})}, user=user
+    )
     result = subprocess.run(  # noqa: S603 - this package's own argument vector
         supervision.wrapped(program),
         env=dict(program.env),
@@ -336,15 +417,36 @@ def redis_answers(port: int) -> bool:
         return False
 
 
-def temporal_answers(address: str, namespaces: Sequence[str]) -> bool:
+def secure_redis_answers(port: int, files: TlsFiles, password: str) -> bool:
+    """Return whether the Redis behind the front on `port` serves commands."""
+    context = ssl.create_default_context(cafile=files.client_ca)
+    context.load_cert_chain(files.certificate, files.private_key)
+    asked = f"AUTH {certificates.ADMIN} {password}\r\nPING\r\n"
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=2.0) as connection,
+            context.wrap_socket(connection, server_hostname="127.0.0.1") as secure,
+        ):
+            secure.sendall(asked.encode())
+            answer = b""
+            while answer.count(b"\r\n") < 2 and (more := secure.recv(64)):
+                answer += more
+            return answer == b"+OK\r\n+PONG\r\n"
+    except OSError:
+        return False
+
+
+def temporal_answers(
+    address: str, namespaces: Sequence[str], *, tls: TlsFiles | None = None
+) -> bool:
     """Return whether each part of the Temporal server serves each of the namespaces."""
-    return loops.run(_temporal_answers(address, namespaces))
+    return loops.run(_temporal_answers(address, namespaces, tls))
 
 
-async def _temporal_answers(address: str, namespaces: Sequence[str]) -> bool:
+async def _temporal_answers(address: str, namespaces: Sequence[str], tls: TlsFiles | None) -> bool:
     """Ask each part of the server: the frontend, then matching and history through it."""
     try:
-        service = (await Client.connect(address)).workflow_service
+        service = (await connect_temporal(address, tls)).workflow_service
         for namespace in namespaces:
             await service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
             await service.describe_task_queue(
@@ -358,6 +460,34 @@ async def _temporal_answers(address: str, namespaces: Sequence[str]) -> bool:
     except (RPCError, RuntimeError):
         return False
     return True
+
+
+async def connect_temporal(
+    address: str, tls: TlsFiles | None, *, namespace: str = "default", lazy: bool = False
+) -> Client:
+    """Return a client of the server at `address`, in the clear without `tls`.
+
+    A lazy one connects with its first call.
+    """
+    if tls is None:
+        return await Client.connect(address, namespace=namespace, lazy=lazy)
+    return await Client.connect(
+        address,
+        namespace=namespace,
+        lazy=lazy,
+        tls=TLSConfig(
+            server_root_ca_cert=tls.client_ca.read_bytes(),
+            client_cert=tls.certificate.read_bytes(),
+            client_private_key=tls.private_key.read_bytes(),
+        ),
+    )
+
+
+async def temporal_client(endpoints: Endpoints, *, namespace: str, lazy: bool = False) -> Client:
+    """Return a client of an infrastructure's Temporal, as who prepares it."""
+    certified = endpoints.certificates
+    tls = None if certified is None else certified.files(certificates.ADMIN)
+    return await connect_temporal(endpoints.temporal_address, tls, namespace=namespace, lazy=lazy)
 
 
 async def _ask_history(service: WorkflowService, namespace: str) -> None:

@@ -4,14 +4,17 @@ from devstack.tools.kafka import Kafka, find_kafka
 from devstack.tools.postgresql import Postgresql, find_postgresql
 from devstack.tools.redis import find_redis
 from devstack.tools.temporal import find_temporal
+from devstack.tools.temporal_server import TemporalServer, find_temporal_server
 from devstack.tools.toxiproxy import find_toxiproxy
 
 __all__ = [
     "Kafka",
     "Postgresql",
+    "TemporalServer",
     "find_kafka",
     "find_postgresql",
     "find_redis",
     "find_temporal",
+    "find_temporal_server",
     "find_toxiproxy",
 ]

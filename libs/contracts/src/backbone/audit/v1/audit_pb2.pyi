@@ -235,12 +235,17 @@ class GetCheckpointResponse(_message.Message):
     FIRST_POSITION_FIELD_NUMBER: _builtins.int
     LAST_POSITION_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    SIGNING_KEY_ID_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     hash: _builtins.bytes
     first_position: _builtins.int
     """The positions that it covers; 0 when it says that a month was dropped."""
     last_position: _builtins.int
     events: _builtins.int
+    signature: _builtins.bytes
+    """Of the service's name and the hash, by a key of checkpoints; empty while it has none."""
+    signing_key_id: _builtins.str
     @_builtins.property
     def sealed_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -252,10 +257,12 @@ class GetCheckpointResponse(_message.Message):
         first_position: _builtins.int = ...,
         last_position: _builtins.int = ...,
         events: _builtins.int = ...,
+        signature: _builtins.bytes = ...,
+        signing_key_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sealed_at", b"sealed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "first_position", b"first_position", "hash", b"hash", "last_position", b"last_position", "number", b"number", "sealed_at", b"sealed_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "first_position", b"first_position", "hash", b"hash", "last_position", b"last_position", "number", b"number", "sealed_at", b"sealed_at", "signature", b"signature", "signing_key_id", b"signing_key_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

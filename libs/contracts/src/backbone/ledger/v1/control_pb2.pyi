@@ -35,6 +35,10 @@ class _OperationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Operati
     """Start `RetryTask`; the input is a RetryTaskInput."""
     OPERATION_KIND_CANCEL: _OperationKind.ValueType  # 3
     """Cancel the workflow."""
+    OPERATION_KIND_TELL_FAILURE: _OperationKind.ValueType  # 4
+    """Start `TellFailure`, where the definition has an `onFailure`; the input is a TellFailureInput."""
+    OPERATION_KIND_TICK: _OperationKind.ValueType  # 5
+    """Start `ScheduledTick`; the input is a TickInput."""
 
 class OperationKind(_OperationKind, metaclass=_OperationKindEnumTypeWrapper): ...
 
@@ -45,6 +49,10 @@ OPERATION_KIND_RETRY_TASK: OperationKind.ValueType  # 2
 """Start `RetryTask`; the input is a RetryTaskInput."""
 OPERATION_KIND_CANCEL: OperationKind.ValueType  # 3
 """Cancel the workflow."""
+OPERATION_KIND_TELL_FAILURE: OperationKind.ValueType  # 4
+"""Start `TellFailure`, where the definition has an `onFailure`; the input is a TellFailureInput."""
+OPERATION_KIND_TICK: OperationKind.ValueType  # 5
+"""Start `ScheduledTick`; the input is a TickInput."""
 Global___OperationKind: _TypeAlias = OperationKind  # noqa: Y015
 
 @_typing.final
@@ -443,6 +451,7 @@ class OpenExecution(_message.Message):
     TASK_ID_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     UNRECORDED_TRIGGER_FIELD_NUMBER: _builtins.int
+    TIMERS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     definition_id: _builtins.str
     workflow_id: _builtins.str
@@ -451,6 +460,8 @@ class OpenExecution(_message.Message):
     generation: _builtins.int
     unrecorded_trigger: _builtins.bytes
     """Of a run that was started for a due time and is not recorded: its trigger, as JSON."""
+    timers: _builtins.bool
+    """Whether it is the `TaskTimers` of a human task, one of whose times has passed unheeded."""
     def __init__(
         self,
         *,
@@ -460,10 +471,11 @@ class OpenExecution(_message.Message):
         task_id: _builtins.str = ...,
         generation: _builtins.int = ...,
         unrecorded_trigger: _builtins.bytes = ...,
+        timers: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_id", b"definition_id", "generation", b"generation", "run_id", b"run_id", "task_id", b"task_id", "unrecorded_trigger", b"unrecorded_trigger", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_id", b"definition_id", "generation", b"generation", "run_id", b"run_id", "task_id", b"task_id", "timers", b"timers", "unrecorded_trigger", b"unrecorded_trigger", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

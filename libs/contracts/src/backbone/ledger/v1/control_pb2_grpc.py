@@ -143,7 +143,7 @@ class ControlServiceServicer:
 
     def CloseExecution(self, request, context):
         """Closes as failed the automated tasks that such a workflow has left open, and the run with its
-        last task. Idempotent: what is closed stays as it is.
+        last task, and has `onFailure` called. Idempotent: what is closed stays as it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -56,7 +56,7 @@ class ControlServiceStub:
     """The Temporal workflows on which something in the ledger waits, by run, oldest first."""
     CloseExecution: _grpc.UnaryUnaryMultiCallable[_control_pb2.CloseExecutionRequest, _control_pb2.CloseExecutionResponse]
     """Closes as failed the automated tasks that such a workflow has left open, and the run with its
-    last task. Idempotent: what is closed stays as it is.
+    last task, and has `onFailure` called. Idempotent: what is closed stays as it is.
     """
     RecordFailureHandled: _grpc.UnaryUnaryMultiCallable[_control_pb2.RecordFailureHandledRequest, _control_pb2.RecordFailureHandledResponse]
     """Records that the handler of a definition's `onFailure` was called. Idempotent by call."""
@@ -89,7 +89,7 @@ class ControlServiceAsyncStub(ControlServiceStub):
     """The Temporal workflows on which something in the ledger waits, by run, oldest first."""
     CloseExecution: _aio.UnaryUnaryMultiCallable[_control_pb2.CloseExecutionRequest, _control_pb2.CloseExecutionResponse]  # type: ignore[assignment]
     """Closes as failed the automated tasks that such a workflow has left open, and the run with its
-    last task. Idempotent: what is closed stays as it is.
+    last task, and has `onFailure` called. Idempotent: what is closed stays as it is.
     """
     RecordFailureHandled: _aio.UnaryUnaryMultiCallable[_control_pb2.RecordFailureHandledRequest, _control_pb2.RecordFailureHandledResponse]  # type: ignore[assignment]
     """Records that the handler of a definition's `onFailure` was called. Idempotent by call."""
@@ -167,7 +167,7 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.CloseExecutionResponse, _abc.Awaitable[_control_pb2.CloseExecutionResponse]]:
         """Closes as failed the automated tasks that such a workflow has left open, and the run with its
-        last task. Idempotent: what is closed stays as it is.
+        last task, and has `onFailure` called. Idempotent: what is closed stays as it is.
         """
 
     @_abc_1.abstractmethod

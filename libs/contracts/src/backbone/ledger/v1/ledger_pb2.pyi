@@ -122,6 +122,10 @@ class _DueOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DueOutcome
     DUE_OUTCOME_COALESCED: _DueOutcome.ValueType  # 3
     DUE_OUTCOME_DROPPED: _DueOutcome.ValueType  # 4
     DUE_OUTCOME_OVERLAPPED: _DueOutcome.ValueType  # 5
+    DUE_OUTCOME_WAITING: _DueOutcome.ValueType  # 6
+    """For the end of an open run; it gets another outcome then."""
+    DUE_OUTCOME_DISABLED: _DueOutcome.ValueType  # 7
+    """It would not run for being late, and came while the definition was disabled or paused."""
 
 class DueOutcome(_DueOutcome, metaclass=_DueOutcomeEnumTypeWrapper): ...
 
@@ -131,6 +135,10 @@ DUE_OUTCOME_SKIPPED: DueOutcome.ValueType  # 2
 DUE_OUTCOME_COALESCED: DueOutcome.ValueType  # 3
 DUE_OUTCOME_DROPPED: DueOutcome.ValueType  # 4
 DUE_OUTCOME_OVERLAPPED: DueOutcome.ValueType  # 5
+DUE_OUTCOME_WAITING: DueOutcome.ValueType  # 6
+"""For the end of an open run; it gets another outcome then."""
+DUE_OUTCOME_DISABLED: DueOutcome.ValueType  # 7
+"""It would not run for being late, and came while the definition was disabled or paused."""
 Global___DueOutcome: _TypeAlias = DueOutcome  # noqa: Y015
 
 @_typing.final
@@ -489,11 +497,14 @@ class RecordRunFailureRequest(_message.Message):
     TRIGGER_FIELD_NUMBER: _builtins.int
     WORKFLOW_RUN_ID_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    UNATTENDED_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     run_id: _builtins.str
     definition_id: _builtins.str
     trigger: _builtins.bytes
     workflow_run_id: _builtins.str
+    unattended: _builtins.bool
+    """Whether the workflow has ended, so that nobody is left to tell of it: an operation does then."""
     @_builtins.property
     def failure(self) -> Global___Failure: ...
     def __init__(
@@ -505,10 +516,11 @@ class RecordRunFailureRequest(_message.Message):
         trigger: _builtins.bytes = ...,
         workflow_run_id: _builtins.str = ...,
         failure: Global___Failure | None = ...,
+        unattended: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_id", b"definition_id", "failure", b"failure", "namespace", b"namespace", "run_id", b"run_id", "trigger", b"trigger", "workflow_run_id", b"workflow_run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_id", b"definition_id", "failure", b"failure", "namespace", b"namespace", "run_id", b"run_id", "trigger", b"trigger", "unattended", b"unattended", "workflow_run_id", b"workflow_run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -713,16 +725,22 @@ class AdvanceScheduleResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RUNS_FIELD_NUMBER: _builtins.int
+    NEXT_AT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___DueRun]: ...
+    @_builtins.property
+    def next_at(self) -> _timestamp_pb2.Timestamp:
+        """When to ask again: a due time that has come waits for its jitter. Absent when none does."""
+
     def __init__(
         self,
         *,
         runs: _abc.Iterable[Global___DueRun] | None = ...,
+        next_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_at", b"next_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["runs", b"runs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_at", b"next_at", "runs", b"runs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -802,10 +820,15 @@ class GetRunResponse(_message.Message):
     TASKS_FIELD_NUMBER: _builtins.int
     FAILURE_CALLS_FIELD_NUMBER: _builtins.int
     RETRIES_FIELD_NUMBER: _builtins.int
+    STATE_BEFORE_FIELD_NUMBER: _builtins.int
+    STATE_AFTER_FIELD_NUMBER: _builtins.int
     trigger: _builtins.bytes
     """JSON documents as they were recorded."""
     snapshot: _builtins.bytes
     decision: _builtins.bytes
+    state_before: _builtins.bytes
+    """Of an event that was applied to an instance: its state before and after, as JSON."""
+    state_after: _builtins.bytes
     @_builtins.property
     def run(self) -> Global___Run: ...
     @_builtins.property
@@ -824,10 +847,12 @@ class GetRunResponse(_message.Message):
         tasks: _abc.Iterable[Global___Task] | None = ...,
         failure_calls: _abc.Iterable[Global___FailureCall] | None = ...,
         retries: _abc.Iterable[Global___RunRetry] | None = ...,
+        state_before: _builtins.bytes = ...,
+        state_after: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "failure_calls", b"failure_calls", "retries", b"retries", "run", b"run", "snapshot", b"snapshot", "tasks", b"tasks", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "failure_calls", b"failure_calls", "retries", b"retries", "run", b"run", "snapshot", b"snapshot", "state_after", b"state_after", "state_before", b"state_before", "tasks", b"tasks", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1019,11 +1044,14 @@ class DueTime(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     DECIDED_AT_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGED_AT_FIELD_NUMBER: _builtins.int
+    LAST_DUE_AT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
     outcome: Global___DueOutcome.ValueType
     reason: _builtins.str
     """Why, in one sentence."""
     run_id: _builtins.str
     """The run it became or went into."""
+    count: _builtins.int
     @_builtins.property
     def due_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -1032,6 +1060,10 @@ class DueTime(_message.Message):
     def decided_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def acknowledged_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def last_due_at(self) -> _timestamp_pb2.Timestamp:
+        """Of a stretch of due times that came to the same: the last one, and how many they are."""
+
     def __init__(
         self,
         *,
@@ -1042,10 +1074,12 @@ class DueTime(_message.Message):
         run_id: _builtins.str = ...,
         decided_at: _timestamp_pb2.Timestamp | None = ...,
         acknowledged_at: _timestamp_pb2.Timestamp | None = ...,
+        last_due_at: _timestamp_pb2.Timestamp | None = ...,
+        count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "decided_at", b"decided_at", "due_at", b"due_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "decided_at", b"decided_at", "due_at", b"due_at", "last_due_at", b"last_due_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "decided_at", b"decided_at", "due_at", b"due_at", "outcome", b"outcome", "reason", b"reason", "run_id", b"run_id", "trigger_names", b"trigger_names"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "count", b"count", "decided_at", b"decided_at", "due_at", b"due_at", "last_due_at", b"last_due_at", "outcome", b"outcome", "reason", b"reason", "run_id", b"run_id", "trigger_names", b"trigger_names"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1059,10 +1093,15 @@ class ListDueTimesRequest(_message.Message):
     DEFINITION_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     definition_id: _builtins.str
     page_size: _builtins.int
     page_token: _builtins.str
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Only from this time on."""
+
     def __init__(
         self,
         *,
@@ -1070,10 +1109,11 @@ class ListDueTimesRequest(_message.Message):
         definition_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_id", b"definition_id", "namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_id", b"definition_id", "namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token", "since", b"since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

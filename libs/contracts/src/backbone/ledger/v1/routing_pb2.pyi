@@ -31,7 +31,7 @@ class _RoutingOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Routin
     ROUTING_OUTCOME_STARTED: _RoutingOutcome.ValueType  # 1
     """A run was started for it."""
     ROUTING_OUTCOME_SIGNALLED: _RoutingOutcome.ValueType  # 2
-    """A stateful instance was told of it."""
+    """It waits for its turn in a stateful instance, and is applied then."""
     ROUTING_OUTCOME_DUPLICATE: _RoutingOutcome.ValueType  # 3
     """An earlier record of the same event had that effect."""
     ROUTING_OUTCOME_FILTERED: _RoutingOutcome.ValueType  # 4
@@ -55,7 +55,7 @@ ROUTING_OUTCOME_UNSPECIFIED: RoutingOutcome.ValueType  # 0
 ROUTING_OUTCOME_STARTED: RoutingOutcome.ValueType  # 1
 """A run was started for it."""
 ROUTING_OUTCOME_SIGNALLED: RoutingOutcome.ValueType  # 2
-"""A stateful instance was told of it."""
+"""It waits for its turn in a stateful instance, and is applied then."""
 ROUTING_OUTCOME_DUPLICATE: RoutingOutcome.ValueType  # 3
 """An earlier record of the same event had that effect."""
 ROUTING_OUTCOME_FILTERED: RoutingOutcome.ValueType  # 4
@@ -158,6 +158,7 @@ class RoutedCandidate(_message.Message):
     SEEN_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    INSTANCE_EVENT_FIELD_NUMBER: _builtins.int
     definition_id: _builtins.str
     definition_version: _builtins.int
     outcome: Global___RoutingOutcome.ValueType
@@ -176,6 +177,10 @@ class RoutedCandidate(_message.Message):
     def waiting(self) -> Global___Waiting:
         """With HELD, BATCHED and LIMITED: what waits."""
 
+    @_builtins.property
+    def instance_event(self) -> Global___InstanceEvent:
+        """With SIGNALLED: what is applied."""
+
     def __init__(
         self,
         *,
@@ -188,14 +193,41 @@ class RoutedCandidate(_message.Message):
         seen: _builtins.str = ...,
         detail: _builtins.str = ...,
         waiting: Global___Waiting | None = ...,
+        instance_event: Global___InstanceEvent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["waiting", b"waiting"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["instance_event", b"instance_event", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clause", b"clause", "definition_id", b"definition_id", "definition_version", b"definition_version", "detail", b"detail", "outcome", b"outcome", "run_id", b"run_id", "seen", b"seen", "trigger_names", b"trigger_names", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clause", b"clause", "definition_id", b"definition_id", "definition_version", b"definition_version", "detail", b"detail", "instance_event", b"instance_event", "outcome", b"outcome", "run_id", b"run_id", "seen", b"seen", "trigger_names", b"trigger_names", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RoutedCandidate: _TypeAlias = RoutedCandidate  # noqa: Y015
+
+@_typing.final
+class InstanceEvent(_message.Message):
+    """An event that is to be applied to the instance of its correlation key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_HASH_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    key_hash: _builtins.str
+    """The keyed hash of the key."""
+    trigger: _builtins.bytes
+    """Canonical JSON, as in RecordRun; it gives the run its id."""
+    def __init__(
+        self,
+        *,
+        key_hash: _builtins.str = ...,
+        trigger: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_hash", b"key_hash", "trigger", b"trigger"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InstanceEvent: _TypeAlias = InstanceEvent  # noqa: Y015
 
 @_typing.final
 class Waiting(_message.Message):
@@ -866,11 +898,12 @@ class Confirmation(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     MEMBERS_FIELD_NUMBER: _builtins.int
     DEFINITION_REVISION_FIELD_NUMBER: _builtins.int
+    INSTANCE_EVENT_FIELD_NUMBER: _builtins.int
     pending_id: _builtins.str
     lease: _builtins.str
     outcome: Global___RoutingOutcome.ValueType
-    """STARTED, DUPLICATE, FILTERED, ERRORED, DISABLED (given up, as the definition drops what comes
-    while it is disabled); HELD puts it back until the definition is enabled; UNSPECIFIED gives the
+    """STARTED, SIGNALLED, DUPLICATE, FILTERED, ERRORED, DISABLED (given up, as the definition drops what
+    comes while it is disabled); HELD puts it back until the definition is enabled; UNSPECIFIED gives the
     lease back, and it is handed out again in a moment.
     """
     definition_version: _builtins.int
@@ -882,6 +915,10 @@ class Confirmation(_message.Message):
     """With HELD: of the definition's last change, as in Waiting."""
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___MemberOutcome]: ...
+    @_builtins.property
+    def instance_event(self) -> Global___InstanceEvent:
+        """With SIGNALLED: what is applied; it waits for that from now on."""
+
     def __init__(
         self,
         *,
@@ -895,10 +932,11 @@ class Confirmation(_message.Message):
         detail: _builtins.str = ...,
         members: _abc.Iterable[Global___MemberOutcome] | None = ...,
         definition_revision: _builtins.int = ...,
+        instance_event: Global___InstanceEvent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["instance_event", b"instance_event"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clause", b"clause", "definition_revision", b"definition_revision", "definition_version", b"definition_version", "detail", b"detail", "lease", b"lease", "members", b"members", "outcome", b"outcome", "pending_id", b"pending_id", "run_id", b"run_id", "seen", b"seen"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clause", b"clause", "definition_revision", b"definition_revision", "definition_version", b"definition_version", "detail", b"detail", "instance_event", b"instance_event", "lease", b"lease", "members", b"members", "outcome", b"outcome", "pending_id", b"pending_id", "run_id", b"run_id", "seen", b"seen"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1223,3 +1261,135 @@ class ListDeadLetterResolutionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListDeadLetterResolutionsResponse: _TypeAlias = ListDeadLetterResolutionsResponse  # noqa: Y015
+
+@_typing.final
+class DeadLetterOpening(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    OPENED_AT_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    reason: _builtins.str
+    request_id: _builtins.str
+    @_builtins.property
+    def place(self) -> Global___RecordPlace:
+        """In the topic of dead letters."""
+
+    @_builtins.property
+    def opened_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        place: Global___RecordPlace | None = ...,
+        actor: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        opened_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["opened_at", b"opened_at", "place", b"place"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "opened_at", b"opened_at", "place", b"place", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetterOpening: _TypeAlias = DeadLetterOpening  # noqa: Y015
+
+@_typing.final
+class RecordDeadLetterOpeningRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    request_id: _builtins.str
+    reason: _builtins.str
+    actor: _builtins.str
+    """Who asked, told by the service that asks on behalf of a person."""
+    @_builtins.property
+    def place(self) -> Global___RecordPlace: ...
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        place: Global___RecordPlace | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "namespace", b"namespace", "place", b"place", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordDeadLetterOpeningRequest: _TypeAlias = RecordDeadLetterOpeningRequest  # noqa: Y015
+
+@_typing.final
+class RecordDeadLetterOpeningResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordDeadLetterOpeningResponse: _TypeAlias = RecordDeadLetterOpeningResponse  # noqa: Y015
+
+@_typing.final
+class ListDeadLetterOpeningsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    page_size: _builtins.int
+    """At most 1000; 0 means 100."""
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDeadLetterOpeningsRequest: _TypeAlias = ListDeadLetterOpeningsRequest  # noqa: Y015
+
+@_typing.final
+class ListDeadLetterOpeningsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPENINGS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def openings(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadLetterOpening]: ...
+    def __init__(
+        self,
+        *,
+        openings: _abc.Iterable[Global___DeadLetterOpening] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "openings", b"openings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDeadLetterOpeningsResponse: _TypeAlias = ListDeadLetterOpeningsResponse  # noqa: Y015

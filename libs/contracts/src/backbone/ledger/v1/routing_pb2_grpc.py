@@ -85,6 +85,16 @@ class RoutingServiceStub:
                 request_serializer=backbone_dot_ledger_dot_v1_dot_routing__pb2.ListDeadLetterResolutionsRequest.SerializeToString,
                 response_deserializer=backbone_dot_ledger_dot_v1_dot_routing__pb2.ListDeadLetterResolutionsResponse.FromString,
                 _registered_method=True)
+        self.RecordDeadLetterOpening = channel.unary_unary(
+                '/backbone.ledger.v1.RoutingService/RecordDeadLetterOpening',
+                request_serializer=backbone_dot_ledger_dot_v1_dot_routing__pb2.RecordDeadLetterOpeningRequest.SerializeToString,
+                response_deserializer=backbone_dot_ledger_dot_v1_dot_routing__pb2.RecordDeadLetterOpeningResponse.FromString,
+                _registered_method=True)
+        self.ListDeadLetterOpenings = channel.unary_unary(
+                '/backbone.ledger.v1.RoutingService/ListDeadLetterOpenings',
+                request_serializer=backbone_dot_ledger_dot_v1_dot_routing__pb2.ListDeadLetterOpeningsRequest.SerializeToString,
+                response_deserializer=backbone_dot_ledger_dot_v1_dot_routing__pb2.ListDeadLetterOpeningsResponse.FromString,
+                _registered_method=True)
 
 
 class RoutingServiceServicer:
@@ -162,6 +172,21 @@ class RoutingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordDeadLetterOpening(self, request, context):
+        """Records that somebody is about to be shown what is in a dead letter. Idempotent by place and
+        request id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeadLetterOpenings(self, request, context):
+        """Who opened dead letters and why, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RoutingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -214,6 +239,16 @@ def add_RoutingServiceServicer_to_server(servicer, server):
                     servicer.ListDeadLetterResolutions,
                     request_deserializer=backbone_dot_ledger_dot_v1_dot_routing__pb2.ListDeadLetterResolutionsRequest.FromString,
                     response_serializer=backbone_dot_ledger_dot_v1_dot_routing__pb2.ListDeadLetterResolutionsResponse.SerializeToString,
+            ),
+            'RecordDeadLetterOpening': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordDeadLetterOpening,
+                    request_deserializer=backbone_dot_ledger_dot_v1_dot_routing__pb2.RecordDeadLetterOpeningRequest.FromString,
+                    response_serializer=backbone_dot_ledger_dot_v1_dot_routing__pb2.RecordDeadLetterOpeningResponse.SerializeToString,
+            ),
+            'ListDeadLetterOpenings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetterOpenings,
+                    request_deserializer=backbone_dot_ledger_dot_v1_dot_routing__pb2.ListDeadLetterOpeningsRequest.FromString,
+                    response_serializer=backbone_dot_ledger_dot_v1_dot_routing__pb2.ListDeadLetterOpeningsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -487,6 +522,60 @@ class RoutingService:
             '/backbone.ledger.v1.RoutingService/ListDeadLetterResolutions',
             backbone_dot_ledger_dot_v1_dot_routing__pb2.ListDeadLetterResolutionsRequest.SerializeToString,
             backbone_dot_ledger_dot_v1_dot_routing__pb2.ListDeadLetterResolutionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordDeadLetterOpening(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.ledger.v1.RoutingService/RecordDeadLetterOpening',
+            backbone_dot_ledger_dot_v1_dot_routing__pb2.RecordDeadLetterOpeningRequest.SerializeToString,
+            backbone_dot_ledger_dot_v1_dot_routing__pb2.RecordDeadLetterOpeningResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetterOpenings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.ledger.v1.RoutingService/ListDeadLetterOpenings',
+            backbone_dot_ledger_dot_v1_dot_routing__pb2.ListDeadLetterOpeningsRequest.SerializeToString,
+            backbone_dot_ledger_dot_v1_dot_routing__pb2.ListDeadLetterOpeningsResponse.FromString,
             options,
             channel_credentials,
             insecure,

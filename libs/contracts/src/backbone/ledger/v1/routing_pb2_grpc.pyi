@@ -56,6 +56,12 @@ class RoutingServiceStub:
     """
     ListDeadLetterResolutions: _grpc.UnaryUnaryMultiCallable[_routing_pb2.ListDeadLetterResolutionsRequest, _routing_pb2.ListDeadLetterResolutionsResponse]
     """The resolutions of dead letters of a stretch of one partition."""
+    RecordDeadLetterOpening: _grpc.UnaryUnaryMultiCallable[_routing_pb2.RecordDeadLetterOpeningRequest, _routing_pb2.RecordDeadLetterOpeningResponse]
+    """Records that somebody is about to be shown what is in a dead letter. Idempotent by place and
+    request id.
+    """
+    ListDeadLetterOpenings: _grpc.UnaryUnaryMultiCallable[_routing_pb2.ListDeadLetterOpeningsRequest, _routing_pb2.ListDeadLetterOpeningsResponse]
+    """Who opened dead letters and why, the newest first."""
 
 @_typing.type_check_only
 class RoutingServiceAsyncStub(RoutingServiceStub):
@@ -85,6 +91,12 @@ class RoutingServiceAsyncStub(RoutingServiceStub):
     """
     ListDeadLetterResolutions: _aio.UnaryUnaryMultiCallable[_routing_pb2.ListDeadLetterResolutionsRequest, _routing_pb2.ListDeadLetterResolutionsResponse]  # type: ignore[assignment]
     """The resolutions of dead letters of a stretch of one partition."""
+    RecordDeadLetterOpening: _aio.UnaryUnaryMultiCallable[_routing_pb2.RecordDeadLetterOpeningRequest, _routing_pb2.RecordDeadLetterOpeningResponse]  # type: ignore[assignment]
+    """Records that somebody is about to be shown what is in a dead letter. Idempotent by place and
+    request id.
+    """
+    ListDeadLetterOpenings: _aio.UnaryUnaryMultiCallable[_routing_pb2.ListDeadLetterOpeningsRequest, _routing_pb2.ListDeadLetterOpeningsResponse]  # type: ignore[assignment]
+    """Who opened dead letters and why, the newest first."""
 
 class RoutingServiceServicer(metaclass=_abc_1.ABCMeta):
     """What the router decided of every event, what waits to be started, and what became of dead letters."""
@@ -171,5 +183,23 @@ class RoutingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_routing_pb2.ListDeadLetterResolutionsResponse, _abc.Awaitable[_routing_pb2.ListDeadLetterResolutionsResponse]]:
         """The resolutions of dead letters of a stretch of one partition."""
+
+    @_abc_1.abstractmethod
+    def RecordDeadLetterOpening(
+        self,
+        request: _routing_pb2.RecordDeadLetterOpeningRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_routing_pb2.RecordDeadLetterOpeningResponse, _abc.Awaitable[_routing_pb2.RecordDeadLetterOpeningResponse]]:
+        """Records that somebody is about to be shown what is in a dead letter. Idempotent by place and
+        request id.
+        """
+
+    @_abc_1.abstractmethod
+    def ListDeadLetterOpenings(
+        self,
+        request: _routing_pb2.ListDeadLetterOpeningsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_routing_pb2.ListDeadLetterOpeningsResponse, _abc.Awaitable[_routing_pb2.ListDeadLetterOpeningsResponse]]:
+        """Who opened dead letters and why, the newest first."""
 
 def add_RoutingServiceServicer_to_server(servicer: RoutingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -28,6 +28,7 @@ class TriggerDefinitionRequest(_message.Message):
     INPUT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    CHAIN_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     definition_id: _builtins.str
     input: _builtins.bytes
@@ -35,6 +36,10 @@ class TriggerDefinitionRequest(_message.Message):
     request_id: _builtins.str
     """Names this request, and with the definition the run (AIP-155). Required."""
     reason: _builtins.str
+    @_builtins.property
+    def chain(self) -> Global___Chain:
+        """Of a start by a task: what the run goes on with. Without it, it begins a chain of its own."""
+
     def __init__(
         self,
         *,
@@ -43,14 +48,44 @@ class TriggerDefinitionRequest(_message.Message):
         input: _builtins.bytes = ...,
         request_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        chain: Global___Chain | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chain", b"chain"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_id", b"definition_id", "input", b"input", "namespace", b"namespace", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain", b"chain", "definition_id", b"definition_id", "input", b"input", "namespace", b"namespace", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TriggerDefinitionRequest: _TypeAlias = TriggerDefinitionRequest  # noqa: Y015
+
+@_typing.final
+class Chain(_message.Message):
+    """The chain of causes that something belongs to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CORRELATION_ID_FIELD_NUMBER: _builtins.int
+    CAUSATION_ID_FIELD_NUMBER: _builtins.int
+    HOPS_FIELD_NUMBER: _builtins.int
+    correlation_id: _builtins.str
+    causation_id: _builtins.str
+    """The event before; empty for none."""
+    hops: _builtins.int
+    """How many steps of Backbone's own it has with this one."""
+    def __init__(
+        self,
+        *,
+        correlation_id: _builtins.str = ...,
+        causation_id: _builtins.str = ...,
+        hops: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["causation_id", b"causation_id", "correlation_id", b"correlation_id", "hops", b"hops"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Chain: _TypeAlias = Chain  # noqa: Y015
 
 @_typing.final
 class TriggerDefinitionResponse(_message.Message):
@@ -313,7 +348,16 @@ class GetDeadLetterRequest(_message.Message):
 
     NAMESPACE_FIELD_NUMBER: _builtins.int
     PLACE_FIELD_NUMBER: _builtins.int
+    REVEAL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
+    reveal: _builtins.bool
+    """Whether the sender's key, headers and value are told; it is recorded first, with who and why."""
+    reason: _builtins.str
+    """Why; required to reveal. At most 1000 characters."""
+    request_id: _builtins.str
+    """Required to reveal. The same again is the same request (AIP-155)."""
     @_builtins.property
     def place(self) -> Global___Place: ...
     def __init__(
@@ -321,10 +365,13 @@ class GetDeadLetterRequest(_message.Message):
         *,
         namespace: _builtins.str = ...,
         place: Global___Place | None = ...,
+        reveal: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "place", b"place"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "place", b"place", "reason", b"reason", "request_id", b"request_id", "reveal", b"reveal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -332,6 +379,8 @@ Global___GetDeadLetterRequest: _TypeAlias = GetDeadLetterRequest  # noqa: Y015
 
 @_typing.final
 class GetDeadLetterResponse(_message.Message):
+    """What the sender sent is here only when it was asked to be revealed."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     DEAD_LETTER_FIELD_NUMBER: _builtins.int
@@ -342,6 +391,7 @@ class GetDeadLetterResponse(_message.Message):
     VALUE_NULL_FIELD_NUMBER: _builtins.int
     VALUE_CUT_FROM_FIELD_NUMBER: _builtins.int
     HEADERS_UNREADABLE_FIELD_NUMBER: _builtins.int
+    REVEALED_FIELD_NUMBER: _builtins.int
     key: _builtins.bytes
     key_null: _builtins.bool
     """Kafka tells no key from an empty one."""
@@ -351,6 +401,7 @@ class GetDeadLetterResponse(_message.Message):
     """The length of a value that was too large to be kept whole, 0 otherwise. It cannot be redriven."""
     headers_unreadable: _builtins.bool
     """The sender's headers could not be read, and are not here."""
+    revealed: _builtins.bool
     @_builtins.property
     def dead_letter(self) -> Global___DeadLetter: ...
     @_builtins.property
@@ -368,10 +419,11 @@ class GetDeadLetterResponse(_message.Message):
         value_null: _builtins.bool = ...,
         value_cut_from: _builtins.int = ...,
         headers_unreadable: _builtins.bool = ...,
+        revealed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["dead_letter", b"dead_letter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letter", b"dead_letter", "headers", b"headers", "headers_unreadable", b"headers_unreadable", "key", b"key", "key_null", b"key_null", "value", b"value", "value_cut_from", b"value_cut_from", "value_null", b"value_null"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letter", b"dead_letter", "headers", b"headers", "headers_unreadable", b"headers_unreadable", "key", b"key", "key_null", b"key_null", "revealed", b"revealed", "value", b"value", "value_cut_from", b"value_cut_from", "value_null", b"value_null"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -856,3 +908,108 @@ class PlanReplayResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PlanReplayResponse: _TypeAlias = PlanReplayResponse  # noqa: Y015
+
+@_typing.final
+class SimulateRunRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    DEFINITION_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    definition: _builtins.bytes
+    """The definition as JSON, applied or not; of the same namespace."""
+    trigger: _builtins.bytes
+    """What would start the run, as JSON, with the version that rules see."""
+    state: _builtins.bytes
+    """Of a stateful definition: the state of its instance before the event, as JSON; empty for one
+    that begins with it.
+    """
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        definition: _builtins.bytes = ...,
+        trigger: _builtins.bytes = ...,
+        state: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "namespace", b"namespace", "state", b"state", "trigger", b"trigger"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulateRunRequest: _TypeAlias = SimulateRunRequest  # noqa: Y015
+
+@_typing.final
+class LookedAt(_message.Message):
+    """What was found under an entry of the context."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    items: _builtins.int
+    """Of a list; -1 for what is none."""
+    size: _builtins.int
+    """Bytes of what a run would keep of it, and their SHA-256."""
+    sha256: _builtins.str
+    missing: _builtins.str
+    """Why it is null, when it could not be had and the definition goes on without it."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        items: _builtins.int = ...,
+        size: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+        missing: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "missing", b"missing", "name", b"name", "sha256", b"sha256", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookedAt: _TypeAlias = LookedAt  # noqa: Y015
+
+@_typing.final
+class SimulateRunResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    LOOKED_AT_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    outcome: _builtins.str
+    """decided; failed, when the run would fail; waits, when it would wait for what it looks at."""
+    reason: _builtins.str
+    """Why nothing is decided."""
+    decision: _builtins.bytes
+    """As it would be recorded: canonical JSON."""
+    state: _builtins.bytes
+    """Of a stateful definition: the state after the event, as JSON."""
+    @_builtins.property
+    def looked_at(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookedAt]: ...
+    def __init__(
+        self,
+        *,
+        outcome: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        looked_at: _abc.Iterable[Global___LookedAt] | None = ...,
+        decision: _builtins.bytes = ...,
+        state: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "looked_at", b"looked_at", "outcome", b"outcome", "reason", b"reason", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulateRunResponse: _TypeAlias = SimulateRunResponse  # noqa: Y015

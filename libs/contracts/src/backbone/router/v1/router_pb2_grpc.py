@@ -75,6 +75,11 @@ class RouterServiceStub:
                 request_serializer=backbone_dot_router_dot_v1_dot_router__pb2.PlanReplayRequest.SerializeToString,
                 response_deserializer=backbone_dot_router_dot_v1_dot_router__pb2.PlanReplayResponse.FromString,
                 _registered_method=True)
+        self.SimulateRun = channel.unary_unary(
+                '/backbone.router.v1.RouterService/SimulateRun',
+                request_serializer=backbone_dot_router_dot_v1_dot_router__pb2.SimulateRunRequest.SerializeToString,
+                response_deserializer=backbone_dot_router_dot_v1_dot_router__pb2.SimulateRunResponse.FromString,
+                _registered_method=True)
 
 
 class RouterServiceServicer:
@@ -83,8 +88,9 @@ class RouterServiceServicer:
 
     def TriggerDefinition(self, request, context):
         """Starts a run of the current version by hand. The same request id is the same run.
-        NOT_FOUND for an unknown or a retired definition, FAILED_PRECONDITION for a disabled one;
-        INVALID_ARGUMENT for an input that none of its manual triggers takes.
+        NOT_FOUND for an unknown or a retired definition, FAILED_PRECONDITION for a disabled one and for
+        a chain that has come too far; INVALID_ARGUMENT for an input that none of its manual triggers
+        takes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,6 +153,16 @@ class RouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SimulateRun(self, request, context):
+        """Says what a run would decide over what the operator's connectors answer now. Nothing is started,
+        recorded or told, and no values come back but those that rules put into tasks.
+        UNAVAILABLE when no worker serves the definition's task queue, or none answers in time;
+        RESOURCE_EXHAUSTED when too many are simulated at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RouterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -189,6 +205,11 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.PlanReplay,
                     request_deserializer=backbone_dot_router_dot_v1_dot_router__pb2.PlanReplayRequest.FromString,
                     response_serializer=backbone_dot_router_dot_v1_dot_router__pb2.PlanReplayResponse.SerializeToString,
+            ),
+            'SimulateRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.SimulateRun,
+                    request_deserializer=backbone_dot_router_dot_v1_dot_router__pb2.SimulateRunRequest.FromString,
+                    response_serializer=backbone_dot_router_dot_v1_dot_router__pb2.SimulateRunResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -408,6 +429,33 @@ class RouterService:
             '/backbone.router.v1.RouterService/PlanReplay',
             backbone_dot_router_dot_v1_dot_router__pb2.PlanReplayRequest.SerializeToString,
             backbone_dot_router_dot_v1_dot_router__pb2.PlanReplayResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SimulateRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.router.v1.RouterService/SimulateRun',
+            backbone_dot_router_dot_v1_dot_router__pb2.SimulateRunRequest.SerializeToString,
+            backbone_dot_router_dot_v1_dot_router__pb2.SimulateRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,8 +35,9 @@ class RouterServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RouterServiceAsyncStub: ...
     TriggerDefinition: _grpc.UnaryUnaryMultiCallable[_router_pb2.TriggerDefinitionRequest, _router_pb2.TriggerDefinitionResponse]
     """Starts a run of the current version by hand. The same request id is the same run.
-    NOT_FOUND for an unknown or a retired definition, FAILED_PRECONDITION for a disabled one;
-    INVALID_ARGUMENT for an input that none of its manual triggers takes.
+    NOT_FOUND for an unknown or a retired definition, FAILED_PRECONDITION for a disabled one and for
+    a chain that has come too far; INVALID_ARGUMENT for an input that none of its manual triggers
+    takes.
     """
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_router_pb2.ListDeadLettersRequest, _router_pb2.ListDeadLettersResponse]
     """Dead letters by place in their topic, oldest first. A page can be short or empty and still have a
@@ -65,6 +66,12 @@ class RouterServiceStub:
     it out. ALREADY_EXISTS when the replay id stands for another question; FAILED_PRECONDITION when
     a definition changed since the plan began.
     """
+    SimulateRun: _grpc.UnaryUnaryMultiCallable[_router_pb2.SimulateRunRequest, _router_pb2.SimulateRunResponse]
+    """Says what a run would decide over what the operator's connectors answer now. Nothing is started,
+    recorded or told, and no values come back but those that rules put into tasks.
+    UNAVAILABLE when no worker serves the definition's task queue, or none answers in time;
+    RESOURCE_EXHAUSTED when too many are simulated at once.
+    """
 
 @_typing.type_check_only
 class RouterServiceAsyncStub(RouterServiceStub):
@@ -73,8 +80,9 @@ class RouterServiceAsyncStub(RouterServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     TriggerDefinition: _aio.UnaryUnaryMultiCallable[_router_pb2.TriggerDefinitionRequest, _router_pb2.TriggerDefinitionResponse]  # type: ignore[assignment]
     """Starts a run of the current version by hand. The same request id is the same run.
-    NOT_FOUND for an unknown or a retired definition, FAILED_PRECONDITION for a disabled one;
-    INVALID_ARGUMENT for an input that none of its manual triggers takes.
+    NOT_FOUND for an unknown or a retired definition, FAILED_PRECONDITION for a disabled one and for
+    a chain that has come too far; INVALID_ARGUMENT for an input that none of its manual triggers
+    takes.
     """
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_router_pb2.ListDeadLettersRequest, _router_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
     """Dead letters by place in their topic, oldest first. A page can be short or empty and still have a
@@ -103,6 +111,12 @@ class RouterServiceAsyncStub(RouterServiceStub):
     it out. ALREADY_EXISTS when the replay id stands for another question; FAILED_PRECONDITION when
     a definition changed since the plan began.
     """
+    SimulateRun: _aio.UnaryUnaryMultiCallable[_router_pb2.SimulateRunRequest, _router_pb2.SimulateRunResponse]  # type: ignore[assignment]
+    """Says what a run would decide over what the operator's connectors answer now. Nothing is started,
+    recorded or told, and no values come back but those that rules put into tasks.
+    UNAVAILABLE when no worker serves the definition's task queue, or none answers in time;
+    RESOURCE_EXHAUSTED when too many are simulated at once.
+    """
 
 class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     """The door that people and services use without Kafka."""
@@ -114,8 +128,9 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.TriggerDefinitionResponse, _abc.Awaitable[_router_pb2.TriggerDefinitionResponse]]:
         """Starts a run of the current version by hand. The same request id is the same run.
-        NOT_FOUND for an unknown or a retired definition, FAILED_PRECONDITION for a disabled one;
-        INVALID_ARGUMENT for an input that none of its manual triggers takes.
+        NOT_FOUND for an unknown or a retired definition, FAILED_PRECONDITION for a disabled one and for
+        a chain that has come too far; INVALID_ARGUMENT for an input that none of its manual triggers
+        takes.
         """
 
     @_abc_1.abstractmethod
@@ -185,6 +200,18 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         the plan is complete. It changes nothing else; the ledger's ReplayService shows it, and carries
         it out. ALREADY_EXISTS when the replay id stands for another question; FAILED_PRECONDITION when
         a definition changed since the plan began.
+        """
+
+    @_abc_1.abstractmethod
+    def SimulateRun(
+        self,
+        request: _router_pb2.SimulateRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.SimulateRunResponse, _abc.Awaitable[_router_pb2.SimulateRunResponse]]:
+        """Says what a run would decide over what the operator's connectors answer now. Nothing is started,
+        recorded or told, and no values come back but those that rules put into tasks.
+        UNAVAILABLE when no worker serves the definition's task queue, or none answers in time;
+        RESOURCE_EXHAUSTED when too many are simulated at once.
         """
 
 def add_RouterServiceServicer_to_server(servicer: RouterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,56 @@
+import asyncio
+
+import pytest
+
+from runtime.temporalworker import QueueServers
+
+
+class Server:
+    """Stands in for the server of one task queue: stops when all of them were told to."""
+
+    name = "server"
+
+    def __init__(self, stopping: asyncio.Barrier | None = None, *, fails: bool = False) -> None:
+        self._stopping = stopping
+        self._fails = fails
+        self.ends: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.stopped = False
+
+    async def start(self) -> None:
+        if self._fails:
+            raise RuntimeError("no such namespace")
+
+    async def wait(self) -> None:
+        await asyncio.shield(self.ends)
+
+    async def stop(self) -> None:
+        if self._stopping is not None:
+            await self._stopping.wait()
+        self.stopped = True
+
+
+async def test_queues_drain_at_once() -> None:
+    together = asyncio.Barrier(3)
+    servers = [Server(together) for _ in range(3)]
+    queues = QueueServers(servers)  # type: ignore[arg-type]
+    await queues.start()
+    async with asyncio.timeout(5):
+        await queues.stop()
+    assert all(server.stopped for server in servers)
+
+
+async def test_what_was_begun_is_stopped_when_another_cannot_begin() -> None:
+    begun = Server()
+    with pytest.raises(RuntimeError, match="no such namespace"):
+        await QueueServers([begun, Server(fails=True)]).start()  # type: ignore[list-item]
+    assert begun.stopped
+
+
+async def test_end_of_one_is_the_end_of_all() -> None:
+    servers = [Server(), Server()]
+    queues = QueueServers(servers)  # type: ignore[arg-type]
+    waiting = asyncio.create_task(queues.wait())
+    servers[1].ends.set_exception(RuntimeError("the namespace was deleted"))
+    with pytest.raises(RuntimeError, match="deleted"):
+        async with asyncio.timeout(5):
+            await waiting
