@@ -38,7 +38,8 @@ def apply(
     the ones of that phase are applied.
 
     Raises:
-        MigrationError: the database is not reachable, or a file failed; its transaction is undone.
+        MigrationError: the database is not reachable, who signs in does not own the schema, or a
+            file failed; its transaction is undone.
     """
     try:
         with _exclusive(dsn, schema), _loaded(dsn, schema, sources, phase) as (backend, missing):
@@ -84,6 +85,14 @@ def _exclusive(dsn: str, schema: str) -> Iterator[None]:
         connection.execute(
             "SELECT pg_advisory_lock(hashtext('backbone.migrations'), hashtext(%s))", (schema,)
         )
+        # yoyo hides that it may not create its tables, and fails at the first that is not there.
+        found = connection.execute(
+            "SELECT current_user, has_schema_privilege(%s, 'CREATE')", (schema,)
+        ).fetchone()
+        if found is not None and not found[1]:
+            raise MigrationError(
+                f"{found[0]} does not own the schema {schema}; sign in as its owner to migrate"
+            )
         yield
 
 

@@ -89,6 +89,12 @@ async def test_the_lock_of_a_killed_migration_does_not_stay(dsn, write):
     assert migrations.apply(dsn, schema="ledger", sources=[folder]) == ["0002_pre_two"]
 
 
+async def test_who_does_not_own_the_schema_is_told_so(database, write):
+    folder = write(**{"0001_pre_one": ONE})
+    with pytest.raises(MigrationError, match="ledger does not own the schema ledger"):
+        migrations.apply(database.dsn("ledger"), schema="ledger", sources=[folder])
+
+
 def test_a_database_that_is_away_is_one_sentence(write):
     with pytest.raises(MigrationError, match="ledger"):
         migrations.apply("postgresql://x:y@127.0.0.1:1/x", schema="ledger", sources=[write()])

@@ -25,21 +25,36 @@ def template() -> None:
 
 
 @pytest.fixture
-async def role(database: PostgresEndpoint, unique_name: str) -> AsyncIterator[str]:
-    """A role like the ledger's, of this test alone, with the canary for a password."""
+async def roles(database: PostgresEndpoint, unique_name: str) -> AsyncIterator[dict[str, str]]:
+    """Roles like the ledger's and its owner's, of this test alone; their password is the canary."""
+    roles = {like: f"{unique_name}_{like}" for like in ("ledger", "ledger_owner")}
     connection = await asyncpg.connect(database.dsn())
-    await connection.execute(f"CREATE ROLE {unique_name} LOGIN PASSWORD '{CANARY}'")
-    await connection.execute(f"GRANT ledger TO {unique_name}")
-    await connection.execute(f"ALTER ROLE {unique_name} SET role TO ledger")
-    await connection.execute(f'GRANT CONNECT ON DATABASE "{database.database}" TO {unique_name}')
-    yield unique_name
-    await connection.execute(f"DROP OWNED BY {unique_name}; DROP ROLE {unique_name}")
+    for like, role in roles.items():
+        await connection.execute(
+            f"CREATE ROLE {role} LOGIN PASSWORD '{CANARY}'; GRANT {like} TO {role};"
+            f"ALTER ROLE {role} SET role TO {like};"
+            f'GRANT CONNECT ON DATABASE "{database.database}" TO {role}'
+        )
+    yield roles
+    for role in roles.values():
+        await connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
     await connection.close()
 
 
 @pytest.fixture
+def sign_in(database: PostgresEndpoint, roles: dict[str, str]) -> Callable[[str], dict[str, str]]:
+    """The variable that signs in as one like the role of this name."""
+
+    def variable(like: str) -> dict[str, str]:
+        address = f"{database.host}:{database.port}/{database.database}"
+        return {"BACKBONE_POSTGRES_DSN": f"postgresql://{roles[like]}@{address}"}
+
+    return variable
+
+
+@pytest.fixture
 def environment(
-    database: PostgresEndpoint, role: str, tmp_path: Path, unused_port: Callable[[], int]
+    sign_in: Callable[[str], dict[str, str]], tmp_path: Path, unused_port: Callable[[], int]
 ) -> dict[str, str]:
     (tmp_path / "password").write_text(f"{CANARY}\n")
     for signer in ("ledger", "checkpoints"):
@@ -50,9 +65,7 @@ def environment(
         "BACKBONE_ENVIRONMENT": "local",
         "BACKBONE_LOG_LEVEL": "debug",
         "BACKBONE_HTTP_LISTEN": f"127.0.0.1:{unused_port()}",
-        "BACKBONE_POSTGRES_DSN": (
-            f"postgresql://{role}@{database.host}:{database.port}/{database.database}"
-        ),
+        **sign_in("ledger"),
         "BACKBONE_POSTGRES_PASSWORD_FILE": str(tmp_path / "password"),
         "BACKBONE_SIGNING_KEY": str(tmp_path / "ledger.key"),
         "BACKBONE_CHECKPOINT_KEY": str(tmp_path / "checkpoints.key"),
@@ -88,9 +101,9 @@ def secrets(folder: Path) -> list[str]:
 
 
 async def test_what_it_is_given_in_files_is_shown_nowhere(
-    environment: dict[str, str], tmp_path: Path
+    environment: dict[str, str], sign_in: Callable[[str], dict[str, str]], tmp_path: Path
 ) -> None:
-    code, migrated = await said(environment, "migrate")
+    code, migrated = await said({**environment, **sign_in("ledger_owner")}, "migrate")
     assert code == 0, migrated
     code, checked = await said(environment, "check")
     assert code == 0, checked
