@@ -103,7 +103,7 @@ def connections(suite: Suite, name: str, port: int) -> set[int]:
     return {c.laddr.port for c in process.net_connections() if c.raddr and c.raddr.port == port}
 
 
-@pytest.mark.timeout(480)
+@pytest.mark.timeout(240)
 async def test_what_lasts_for_days_connects_anew_with_the_new_certificate(
     suite: Suite, certified: StackCertificates, backbone: Callable[..., str], tmp_path: Path
 ) -> None:
