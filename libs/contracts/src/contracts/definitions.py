@@ -477,6 +477,7 @@ class OnFailure(Model):
     task_queue: TaskQueue | None = Field(
         None, description="The queue that the handler's worker serves; the catalogue's if left out."
     )
+    timeout: Duration = Field(timedelta(minutes=1), description="Of one attempt.")
 
 
 class RunRate(Model):

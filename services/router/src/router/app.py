@@ -102,8 +102,8 @@ class _Consumption(Background):
             await self._consumer.outdated()
             await self._consumer.stop()
             self._consumer = None
-            # FastStream's own clients end when the collector finds them, which does not look at what
-            # was there when it was told to keep things for good.
+            # FastStream's own clients end when they are collected, which those among what was kept
+            # for good would not be.
             _keep_for_good()
             _log.info("consumer_renewed", namespace=self._namespace)
 

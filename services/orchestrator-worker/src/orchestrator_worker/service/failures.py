@@ -1,7 +1,5 @@
 """The use case of failures: who is told, by the definition's `onFailure`, and that they were."""
 
-from datetime import timedelta
-
 from contracts import identifiers
 from contracts.catalogue import Catalogue
 from contracts.decisions import AutomatedInstance
@@ -12,8 +10,6 @@ from orchestrator_worker.errors import DefinitionNotFoundError
 from orchestrator_worker.ports import Control, DefinitionSource
 from runtime import logs
 
-TIMEOUT = timedelta(minutes=1)
-"""Of one attempt of the handler."""
 RETRY = Retry()
 
 _log = logs.get_logger(__name__)
@@ -78,7 +74,7 @@ class FailureTeller:
                 handler=told.handler,
                 task_queue=queue,
                 input=notice.model_dump(mode="json"),
-                timeout=TIMEOUT,
+                timeout=told.timeout,
                 retry=RETRY,
             )
         )

@@ -80,6 +80,15 @@ async def test_the_call_has_the_key_of_the_failure_and_says_what_failed(
     assert found.input["key"] == (None if task is None else "7")
 
 
+@pytest.mark.parametrize(("given", "seconds"), [({}, 60), ({"timeout": "4s"}, 4)])
+async def test_an_attempt_has_the_definitions_time_else_a_minute(
+    teller: FailureTeller, question: Any, given: dict[str, str], seconds: int
+) -> None:
+    found = (await teller.find(question(on_failure={"handler": "notify_owner", **given}))).task
+    assert found is not None
+    assert found.timeout == timedelta(seconds=seconds)
+
+
 async def test_a_version_is_asked_for_once_and_one_that_is_not_there_tells_nobody(
     teller: FailureTeller, question: Any, definitions: Any
 ) -> None:
