@@ -38,7 +38,7 @@ class Policy:
     compress: bool = False
 
     def too_late(self, late: timedelta, newer: int) -> str | None:
-        """Say what becomes of a due time that does not run, `newer` due times having followed."""
+        """Say what becomes of one that does not run; `newer` of its epoch have followed."""
         if self.tolerance is not None and late > self.tolerance:
             return "skipped"
         beyond = self.limit is not None and newer >= self.limit
@@ -106,7 +106,9 @@ def _expected(
     for due in dues:
         known = [one for one in found if one.recorded_at <= at]
         epoch = [one for one in known if one.effective_from < due][-1]
-        late = policy.too_late(now - due, (now - due) // PERIOD)
+        # A limit counts what followed in the same epoch.
+        ends = [one.effective_from for one in known if one.effective_from >= due]
+        late = policy.too_late(now - due, (min([now, *ends]) - due) // PERIOD)
         if late is not None:
             told[due] = late if epoch.enabled else "disabled"
             continue

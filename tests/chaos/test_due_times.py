@@ -9,6 +9,7 @@ Temporal has exactly the runs that the rows name. What an open run holds back is
 import asyncio
 import itertools
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -290,3 +291,17 @@ def test_the_model_lets_stand_what_was_decided_before_the_ledger_knew_of_the_end
         last = DueTime(due, "run", None, decided_at=AT + timedelta(seconds=decided))
         rows = [*looked_at("run", "run", "run"), last]
         assert bool(due_times.wrong(policy, rows, ENABLED)) is wrong
+
+
+def test_the_model_counts_towards_a_limit_what_fell_due_in_the_same_epoch():
+    _, policy = POLICIES["limit"]
+    enabled_again = due_times.Epoch(AT, AT, enabled=True, due=True)
+    late = AT + timedelta(seconds=5)
+    rows = [replace(row, decided_at=late) for row in looked_at("disabled", "run", "run")]
+    rows += [
+        DueTime(AT + timedelta(seconds=second), "run", None, decided_at=late) for second in (2, 5)
+    ]
+    found = [replace(ENABLED[0], enabled=False), enabled_again]
+    found.append(due_times.Epoch(late, late, enabled=True, due=False))
+    assert due_times.wrong(policy, rows, found) == []
+    assert due_times.wrong(policy, [replace(rows[0], outcome="run"), *rows[1:]], found)
