@@ -92,7 +92,7 @@ fuzz: setup ## Fuzz each parser for a minute: make fuzz TARGET=patterns SECONDS=
 lint: setup ## ruff, buf and the lock: format, lint, no address in a lock file
 	@$(RUN) ruff format --check --quiet . && $(RUN) ruff check --quiet .
 	@cd proto && $(CURDIR)/$(BIN)/buf lint
-	@! grep -nE 'https?://' requirements/*.txt tools/devstack/src/devstack/tools/locks/* || { echo "lint: a lock file holds an address"; exit 1; }
+	@! grep -nE 'https?://' requirements/*.txt services/*/requirements.txt tools/devstack/src/devstack/tools/locks/* || { echo "lint: a lock file holds an address"; exit 1; }
 
 .PHONY: types
 types: setup ## mypy --strict over every package
@@ -152,5 +152,5 @@ release-contracts: breaking ## When a release is cut: keep its schemas and proto
 	@cp -R proto/buf.yaml proto/backbone $(RELEASED)/proto/
 
 .PHONY: lock
-lock: ## Write requirements/lock.txt (UPGRADE=1 takes the newest versions); needs uv
+lock: ## Write the lock and its parts for the images (UPGRADE=1 takes the newest versions); needs uv
 	@./requirements/compile.sh

@@ -1,7 +1,8 @@
 """Bills of materials: what is in the image of each service, in CycloneDX's JSON.
 
-An image has every locked package that is for its platform (ADR 005), and the packages of ours that
-its Dockerfile copies. Those have no package URL: there are others of their names in public indexes.
+An image has the locked packages of its service that are for its platform (ADR 005), and the packages
+of ours that its Dockerfile copies. Those have no package URL: there are others of their names in
+public indexes.
 """
 
 import json
@@ -38,10 +39,10 @@ def write(root: Path, target: Path) -> list[Path]:
         ToolMissingError: the generator cannot be installed.
     """
     target.mkdir(parents=True, exist_ok=True)
-    locked = _generated(_of_the_image((root / "requirements" / "lock.txt").read_text()))
     written = []
     for dockerfile in sorted(root.glob("services/*/Dockerfile")):
         service = dockerfile.parent
+        locked = _generated(_of_the_image((service / "requirements.txt").read_text()))
         of_it = {**_ours(service), "type": "application"}
         ours = [_ours(root / folder) for folder in _COPIED.findall(dockerfile.read_text())]
         bill = {
