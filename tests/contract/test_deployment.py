@@ -28,6 +28,7 @@ OWNERS = {
     "bitnami.com": "sealed-secrets",
     "cert-manager.io": "cert-manager",
     "external-secrets.io": "external-secrets",
+    "kafka.strimzi.io": "kafka-strimzi",
     "keda.sh": "keda",
 }
 """The component of each API group that a cluster has only where somebody has installed it."""
