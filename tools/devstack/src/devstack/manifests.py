@@ -19,8 +19,8 @@ from devstack.errors import DevstackError
 from devstack.tools import kustomize
 
 FOLDER = Path("deploy/kustomize")
-EXTRAS = ("kafka-strimzi", "keda", "hpa")
-_SECURED_ONLY = frozenset({"kafka-strimzi", "keda"})  # they go by certificates
+EXTRAS = ("kafka-strimzi", "keda", "hpa", "backups")
+_SECURED_ONLY = frozenset({"kafka-strimzi", "keda", "backups"})  # they go by certificates
 _EITHER = frozenset({"keda", "hpa"})  # both count replicas of the same Deployments
 _LIMIT = 120.0  # seconds
 
