@@ -116,6 +116,16 @@ breaking: setup ## Check that the protos still fit what was released
 .PHONY: check
 check: lint types imports generated breaking ## All static checks
 
+DEPLOYED := $(addprefix tests/contract/test_,$(addsuffix .py,manifests deployment autoscaling kafka_resources temporal_values backups images names))
+
+.PHONY: render
+render: setup ## Render every base, overlay and combination of an overlay with extras into build/rendered (OUT=…)
+	@$(RUN) devstack render --output $(or $(OUT),build/rendered)
+
+.PHONY: check-deploy
+check-deploy: setup ## Run the policies of what is deployed: manifests, images, names (ARGS="-k grace")
+	@$(RUN) python -m pytest $(DEPLOYED) $(ARGS)
+
 .PHONY: sbom
 sbom: setup ## Write what is in each image into build/sbom (CycloneDX; OUT=…)
 	@$(RUN) devstack sbom --output $(or $(OUT),build/sbom)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from contracts.roles import Role
-from devstack import bills, daemon, issuer, processes, tools
+from devstack import bills, daemon, issuer, manifests, processes, tools
 from devstack.errors import DevstackError, NotReadyError, UnknownProcessError
 from devstack.issuer import Issuer, Person
 from devstack.processes import Identity
@@ -177,6 +177,14 @@ def sbom(output: Path = Path("build/sbom")) -> None:
     """Write what is in the image of each service (CycloneDX) into a folder."""
     for written in bills.write(_clone(), output):
         typer.echo(written)
+
+
+@application.command()
+def render(output: Path = Path("build/rendered")) -> None:
+    """Write the manifests of every base, and of every overlay with extras, into a folder."""
+    for written in manifests.write(_clone(), output):
+        kinds = written.read_text().count("\nkind: ")
+        typer.echo(f"{written}: {kinds} objects")
 
 
 @application.command()
