@@ -34,7 +34,7 @@ LONGEST_WAIT = 8.0  # seconds for something to be published, while its acknowled
 ATTEMPTS = 3  # at having something published meanwhile: another fault may keep it from that
 ALL_READY = 90.0  # seconds that everything has to be ready after the last fault
 DELAY_MS, JITTER_MS = 600, 400
-WAKING = 60.0  # seconds until an instance has a timer: other faults may keep its events away
+WAKING = 120.0  # seconds until an instance has a timer: other faults may keep its events away
 ANSWERED = 5.0  # seconds that a server has for an answer, before it is asked again
 
 
@@ -252,20 +252,28 @@ class Nemesis:
         """
         endpoints = self._suite.endpoints
         temporal = await temporal_client(endpoints, namespace=identity.NAMESPACE, lazy=True)
+        # Kept for all looks: a timer is set for two seconds, and to connect takes of them.
+        connections: list[asyncpg.Connection[asyncpg.Record]] = []
+
+        async def waking() -> str | None:
+            if not connections:
+                connections.append(
+                    await asyncpg.connect(
+                        endpoints.postgres.dsn(), timeout=ANSWERED, command_timeout=ANSWERED
+                    )
+                )
+            try:
+                return await observing.waking(connections[0])
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                connections.pop().terminate()
+                raise
 
         async def terminated() -> bool:
             # Another fault may keep a server from answering, or may have ended the workflow.
             with contextlib.suppress(
                 OSError, asyncpg.PostgresError, asyncpg.InterfaceError, RPCError, RuntimeError
             ):
-                connection = await asyncpg.connect(
-                    endpoints.postgres.dsn(), timeout=ANSWERED, command_timeout=ANSWERED
-                )
-                try:
-                    key = await observing.waking(connection)
-                finally:
-                    await connection.close(timeout=ANSWERED)
-                if key is None:
+                if (key := await waking()) is None:
                     return False
                 workflow_id = identity.instance_workflow(VISITS, key)
                 handle = temporal.get_workflow_handle(workflow_id)
@@ -274,9 +282,13 @@ class Nemesis:
                 return True
             return False
 
-        if not await until(terminated, seconds=WAKING):
-            message = "the workflow of no instance could be terminated"
-            raise DevstackError(message)
+        try:
+            if not await until(terminated, seconds=WAKING):
+                message = "the workflow of no instance could be terminated"
+                raise DevstackError(message)
+        finally:
+            for connection in connections:
+                connection.terminate()
 
     async def _hold_transaction(self, database: str, seconds: float) -> None:
         dsn = self._suite.endpoints.postgres.within(database).dsn()
