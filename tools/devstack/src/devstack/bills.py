@@ -1,8 +1,8 @@
 """Bills of materials: what is in the image of each service, in CycloneDX's JSON.
 
-An image has the locked packages of its service that are for its platform (ADR 005), and the packages
-of ours that its Dockerfile copies. Those have no package URL: there are others of their names in
-public indexes.
+An image has those locked packages of its service that are for its platform (ADR 005), and the
+packages of ours that its Dockerfile copies. Those have no package URL: there are others of their
+names in public indexes.
 """
 
 import json
