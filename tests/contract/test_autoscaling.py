@@ -1,11 +1,10 @@
 """What sets the number of replicas: it looks at what the services really serve."""
 
 import json
-from functools import cache
 from pathlib import Path
 
 import pytest
-import yaml
+import rendering
 
 from contracts import names
 from devstack import manifests
@@ -18,11 +17,8 @@ by_backlog = pytest.mark.parametrize(
 )
 
 
-@cache
 def rendered(layer):
-    text = manifests.layer(ROOT, layer)
-    documents = [one for one in yaml.load_all(text, yaml.CSafeLoader) if one]
-    return {(one["kind"], one["metadata"]["name"]): one for one in documents}
+    return {(one["kind"], one["metadata"]["name"]): one for one in rendering.layer(layer)}
 
 
 def told(layer, service):

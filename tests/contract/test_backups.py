@@ -5,11 +5,10 @@ import re
 import stat
 import subprocess
 import time
-from functools import cache
 from pathlib import Path
 
 import pytest
-import yaml
+import rendering
 
 from devstack import manifests
 
@@ -116,16 +115,10 @@ def test_the_password_is_in_a_file_of_its_own_and_in_no_argument(back_up, tmp_pa
     assert PASSWORD not in (tmp_path / "stubs/asked").read_text()
 
 
-@cache
-def rendered(layer):
-    text = manifests.layer(ROOT, layer)
-    return [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
-
-
 def named(layer, kind, prefix):
     (found,) = (
         one
-        for one in rendered(layer)
+        for one in rendering.layer(layer)
         if one["kind"] == kind
         and re.fullmatch(f"{prefix}(-[a-z0-9]{{10}})?", one["metadata"]["name"])
     )
@@ -151,7 +144,7 @@ def test_everything_is_where_the_services_are_and_under_the_names_that_are_used(
     (container,) = pod_of(layer)["spec"]["containers"]
     made = {
         (one["kind"], one["metadata"]["name"])
-        for one in rendered(layer)
+        for one in rendering.layer(layer)
         if one["metadata"].get("namespace") == home
     }
     for source in container["envFrom"]:

@@ -7,10 +7,10 @@ import subprocess
 import sys
 import tomllib
 from datetime import timedelta
-from functools import cache
 from pathlib import Path
 
 import pytest
+import rendering
 import yaml
 
 from devstack import manifests
@@ -41,15 +41,12 @@ for document in json.load(sys.stdin):
 anything = pytest.mark.parametrize("name", EVERYTHING)
 
 
-@cache
 def rendered(name):
     kind, _, base = name.partition("/")
     if kind == "base":
-        text = manifests.base(ROOT, base)
-    else:
-        overlay, *extras = name.split("+")
-        text = manifests.layer(ROOT, manifests.Layer(overlay, tuple(extras)))
-    return [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
+        return rendering.base(base)
+    overlay, *extras = name.split("+")
+    return rendering.layer(manifests.Layer(overlay, tuple(extras)))
 
 
 def of_kind(name, *kinds):

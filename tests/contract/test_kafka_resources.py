@@ -1,10 +1,10 @@
 """Kafka's topics and rights, as Strimzi is told: those of the code and of a secure stack."""
 
 import json
-from functools import cache
 from pathlib import Path
 
 import pytest
+import rendering
 import yaml
 
 from contracts import names
@@ -23,14 +23,8 @@ with_kafka = pytest.mark.parametrize(
 )
 
 
-@cache
-def rendered(layer):
-    text = manifests.layer(ROOT, layer)
-    return [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
-
-
 def of_kind(layer, kind):
-    found = [one for one in rendered(layer) if one["kind"] == kind]
+    found = [one for one in rendering.layer(layer) if one["kind"] == kind]
     for one in found:
         # Strimzi looks where its Kafka is, and at what is labelled as that one's.
         assert one["metadata"]["namespace"] == "backbone-data"
@@ -42,7 +36,7 @@ def told(layer):
     """Return the namespaces of the router, and the topics that it reads."""
     (data,) = (
         one["data"]
-        for one in rendered(layer)
+        for one in rendering.layer(layer)
         if one["kind"] == "ConfigMap" and one["metadata"]["name"].rpartition("-")[0] == "router"
     )
     return json.loads(data["BACKBONE_NAMESPACES"]), json.loads(data["BACKBONE_TOPICS"])
@@ -104,7 +98,7 @@ def test_a_service_may_do_what_it_may_on_a_secure_stack_and_nothing_else(layer):
 @with_kafka
 def test_a_user_is_the_common_name_of_a_service_s_own_certificate(layer):
     certificates = {
-        one["spec"]["commonName"] for one in rendered(layer) if one["kind"] == "Certificate"
+        one["spec"]["commonName"] for one in rendering.layer(layer) if one["kind"] == "Certificate"
     }
     for user, spec in of_kind(layer, "KafkaUser").items():
         assert spec["authentication"] == {"type": "tls-external"}

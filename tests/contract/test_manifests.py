@@ -1,11 +1,10 @@
 """What is deployed, as kustomize renders it: pods that may do little, and edges that are listed."""
 
 import json
-from functools import cache
 from pathlib import Path
 
 import pytest
-import yaml
+import rendering
 
 from contracts.services import Service
 from devstack import manifests
@@ -17,16 +16,10 @@ SECURED = [name for name in OVERLAYS if name != "dev"]
 SERVICES = sorted(path.parent.name for path in ROOT.glob("services/*/Dockerfile"))
 
 
-@cache
-def rendered(overlay):
-    text = manifests.layer(ROOT, manifests.Layer(overlay))
-    return [document for document in yaml.safe_load_all(text) if document]
-
-
 def of_kind(overlay, *kinds):
     return {
         (document["kind"], document["metadata"]["name"]): document
-        for document in rendered(overlay)
+        for document in rendering.layer(manifests.Layer(overlay))
         if document["kind"] in kinds
     }
 
