@@ -1,4 +1,8 @@
-"""The whole suite on real servers, once for the session: for tests/e2e and tests/chaos."""
+"""The whole suite on real servers, for tests/e2e and tests/chaos: it ends with the last of them.
+
+A package's fixture ends when a worker comes to a test outside the folder of its conftest.py. What
+is idle is not free: a suite takes a fifth of a processor from the tests that come after.
+"""
 
 import os
 import sys
@@ -28,13 +32,13 @@ def pytest_report_header() -> str:
     return f"crash points: {', '.join(point.name for point in crashpoints.to_crash_at())}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> SigningKeys:
     """The keys with which the suite's services sign."""
     return signing_keys.bring(tmp_path_factory.mktemp("keys"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def suite(tmp_path_factory: pytest.TempPathFactory, keys: SigningKeys) -> Iterator[Suite]:
     """Every service, a handler worker, and servers of their own; what is emitted is signed."""
     suite = Suite(
@@ -52,7 +56,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory, keys: SigningKeys) -> Iterat
         suite.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def backbone(suite: Suite) -> Callable[..., str]:
     """The `backbone` command on the suite: returns what it prints, fails when it fails."""
     return backbone_command.on(suite)

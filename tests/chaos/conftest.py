@@ -30,7 +30,7 @@ class _Rates(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def rates() -> Iterator[str]:
     """The address of an HTTP API."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Rates)
@@ -42,7 +42,7 @@ def rates() -> Iterator[str]:
     server.server_close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def crashing(
     suite: Suite,
     backbone,

@@ -1,4 +1,4 @@
-"""The whole suite with certificates everywhere, once for the session."""
+"""The whole suite with certificates everywhere, once for the tests of this folder."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ QUOTING = Path(__file__).with_name("quoting_worker.py")
 HANDLERS = Path(__file__).parents[1] / "chaos" / "packing_worker.py"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     """Every service, a handler worker, and servers of their own, none of it in the clear.
 
@@ -43,8 +43,8 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
         suite.stop()
 
 
-# One of its own: the session's may have been made for the other suite by then.
-@pytest.fixture(scope="session")
+# One of its own: that of tests/ may have been made for the other suite by then.
+@pytest.fixture(scope="package")
 def backbone(suite: Suite) -> Callable[..., str]:
     """The `backbone` command on the suite, as its developer."""
     return backbone_command.on(suite)
@@ -56,7 +56,7 @@ def endpoints(suite: Suite) -> Endpoints:
     return suite.endpoints
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def certified(suite: Suite) -> StackCertificates:
     """The certificates of the suite."""
     found = suite.endpoints.certificates
@@ -64,7 +64,7 @@ def certified(suite: Suite) -> StackCertificates:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def forged(certified: StackCertificates, tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
     """The ledger's names by an authority that nobody here trusts; it trusts the suite's."""
     theirs = StackCertificates(tmp_path_factory.mktemp("theirs"), namespaces=("dev",))
@@ -73,7 +73,7 @@ def forged(certified: StackCertificates, tmp_path_factory: pytest.TempPathFactor
     return TlsFiles(files.certificate, files.private_key, certified.authority)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stranger(certified: StackCertificates) -> TlsFiles:
     """Somebody whom the suite's authority knows, and who is granted nothing."""
     issued = certified.issue(Request(name="stranger"))

@@ -13,7 +13,7 @@ Text = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class _Input(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class HttpCallInput(_Input):

@@ -11,7 +11,7 @@ from contracts.durations import Duration
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class AutomatedInstance(_Model):

@@ -49,6 +49,7 @@ class Envelope(BaseModel):
         frozen=True,
         extra="allow",
         title="Envelope",
+        defer_build=True,
     )
 
     event_id: _Text = Field(description="Unique within `source`; the same again is the same event.")

@@ -14,7 +14,7 @@ from contracts.triggers import TimerOf
 
 
 class _Payload(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 class _ResourceChange(_Payload):

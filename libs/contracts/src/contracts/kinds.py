@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, RootModel
+from pydantic import ConfigDict, Field, RootModel
 
 from contracts.definitions import ActivityDefinition
 from contracts.eventtypes import EventType
@@ -20,6 +20,8 @@ MODEL_OF: dict[ResourceKind, type[Resource]] = {
 
 class ResourceDocument(RootModel[Annotated[Resource, Field(discriminator="kind")]]):
     """One document of the registry: a definition, an event type or a producer."""
+
+    model_config = ConfigDict(defer_build=True)
 
 
 def load(kind: ResourceKind, content: bytes | str) -> Resource:

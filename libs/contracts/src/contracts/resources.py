@@ -68,7 +68,11 @@ class Model(BaseModel):
     """A part of a resource: immutable, read strictly, written with camelCase names."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        defer_build=True,
     )
 
 

@@ -27,7 +27,7 @@ REDACTED = "$redacted"
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 class RunInput(_Model):

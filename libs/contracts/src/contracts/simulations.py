@@ -28,7 +28,7 @@ class SimulationOutcome(StrEnum):
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 class SimulateInput(_Model):

@@ -41,7 +41,7 @@ def weight(rendered: bytes) -> int:
 class Window(BaseModel):
     """A stretch of time, `(start, end]`, that a scheduled run stands for."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     start: AwareDatetime
     end: AwareDatetime
@@ -50,7 +50,7 @@ class Window(BaseModel):
 class Chain(BaseModel):
     """The chain of causes that something belongs to, as its events carry it on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     correlation_id: str = Field(
         min_length=1, max_length=256, description="Ties the chain together."
@@ -69,7 +69,7 @@ class Chain(BaseModel):
 class RetryOf(BaseModel):
     """Which run is decided again, as the how manieth of the first one's retries, and who asked."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     run_id: str
     number: int = Field(ge=1)
@@ -80,7 +80,7 @@ class RetryOf(BaseModel):
 class TimerOf(BaseModel):
     """Which timer fired: that of an instance, set by the `sequence`th of its generation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     key_hash: Annotated[str, Field(pattern=identifiers.KEY_HASH_PATTERN)]
     generation: int = Field(ge=1)
@@ -90,7 +90,7 @@ class TimerOf(BaseModel):
 class Trigger(BaseModel):
     """The cause of one run. `names` are the definition's triggers that matched it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", title="Trigger")
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Trigger", defer_build=True)
 
     kind: TriggerKind
     names: list[str] = Field(default_factory=list)

@@ -27,6 +27,7 @@ _MOST_SHOWN = 2000  # characters of a document in a table; json shows all of it
 app = typer.Typer(
     help="List runs (the default), show one, cancel or retry one.", rich_markup_mode=None
 )
+one = typer.Typer(help="Look at one run.", rich_markup_mode=None)
 
 StatusOption = Annotated[RunStatus | None, typer.Option("--status", help="Only in this one.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN_ID")]
@@ -173,6 +174,7 @@ def _list(session: Session, definition: str, status: RunStatus | None, limit: in
 
 
 @app.command()
+@one.command()
 def show(
     context: typer.Context,
     run_id: RunArgument,
@@ -214,6 +216,7 @@ def check_reveal(*, reveal: bool, reason: str) -> None:
         raise UsageError("--reason is missing: what you are shown is recorded, with why")
 
 
+@one.command()
 def redact(
     context: typer.Context,
     run_id: Annotated[str, typer.Argument(metavar="RUN_ID")],
