@@ -138,7 +138,7 @@ async def every(client: Client, definition_id: str) -> float | None:
     """Return the seconds between two wake-ups of a definition, None when nothing wakes it."""
     handle = client.get_schedule_handle(identifiers.schedule_id(definition_id))
     try:
-        schedule = (await handle.describe()).schedule
+        schedule = (await handle.describe(rpc_timeout=timedelta(minutes=1))).schedule
     except RPCError as exc:
         if exc.status is RPCStatusCode.NOT_FOUND:
             return None
