@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
 import asyncpg
 import pytest
+import runbooks
 
 from backbone.ledger.v1 import ledger_pb2 as pb
 from backbone.ledger.v1 import ledger_pb2_grpc as pb_grpc
@@ -118,10 +120,10 @@ async def test_what_was_dumped_is_all_there_after_a_restore(
 ) -> None:
     for namespace in ("dev", "prod"):
         await fail(ledger, namespace)
-    await succeeds(
-        *("pg_restore", "--clean", "--if-exists", "--exit-on-error"),
-        *(f"--dbname={restored.dsn()}", await dump()),
-    )
+    (command,) = (one for one in runbooks.commands("restore") if one.startswith("pg_restore"))
+    *words, database, file = shlex.split(command)
+    assert (database, file) == ("--dbname=backbone", "backbone-….dump")
+    await succeeds(*words, f"--dbname={restored.dsn()}", await dump())
 
     expected = await rows(admin)
     assert len(expected["runs"]) == len(expected["events"]) == 2
