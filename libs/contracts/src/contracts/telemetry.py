@@ -90,3 +90,4 @@ class Attribute(StrEnum):
     RPC_SYSTEM = "rpc.system"
     RPC_METHOD = "rpc.method"
     RPC_STATUS = "rpc.grpc.status_code"
+    ERROR_TYPE = "error.type"

@@ -31,14 +31,28 @@ def published(
 def processed(
     topic: str, *, event_id: str, parent: str | None, namespace: str, group: str
 ) -> Iterator[None]:
-    """Make what the body does the processing of an event that came with `parent`, a traceparent."""
+    """Make what the body does the processing of an event that came with `parent`, a traceparent.
+
+    Of what it raises only the type is told: the text may quote the event.
+    """
     attributes = _of(topic, event_id=event_id, operation="process", namespace=namespace)
     attributes[Attribute.CONSUMER_GROUP] = group
     with (
         telemetry.attached(parent),
-        _TRACER.start_as_current_span(Span.PROCESS, kind=SpanKind.CONSUMER, attributes=attributes),
+        _TRACER.start_as_current_span(
+            Span.PROCESS,
+            kind=SpanKind.CONSUMER,
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span,
     ):
-        yield
+        try:
+            yield
+        except Exception as exc:
+            span.set_attribute(Attribute.ERROR_TYPE, type(exc).__qualname__)
+            span.set_status(trace.StatusCode.ERROR)
+            raise
 
 
 def _of(topic: str, *, event_id: str, operation: str, namespace: str | None) -> dict[str, str]:

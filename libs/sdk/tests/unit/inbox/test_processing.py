@@ -347,6 +347,19 @@ async def test_processing_goes_on_from_the_last_hop_of_the_events_trace(store, s
         assert told[number] == {"namespace": "dev", "group": "reports", "event_id": event_id}
 
 
+async def test_of_what_a_handler_raises_a_span_says_only_the_type(store, spans):
+    async def handler(event, effects):
+        raise ValueError("canary-4711")
+
+    processor = Processor(store, handler, namespace="dev", group="reports")
+    with pytest.raises(HandlerFailedError):
+        await processor.process(record("e1"))
+    (found,) = spans.get_finished_spans()
+    assert found.attributes["error.type"] == "ValueError"
+    assert not found.status.is_ok
+    assert "canary-4711" not in found.to_json()
+
+
 NOW_MS = 1_796_000_000_000
 DAY = timedelta(days=1)
 
