@@ -6,6 +6,7 @@ import sys
 from benchmarks import (
     first_run,
     matching,
+    observed,
     registry,
     relay,
     relay_bloat,
@@ -19,6 +20,7 @@ from benchmarks import (
 BENCHMARKS = {
     "first-run": first_run.main,
     "matching": matching.main,
+    "observed": observed.main,
     "registry": registry.main,
     "relay": relay.main,
     "relay-bloat": relay_bloat.main,

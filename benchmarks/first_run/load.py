@@ -8,6 +8,7 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from contracts.names import Header
 from runtime import kafka
 from runtime.kafka import Brokers
 from signing.keys import SigningKey
@@ -76,11 +77,17 @@ def records(count: int) -> dict[str, bytes]:
 
 
 class Load:
-    """Publishes to the brokers of one stack, each record signed when there is a key."""
+    """Publishes to the brokers of one stack, each record signed when there is a key.
 
-    def __init__(self, brokers: Brokers, *, signing_key: SigningKey | None = None) -> None:
+    When `traced`, each record has a trace of its own, which is to be recorded.
+    """
+
+    def __init__(
+        self, brokers: Brokers, *, signing_key: SigningKey | None = None, traced: bool = False
+    ) -> None:
         self._brokers = brokers
         self._key = signing_key
+        self._traced = traced
         self._producer = Producer(
             {
                 **kafka.client_settings(brokers),
@@ -128,8 +135,11 @@ class Load:
             events.close()
 
     def _headers(self, topic: str, key: bytes, value: bytes) -> dict[str, str | bytes | None]:
+        headers: dict[str, str | bytes | None] = {}
+        if self._traced:
+            headers[Header.TRACEPARENT.value] = f"00-{uuid.uuid4().hex}-{uuid.uuid4().hex[16:]}-01"
         if self._key is None:
-            return {}
+            return headers
         signature = self._key.sign_record(
             topic=topic,
             issued_at_ms=time.time_ns() // 1_000_000,
@@ -137,4 +147,4 @@ class Load:
             headers=(),
             value=value,
         )
-        return dict([signature.header()])
+        return dict([*headers.items(), signature.header()])

@@ -7,13 +7,16 @@ from collections.abc import Callable
 from devstack.suite import Suite
 
 
-def on(suite: Suite) -> Callable[..., str]:
-    """Return the command: it returns what it prints, and fails the test when it fails."""
+def on(suite: Suite, **variables: str) -> Callable[..., str]:
+    """Return the command, with further environment variables.
+
+    It returns what it prints, and fails the test when it fails.
+    """
 
     def call(*words: str) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "cli", *words],
-            env=suite.client_environment(),
+            env={**suite.client_environment(), **variables},
             capture_output=True,
             text=True,
             timeout=60,

@@ -2,7 +2,7 @@
 
 Its addresses come from the environment: BACKBONE_KAFKA_BOOTSTRAP_SERVERS and TALLY_DSN; the
 namespace is BACKBONE_NAMESPACE, or dev. With BACKBONE_HTTP_LISTEN it serves its figures on
-`/metrics`.
+`/metrics`, with BACKBONE_OTLP_ENDPOINT it sends its spans there.
 """
 
 import asyncio
@@ -32,7 +32,9 @@ async def consume() -> None:
     """Make the tables, then consume."""
     namespace = os.environ.get("BACKBONE_NAMESPACE", "dev")
     logs.setup(service="tally", level="INFO")
-    telemetry.Telemetry(service="tally", otlp_endpoint=None)
+    provider = telemetry.Telemetry(
+        service="tally", otlp_endpoint=os.environ.get("BACKBONE_OTLP_ENDPOINT")
+    )
     if listen := os.environ.get("BACKBONE_HTTP_LISTEN"):
         await HttpServer(listen=listen, health=Health()).start()
     store = await PostgresInboxStore.open(
@@ -51,6 +53,7 @@ async def consume() -> None:
         await app.run()
     finally:
         await store.close()
+        provider.shutdown()
 
 
 if __name__ == "__main__":

@@ -61,11 +61,13 @@ class Metric(StrEnum):
 
 
 class Span(StrEnum):
-    """Spans of our own; libraries name theirs."""
+    """Spans of our own; libraries name theirs, and those of RPCs have the name of the method."""
 
+    PUBLISH = "backbone.publish"
     ROUTE = "backbone.route"
     DECIDE = "backbone.decide"
     HANDLE = "backbone.handle"
+    PROCESS = "backbone.process"
 
 
 class Attribute(StrEnum):
@@ -82,3 +84,10 @@ class Attribute(StrEnum):
     REASON = "backbone.reason"
     OUTBOX = "backbone.outbox"
     CONSUMER_GROUP = "messaging.consumer.group.name"
+    MESSAGING_SYSTEM = "messaging.system"
+    MESSAGING_OPERATION = "messaging.operation.type"
+    TOPIC = "messaging.destination.name"
+    RPC_SYSTEM = "rpc.system"
+    RPC_METHOD = "rpc.method"
+    RPC_STATUS = "rpc.grpc.status_code"
+    ERROR_TYPE = "error.type"

@@ -6,6 +6,7 @@ State and event are one transaction; version n+1 of a stream is written only aft
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -21,7 +22,7 @@ from eventstore.errors import ConcurrencyError
 from eventstore.events import GENESIS, Cause, Event, Fact, Rendered
 from eventstore.projections import Projection
 from eventstore.sealing import CheckpointSigner
-from runtime import sqlfiles
+from runtime import sqlfiles, telemetry
 from runtime.postgres import Transaction
 from runtime.signingkeys import SigningKeys
 from signing.keys import SigningKey
@@ -124,7 +125,8 @@ class EventStore:
                 version=version,
                 previous=previous,
                 occurred_at=occurred_at,
-                cause=cause,
+                # What publishes it goes on from here, where here is the same trace.
+                cause=replace(cause, traceparent=telemetry.within(cause.traceparent)),
             )
             appended = await self._write(transaction, stream, rendered)
             if appended is None and expected == NEW:

@@ -1,18 +1,22 @@
 """gRPC channels: one a neighbour, with a deadline on every call, keepalive and trace context.
 
+A unary call within a trace is a span of it.
+
 A call that the neighbour never saw (UNAVAILABLE) is tried again a few times by gRPC itself; every
 write of Backbone is idempotent, so that this is safe.
 """
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import grpc
+from opentelemetry.trace import SpanKind
 
 from contracts.names import Metadata
-from runtime import telemetry
+from runtime import grpcspans, telemetry
 from runtime.errors import ConfigurationError
 from runtime.grpcrenewal import RenewedChannel
 from runtime.grpcserver import MAX_MESSAGE_BYTES
@@ -133,8 +137,19 @@ class _UnaryContext(grpc.aio.UnaryUnaryClientInterceptor):
         client_call_details: grpc.aio.ClientCallDetails,
         request: Any,
     ) -> Any:
-        details = _with_context(client_call_details, self._actor, self._token, self._timeout_s)
-        return await continuation(details, request)
+        with grpcspans.within_trace(client_call_details.method, SpanKind.CLIENT) as span:
+            details = _with_context(client_call_details, self._actor, self._token, self._timeout_s)
+            call = await continuation(details, request)
+            if span.is_recording():
+                try:
+                    code = await call.code()
+                except asyncio.CancelledError:
+                    # The call itself does not hear of it as long as it is awaited here.
+                    call.cancel()
+                    grpcspans.ended(span, grpc.StatusCode.CANCELLED, SpanKind.CLIENT)
+                    raise
+                grpcspans.ended(span, code, SpanKind.CLIENT)
+            return call
 
 
 class _StreamContext(grpc.aio.UnaryStreamClientInterceptor):

@@ -10,10 +10,11 @@ from typing import Any, Protocol
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from opentelemetry.trace import SpanKind
 
 from contracts.names import Metadata
 from contracts.telemetry import Metric
-from runtime import grpcrenewal, identity, logs, rpcerrors, telemetry
+from runtime import grpcrenewal, grpcspans, identity, logs, rpcerrors, telemetry
 from runtime.authorisation import Decisions, Policy
 from runtime.errors import ConfigurationError, DatabaseUnavailableError
 from runtime.identity import Authenticator, Identity
@@ -205,18 +206,29 @@ class _Gate:
                 bounded = remaining is not None and remaining <= MAX_UNARY_SECONDS
                 if bounded and parent is None:
                     return await behaviour(request, context)
+                limit = None if bounded else MAX_UNARY_SECONDS
                 with telemetry.attached(parent):
-                    async with asyncio.timeout(None if bounded else MAX_UNARY_SECONDS):
-                        return await behaviour(request, context)
-            except asyncio.CancelledError:
-                code = _cancelled_as(context)
+                    return await answer(request, context, limit)
+            except asyncio.CancelledError as exc:
+                code = _code_of(exc, context)
                 raise
             except Exception as exc:  # noqa: BLE001 - every failure becomes a status, once, here
-                error = _as_rpc_error(exc)
-                code = grpc.StatusCode.INTERNAL if error is None else error.code
+                code = _code_of(exc, context)
                 await _abort(method, context, exc)
             finally:
                 note(time.perf_counter() - started, attributes[code])
+
+        async def answer(request: Any, context: Any, limit: float | None) -> Any:
+            code = grpc.StatusCode.OK
+            with grpcspans.within_trace(method, SpanKind.SERVER) as span:
+                try:
+                    async with asyncio.timeout(limit):
+                        return await behaviour(request, context)
+                except (Exception, asyncio.CancelledError) as exc:
+                    code = _code_of(exc, context)
+                    raise
+                finally:
+                    grpcspans.ended(span, code, SpanKind.SERVER)
 
         return call
 
@@ -340,6 +352,13 @@ async def _until(end: float, responses: AsyncIterator[Any]) -> AsyncIterator[Any
                 "the token has expired meanwhile", reason="TOKEN_EXPIRED"
             ) from exc
         yield response
+
+
+def _code_of(exc: BaseException, context: Any) -> grpc.StatusCode:
+    if not isinstance(exc, Exception):
+        return _cancelled_as(context)
+    error = _as_rpc_error(exc)
+    return grpc.StatusCode.INTERNAL if error is None else error.code
 
 
 def _cancelled_as(context: Any) -> grpc.StatusCode:

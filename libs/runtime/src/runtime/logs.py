@@ -1,17 +1,21 @@
 """Structured logs on standard error: one JSON object a line, or text for a person's terminal.
 
-Log events, not prose: a stable message and ids as fields. Values of fields whose names speak of
-secrets are masked. What may quote somebody's data is in a field `quoted`: where data is encrypted
-at rest it is masked too, and of an exception only its type and its frames are told.
+Log events, not prose: a stable message and ids as fields. What is logged within a trace has its id,
+and what is logged within `bound` has the ids that are bound, libraries' lines too. Values of fields
+whose names speak of secrets are masked. What may quote somebody's data is in a field `quoted`:
+where data is encrypted at rest it is masked too, and of an exception only its type and its frames
+are told.
 """
 
 import logging
 import re
 import sys
 import traceback
+from contextlib import AbstractContextManager
 from typing import Any
 
 import structlog
+from opentelemetry import trace
 from structlog.typing import EventDict, ExcInfo, WrappedLogger
 
 _SECRET = re.compile(r"password|secret|token|dsn|private_key|authorization", re.IGNORECASE)
@@ -29,6 +33,7 @@ def setup(
     threshold = getattr(logging, level.upper())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        traced,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -73,6 +78,21 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """Return the logger of a module."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
+
+
+def bound(**ids: str | None) -> AbstractContextManager[None]:
+    """Give every line that the body logs these fields; None and empty ones are left out."""
+    known = {name: value for name, value in ids.items() if value}
+    return structlog.contextvars.bound_contextvars(**known)
+
+
+def traced(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Add the ids of the current span to a line."""
+    span = trace.get_current_span().get_span_context()
+    if span.is_valid:
+        event["trace_id"] = trace.format_trace_id(span.trace_id)
+        event["span_id"] = trace.format_span_id(span.span_id)
+    return event
 
 
 def _mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -49,6 +49,13 @@ class ServiceSettings(TlsSettings):
     otlp_endpoint: str | None = Field(
         None, description="OTLP/gRPC collector; none exports nothing."
     )
+    trace_sample_ratio: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Which part of the traces that begin here is recorded; others are as they were "
+        "begun.",
+    )
     shutdown_grace: timedelta = Field(
         timedelta(seconds=20), description="How long work in flight may take to end after SIGTERM."
     )

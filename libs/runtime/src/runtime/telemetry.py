@@ -17,17 +17,25 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
 _PROPAGATOR = TraceContextTextMapPropagator()
+_TRACE = slice(3, 35)
+"""Where the trace id stands in a traceparent."""
 
 
 class Telemetry:
     """The providers of one process."""
 
     def __init__(
-        self, *, service: str, otlp_endpoint: str | None, confidential: bool = False
+        self,
+        *,
+        service: str,
+        otlp_endpoint: str | None,
+        sample_ratio: float = 1.0,
+        confidential: bool = False,
     ) -> None:
         """Install the providers for `service`; spans go to `otlp_endpoint` when there is one.
 
-        `confidential` leaves the texts of exceptions out of them.
+        Of the traces that begin here `sample_ratio` (0 to 1) is recorded; of others, what was said
+        where they began. `confidential` leaves the texts of exceptions out of them.
         """
         # Imported only here: a command, which calls services and provides nothing, starts sooner.
         from opentelemetry.exporter.prometheus import PrometheusMetricReader  # noqa: PLC0415
@@ -44,8 +52,11 @@ class Telemetry:
             )
             from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
             from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - an extra
+            from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio  # noqa: PLC0415
 
-            self._tracers = TracerProvider(resource=resource)
+            self._tracers = TracerProvider(
+                resource=resource, sampler=ParentBasedTraceIdRatio(sample_ratio)
+            )
             exporter: SpanExporter = OTLPSpanExporter(endpoint=otlp_endpoint)
             if confidential:
                 from runtime.redaction import RedactingExporter  # noqa: PLC0415 - imports the SDK
@@ -71,17 +82,45 @@ def meter(name: str) -> metrics.Meter:
     return metrics.get_meter(name)
 
 
-def traceparent() -> str | None:
-    """Return the W3C traceparent of the current span, None outside of one."""
+def records() -> bool:
+    """Say whether spans are made at all: for what costs something even if they are not."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
+def traceparent(span: trace.Span | None = None) -> str | None:
+    """Return the W3C traceparent of a span, or of the current one; None when there is none."""
     carrier: dict[str, str] = {}
-    _PROPAGATOR.inject(carrier)
+    _PROPAGATOR.inject(carrier, None if span is None else trace.set_span_in_context(span))
     return carrier.get("traceparent")
+
+
+def nearer(told: str | None, carried: str | None) -> str | None:
+    """Return which of two traceparents a span goes on from: the nearer one of the same trace.
+
+    `told` is what an event says itself, and decides whose trace it is. `carried` is what came with
+    it over the last hop: it is nearer where the trace is the same, and all there is without `told`.
+    """
+    if told is None or (carried is not None and carried[_TRACE] == told[_TRACE]):
+        return carried
+    return told
+
+
+def within(parent: str | None) -> str | None:
+    """Return the traceparent of the current span where it is of the trace of `parent`; or that."""
+    return None if parent is None else nearer(parent, traceparent())
 
 
 @contextmanager
 def attached(parent: str | None) -> Iterator[None]:
-    """Make `parent`, a W3C traceparent, the current context; an invalid one is ignored."""
+    """Make `parent`, a W3C traceparent, the current context; an invalid one is ignored.
+
+    A current span of the same trace stays the current one: it is nearer.
+    """
     if not parent:
+        yield
+        return
+    current = trace.get_current_span().get_span_context()
+    if current.is_valid and trace.format_trace_id(current.trace_id) == parent[_TRACE]:
         yield
         return
     token = context.attach(_PROPAGATOR.extract({"traceparent": parent}))

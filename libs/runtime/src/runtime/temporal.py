@@ -1,6 +1,6 @@
 """Temporal clients, made the same way everywhere: Pydantic payloads, encrypted by one codec."""
 
-from temporalio.client import Client, HeaderCodecBehavior
+from temporalio.client import Client, HeaderCodecBehavior, Interceptor
 from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import (
     DataConverter,
@@ -9,6 +9,7 @@ from temporalio.converter import (
 )
 from temporalio.service import RPCError
 
+from runtime import telemetry
 from runtime.encryption import AtRest
 from runtime.errors import RuntimeLibraryError
 from runtime.payloadcodec import EncryptionCodec
@@ -55,7 +56,7 @@ async def connect(
 
     A lazy client connects with its first call; a worker needs one that is not lazy. With `tls` it
     connects anew when the files have changed. `at_rest` says how payloads are encrypted, None that
-    they are not, nor opened.
+    they are not, nor opened. Where traces are recorded, they go on through it and its workers.
 
     Raises:
         TemporalUnavailableError: nothing answers there (never with `lazy`).
@@ -73,9 +74,19 @@ async def connect(
             header_codec_behavior=(
                 HeaderCodecBehavior.NO_CODEC if codec is None else HeaderCodecBehavior.CODEC
             ),
+            interceptors=_tracing(),
             lazy=lazy,
             tls=False,  # else the plugin's
             plugins=[] if tls is None else [Renewal(tls)],
         )
     except (RuntimeError, RPCError) as exc:
         raise TemporalUnavailableError(f"Temporal at {address} cannot be reached: {exc}") from exc
+
+
+def _tracing() -> list[Interceptor]:
+    """Return what makes spans of workflows and Temporal activities, and hands the trace on."""
+    if not telemetry.records():
+        return []
+    from temporalio.contrib.opentelemetry import TracingInterceptor  # noqa: PLC0415 - dear to import
+
+    return [TracingInterceptor()]

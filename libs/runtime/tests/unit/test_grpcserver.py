@@ -1,6 +1,7 @@
 """The server's gate, over real gRPC: identity, roles, deadlines, error mapping."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -10,12 +11,24 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
 
 from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
 from backbone.router.v1 import router_pb2, router_pb2_grpc
 from contracts.roles import Role
 from contracts.telemetry import Metric
-from runtime import authorisation, grpcclient, grpcserver, identity, rpcerrors, telemetry
+from runtime import (
+    authorisation,
+    grpcclient,
+    grpcserver,
+    grpcspans,
+    identity,
+    rpcerrors,
+    telemetry,
+)
 from runtime.errors import ConfigurationError, DatabaseUnavailableError
 from runtime.grpcserver import GrpcServer, Service
 
@@ -297,6 +310,67 @@ async def test_the_callers_trace_goes_on_inside_the_call(serve, deadline):
     metadata = (("traceparent", f"00-{trace_id}-b7ad6b7169203331-01"),)
     assert (await call(stub, timeout=deadline, metadata=metadata)).run_id == trace_id
     assert (await call(stub, timeout=deadline)).run_id == "0" * 32
+
+
+TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+@pytest.fixture
+def spans(monkeypatch) -> InMemorySpanExporter:
+    kept = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    monkeypatch.setattr(grpcspans, "_TRACER", provider.get_tracer("test"))
+    return kept
+
+
+def is_refused() -> str:
+    raise rpcerrors.NotFoundError("no definition canary-4711")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code", "at_fault"),
+    [
+        (lambda: "done", "OK", set()),
+        (is_refused, "NOT_FOUND", {SpanKind.CLIENT}),
+        (lambda: 1 / 0, "INTERNAL", {SpanKind.CLIENT, SpanKind.SERVER}),
+    ],
+)
+async def test_a_call_within_a_trace_is_a_span_on_both_sides(
+    serve, spans, behaviour, code, at_fault
+):
+    stub = await serve(behaviour)
+    with telemetry.attached(f"00-{TRACE}-{CALLER}-01"), contextlib.suppress(grpc.aio.AioRpcError):
+        await call(stub)
+    await until(2, lambda: len(spans.get_finished_spans()))
+    found = {span.kind: span for span in spans.get_finished_spans()}
+    client, server = found[SpanKind.CLIENT], found[SpanKind.SERVER]
+    assert {span.name for span in found.values()} == {METHOD.removeprefix("/")}
+    assert trace.format_span_id(client.parent.span_id) == CALLER
+    assert server.parent.span_id == client.context.span_id
+    assert {trace.format_trace_id(span.context.trace_id) for span in found.values()} == {TRACE}
+    for kind, span in found.items():
+        assert span.attributes["rpc.grpc.status_code"] == code
+        assert (span.status.status_code is StatusCode.ERROR) == (kind in at_fault)
+        assert "canary-4711" not in span.to_json()
+
+
+async def test_a_call_outside_of_a_trace_is_no_span(serve, spans):
+    await call(await serve(lambda: "done"))
+    assert spans.get_finished_spans() == ()
+
+
+async def test_a_call_that_is_given_up_is_cancelled_at_the_server(serve, spans):
+    stub = await serve(lambda: "hang")
+    with telemetry.attached(f"00-{TRACE}-{CALLER}-01"):
+        calling = asyncio.ensure_future(call(stub, timeout=5))
+    await stub.servicer.reached.wait()
+    calling.cancel()
+    async with asyncio.timeout(4):
+        await stub.servicer.cancelled.wait()
+    await until(2, lambda: len(spans.get_finished_spans()))
+    codes = {span.attributes["rpc.grpc.status_code"] for span in spans.get_finished_spans()}
+    assert "CANCELLED" in codes
 
 
 async def watched(stub) -> list[str]:

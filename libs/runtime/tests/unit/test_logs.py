@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from runtime import logs
+from runtime import logs, telemetry
 from runtime.redaction import RedactingExporter
 
 CANARY = "canary-4711"
@@ -59,6 +59,25 @@ def test_on_a_machine_of_ones_own_all_is_told(capsys: pytest.CaptureFixture[str]
     assert told["quoted"] == CANARY
     assert CANARY in ours["exception"]
     assert CANARY in theirs["exception"]
+
+
+def test_lines_have_the_ids_of_what_is_under_way(capsys: pytest.CaptureFixture[str]) -> None:
+    trace_id, span_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    logs.setup(service="test", as_json=True)
+    logger = logs.get_logger("ours")
+    with (
+        telemetry.attached(f"00-{trace_id}-{span_id}-01"),
+        logs.bound(event_id="e-1", run_id="r-1", task_id=None),
+    ):
+        logger.info("within", run_id="r-2")
+        logging.getLogger("theirs").warning("within")
+    logger.info("after")
+    ours, theirs, after = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    ids = {"trace_id": trace_id, "span_id": span_id, "event_id": "e-1"}
+    assert ours.items() >= {**ids, "run_id": "r-2"}.items()
+    assert theirs.items() >= {**ids, "run_id": "r-1"}.items()
+    assert "task_id" not in ours
+    assert not after.keys() & {"trace_id", "span_id", "event_id", "run_id"}
 
 
 def test_a_span_says_of_an_exception_only_its_type() -> None:

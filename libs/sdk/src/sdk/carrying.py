@@ -50,6 +50,12 @@ def temporal_activity(
             + (timeout - min(_RESERVE, timeout / 4)).total_seconds()
         )
         with (
+            logs.bound(
+                namespace=call.namespace,
+                run_id=call.run_id,
+                task_id=str(call.task.task_id),
+                event_id=None if call.chain is None else call.chain.causation_id,
+            ),
             telemetry.attached(call.traceparent),
             tracer.start_as_current_span(
                 Span.HANDLE,

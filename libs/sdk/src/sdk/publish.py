@@ -5,11 +5,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from opentelemetry import trace
+
 from contracts import envelope
 from contracts.envelope import MAX_EVENT_BYTES, Envelope
 from contracts.names import Header
 from contracts.rejections import EventRejectedError, Reason
-from runtime import telemetry
+from runtime import kafkaspans
 from runtime.faultpoints import faultpoint
 from runtime.kafka import Brokers, KafkaProducer
 from runtime.kafkarenewal import RenewedProducer
@@ -70,8 +72,9 @@ class EventPublisher:
         """Publish an event and return when every replica has it.
 
         Events of one key keep their order; without one the key is the subject, or else the event's
-        id. The current trace context travels in a header when the event carries none: an event that
-        is published again has the same bytes.
+        id. Publishing is a span of the event's trace, of the current one when the event carries
+        none, and of a new one without either. It travels in a header: an event that is published
+        again has the same bytes.
 
         Raises:
             EventRejectedError: the event is larger than Backbone takes.
@@ -80,7 +83,6 @@ class EventPublisher:
         """
         if self._producer is None:
             raise RuntimeError("open the publisher first: async with EventPublisher(...)")
-        parent = event.traceparent or telemetry.traceparent()
         content = envelope.render(event)
         if len(content) > MAX_EVENT_BYTES:
             raise EventRejectedError(
@@ -90,8 +92,6 @@ class EventPublisher:
             (Header.EVENT_ID.value, event.event_id.encode()),
             (Header.EVENT_TYPE.value, event.type.encode()),
         ]
-        if parent is not None:
-            headers.append((Header.TRACEPARENT.value, parent.encode()))
         record_key = (key or event.subject or event.event_id).encode()
         if self._key is not None:
             # As of now, each time: what is published again is as new as a first time.
@@ -103,11 +103,17 @@ class EventPublisher:
                 value=content,
             )
             headers.append(signature.header())
-        faultpoint("sdk.before_publish")
-        await self._producer.send(
-            topic,
-            key=record_key,
-            value=content,
-            headers=headers,
+        span, carried = kafkaspans.published(
+            topic, event_id=event.event_id, parent=event.traceparent, namespace=event.namespace
         )
-        faultpoint("sdk.after_publish")
+        if carried is not None:
+            headers.append((Header.TRACEPARENT.value, carried.encode()))
+        with trace.use_span(span, end_on_exit=True):
+            faultpoint("sdk.before_publish")
+            await self._producer.send(
+                topic,
+                key=record_key,
+                value=content,
+                headers=headers,
+            )
+            faultpoint("sdk.after_publish")

@@ -64,7 +64,10 @@ class TaskWorker:
         confidential = encryption.mode(settings, environment=settings.environment) != "off"
         logs.setup(service=SERVICE, level=settings.log_level, confidential=confidential)
         provider = telemetry.Telemetry(
-            service=SERVICE, otlp_endpoint=settings.otlp_endpoint, confidential=confidential
+            service=SERVICE,
+            otlp_endpoint=settings.otlp_endpoint,
+            sample_ratio=settings.trace_sample_ratio,
+            confidential=confidential,
         )
         health = Health()
         tls = TlsFiles.required(settings)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import structlog
 from pydantic import BaseModel
 from structlog.testing import capture_logs
 from temporalio.exceptions import ApplicationError
@@ -18,6 +19,7 @@ from contracts.decisions import AutomatedInstance
 from contracts.definitions import Retry
 from contracts.runs import TaskCall, TaskOutcome, TaskReport
 from contracts.sensitive import Reference
+from contracts.triggers import Chain
 from sdk.carrying import temporal_activity
 from sdk.errors import OutcomeRefusedError
 
@@ -156,6 +158,23 @@ async def test_output_goes_to_the_workflow_when_the_ledger_stays_away(
     )
     assert report == TaskReport(recorded=False, output={"sent": "i1"})
     assert runs == ["i1"]
+
+
+async def test_what_a_handler_logs_has_the_ids_of_its_task(
+    recorder: FakeRecorder, make_call: Callable[..., TaskCall]
+) -> None:
+    told: list[dict[str, Any]] = []
+
+    @sdk.task_handler("send_reminder")
+    async def send_reminder(_reminder: Reminder, _context: sdk.TaskContext) -> None:
+        told.append(structlog.contextvars.get_contextvars())
+
+    call = make_call(invoice="i1")
+    chain = Chain(correlation_id="c-1", causation_id="e-1")
+    call = call.model_copy(update={"chain": chain})
+    await _environment().run(temporal_activity(send_reminder, recorder), call)
+    ids = {"run_id": call.run_id, "task_id": str(call.task.task_id), "event_id": "e-1"}
+    assert told == [{"namespace": call.namespace, **ids}]
 
 
 async def test_output_goes_to_the_workflow_when_the_ledger_refuses(

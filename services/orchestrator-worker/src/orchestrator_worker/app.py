@@ -78,7 +78,10 @@ async def serve() -> None:
     confidential = encryption.mode(settings, environment=settings.environment) != "off"
     logs.setup(service=SERVICE, level=settings.log_level, confidential=confidential)
     provider = telemetry.Telemetry(
-        service=SERVICE, otlp_endpoint=settings.otlp_endpoint, confidential=confidential
+        service=SERVICE,
+        otlp_endpoint=settings.otlp_endpoint,
+        sample_ratio=settings.trace_sample_ratio,
+        confidential=confidential,
     )
     health = Health()
     components: list[Component] = [

@@ -46,7 +46,11 @@ async def serve() -> None:
     settings = Settings()
     logs.setup(service=SERVICE, level=settings.log_level)
     tls = TlsFiles.required(settings)
-    provider = telemetry.Telemetry(service=SERVICE, otlp_endpoint=settings.otlp_endpoint)
+    provider = telemetry.Telemetry(
+        service=SERVICE,
+        otlp_endpoint=settings.otlp_endpoint,
+        sample_ratio=settings.trace_sample_ratio,
+    )
     health = Health()
     relays = [_relay(settings, outbox, tls) for outbox in settings.outboxes]
     grace_s = settings.shutdown_grace.total_seconds() * _LANDING

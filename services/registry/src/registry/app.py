@@ -68,7 +68,11 @@ async def serve() -> None:
     keys = signingkeys.load(settings, service=SERVICE, environment=settings.environment)
     at_rest = encryption.load(settings, environment=settings.environment)
     known = _catalogue(settings)
-    provider = telemetry.Telemetry(service=SERVICE, otlp_endpoint=settings.otlp_endpoint)
+    provider = telemetry.Telemetry(
+        service=SERVICE,
+        otlp_endpoint=settings.otlp_endpoint,
+        sample_ratio=settings.trace_sample_ratio,
+    )
     health = Health()
     try:
         dsn = databases.secured(settings.postgres_dsn.get_secret_value(), tls)

@@ -20,7 +20,7 @@ from cli.errors import CliError, NotReachableError, UnavailableError, UsageError
 from cli.settings import Settings
 from contracts.envelope import Envelope
 from contracts.names import Header, Reader
-from runtime import kafka
+from runtime import kafka, kafkaspans
 from runtime.kafka import Brokers, KafkaDeliveryError, KafkaProducer
 from runtime.tls import TlsFiles
 from signing.keys import SigningKey
@@ -237,7 +237,17 @@ def _send(
             value=content,
         )
         headers.append(signature.header())
-    return producer.send(topic, key=key, value=content, headers=headers)
+    span, carried = kafkaspans.published(
+        topic,
+        event_id=envelope.event_id,
+        parent=envelope.traceparent,
+        namespace=envelope.namespace,
+    )
+    if carried is not None:
+        headers.append((Header.TRACEPARENT.value, carried.encode()))
+    sent = producer.send(topic, key=key, value=content, headers=headers)
+    sent.add_done_callback(lambda _: span.end())
+    return sent
 
 
 def _record(message: Message) -> Record:

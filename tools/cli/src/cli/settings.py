@@ -29,6 +29,8 @@ class Settings(TlsSettings):
     ledger_address: str | None = None
     router_address: str | None = None
     kafka_bootstrap_servers: str | None = None
+    otlp_endpoint: str | None = None
+    trace_sample_ratio: float = Field(1.0, ge=0, le=1)
     token_file: Path | None = None
     token: SecretStr | None = None
 

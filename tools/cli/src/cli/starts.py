@@ -1,8 +1,10 @@
 """`trigger` and `publish`: the two ways to make something run from a shell."""
 
 import asyncio
+import contextlib
 import json
 import uuid
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +15,15 @@ import typer
 from cli import kafka
 from cli.errors import UsageError
 from cli.session import NamespaceOption, OutputOption, Session, json_option, read
+from cli.settings import Settings
 from contracts import envelope, identifiers, strictjson
 from contracts.envelope import Envelope
 from contracts.rejections import EventRejectedError
+from runtime import telemetry
 from signing import keyfiles
 from signing.errors import KeyUnusableError
+
+_SERVICE = "cli"
 
 
 def trigger(
@@ -92,7 +98,8 @@ def publish(
         key = None if signing_key is None else keyfiles.read_private(signing_key)
     except KeyUnusableError as exc:
         raise UsageError(str(exc)) from exc
-    published = asyncio.run(kafka.publish(servers, topic, events, signing_key=key))
+    with _traced(session.settings):
+        published = asyncio.run(kafka.publish(servers, topic, events, signing_key=key))
     session.output.rows(
         [asdict(one) for one in published],
         [
@@ -104,6 +111,23 @@ def publish(
         ],
         none="nothing was published",
     )
+
+
+@contextlib.contextmanager
+def _traced(settings: Settings) -> Iterator[None]:
+    """Export the spans of what the body does, where there is a collector."""
+    if settings.otlp_endpoint is None:
+        yield
+        return
+    provider = telemetry.Telemetry(
+        service=_SERVICE,
+        otlp_endpoint=settings.otlp_endpoint,
+        sample_ratio=settings.trace_sample_ratio,
+    )
+    try:
+        yield
+    finally:
+        provider.shutdown()
 
 
 def envelopes(raw: bytes, *, fill: bool) -> list[tuple[Envelope, bytes]]:

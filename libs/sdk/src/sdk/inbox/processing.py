@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from contracts.envelope import Envelope
 from contracts.rejections import Reason
 from contracts.telemetry import Attribute, Metric
-from runtime import logs, telemetry
+from runtime import kafkaspans, logs, telemetry
 from runtime.faultpoints import faultpoint
 from sdk.errors import HandlerFailedError, PermanentError
 from sdk.inbox.arrivals import (
@@ -238,7 +238,20 @@ class Processor(Generic[EffectsT]):
     ) -> Outcome:
         token = _at_work.set(arrived)
         try:
-            with telemetry.attached(arrived.event.traceparent or record.traceparent):
+            with (
+                logs.bound(
+                    namespace=self._namespace,
+                    group=self._group,
+                    event_id=arrived.event.event_id,
+                ),
+                kafkaspans.processed(
+                    record.topic,
+                    event_id=arrived.event.event_id,
+                    parent=telemetry.nearer(arrived.event.traceparent, record.traceparent),
+                    namespace=self._namespace,
+                    group=self._group,
+                ),
+            ):
                 async with transaction.savepoint():
                     await self._handler(arrived.event, transaction.effects)
         except PermanentError as exc:

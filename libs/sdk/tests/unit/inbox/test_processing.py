@@ -2,12 +2,17 @@ import json
 from datetime import timedelta
 
 import pytest
+import structlog
+from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from contracts.names import Header
 from contracts.producers import ProducerKey
-from runtime import telemetry
+from runtime import kafkaspans, telemetry
 from sdk import PermanentError
 from sdk.errors import HandlerFailedError
 from sdk.inbox import MemoryInboxStore, Order, arrival
@@ -306,6 +311,53 @@ async def test_handler_works_in_the_trace_of_the_event(store, where):
         header = (Header.TRACEPARENT.value, TRACEPARENT.encode())
         await processor.process(record("e1", headers=[header]))
     assert seen == [TRACEPARENT]
+
+
+@pytest.fixture
+def spans(monkeypatch):
+    kept = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    monkeypatch.setattr(kafkaspans, "_TRACER", provider.get_tracer("test"))
+    return kept
+
+
+async def test_processing_goes_on_from_the_last_hop_of_the_events_trace(store, spans):
+    told = []
+
+    async def handler(event, effects):
+        told.append(structlog.contextvars.get_contextvars())
+
+    processor = Processor(store, handler, namespace="dev", group="reports")
+    relayed = TRACEPARENT.replace("b7ad6b7169203331", "00f067aa0ba902b7")
+    elsewhere = relayed.replace("0af7", "0af8")
+    for event_id, carried in (("e1", relayed), ("e2", elsewhere)):
+        header = (Header.TRACEPARENT.value, carried.encode())
+        await processor.process(record(event_id, traceparent=TRACEPARENT, headers=[header]))
+    found = spans.get_finished_spans()
+    assert [trace.format_span_id(span.parent.span_id) for span in found] == [
+        "00f067aa0ba902b7",
+        "b7ad6b7169203331",
+    ]
+    for number, span in enumerate(found):
+        event_id = f"e{number + 1}"
+        assert trace.format_trace_id(span.context.trace_id) == TRACEPARENT.split("-")[1]
+        assert (span.name, span.kind) == ("backbone.process", trace.SpanKind.CONSUMER)
+        assert span.attributes["backbone.event.id"] == event_id
+        assert told[number] == {"namespace": "dev", "group": "reports", "event_id": event_id}
+
+
+async def test_of_what_a_handler_raises_a_span_says_only_the_type(store, spans):
+    async def handler(event, effects):
+        raise ValueError("canary-4711")
+
+    processor = Processor(store, handler, namespace="dev", group="reports")
+    with pytest.raises(HandlerFailedError):
+        await processor.process(record("e1"))
+    (found,) = spans.get_finished_spans()
+    assert found.attributes["error.type"] == "ValueError"
+    assert not found.status.is_ok
+    assert "canary-4711" not in found.to_json()
 
 
 NOW_MS = 1_796_000_000_000

@@ -310,10 +310,12 @@ class RunLedger:
         self._run_counter.add(
             1, {Attribute.NAMESPACE: occasion.namespace, Attribute.OUTCOME: outcome.value}
         )
+        event = occasion.trigger.event
         _log.info(
             "run_recorded",
             namespace=occasion.namespace,
             run_id=occasion.run_id,
+            event_id=None if event is None else event.event_id,
             outcome=outcome.value,
         )
 

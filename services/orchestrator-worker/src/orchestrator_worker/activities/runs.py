@@ -30,5 +30,5 @@ class RunActivities:
     @activity.defn(name=TemporalActivity.RECORD_TASK_OUTCOME.value)
     async def record_task_outcome(self, outcome: TaskOutcome) -> bool:
         """Record how a task ended; False when it was closed before."""
-        with told_to_temporal(run_id=outcome.run_id):
+        with told_to_temporal(run_id=outcome.run_id, task_id=str(outcome.task_id)):
             return await self._recorder.task_ended(outcome)

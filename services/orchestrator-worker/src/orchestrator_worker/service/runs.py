@@ -86,7 +86,14 @@ class Decider:
     @contextmanager
     def traced(self, run: RunInput) -> Iterator[None]:
         """Let what the body does be the decision of a run, in the trace of its cause."""
+        event = run.trigger.event
         with (
+            logs.bound(
+                namespace=run.namespace,
+                definition_id=run.definition_id,
+                run_id=run.run_id,
+                event_id=None if event is None else event.event_id,
+            ),
             telemetry.attached(run.trigger.traceparent),
             self._tracer.start_as_current_span(
                 Span.DECIDE,

@@ -24,10 +24,11 @@ import pydantic_core
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from contracts.names import Header
+from outbox_relay.adapters.otel_spans import FlightSpans
 from outbox_relay.domain.rows import PendingRow
 from outbox_relay.domain.window import Flight
 from outbox_relay.errors import PublishingError
-from runtime import kafka, logs
+from runtime import kafka, logs, telemetry
 from runtime.faultpoints import faultpoint
 from runtime.kafka import Brokers, CertificateInUse
 
@@ -158,7 +159,8 @@ class _Life:
         )
         self._loop = asyncio.get_running_loop()
         self._stirred = stirred
-        self._flights: deque[Flight] = deque()
+        self._flights: deque[tuple[Flight, FlightSpans]] = deque()
+        self._traced = telemetry.records()
         self._failure: tuple[str | None, KafkaError] | None = None
         self._progress = time.monotonic()
         self._more = False
@@ -176,24 +178,29 @@ class _Life:
         if not self._flights:
             self._progress = time.monotonic()
         flight = Flight(rows, started=time.monotonic())
-        self._flights.append(flight)
+        spans = FlightSpans()
+        self._flights.append((flight, spans))
         produce, delivered = self._producer.produce, self._report(flight)
         for number, row in enumerate(rows):
+            headers = _headers(row)
+            begun = self._traced and spans.begin(row, headers)
             try:
                 produce(
                     row.topic,
                     row.body,
                     row.key,
-                    headers=_headers(row),
+                    headers=headers,
                     on_delivery=delivered,
                 )
             except (KafkaException, BufferError) as exc:
                 more = False
+                if begun:
+                    spans.forget()
                 flight.rows = rows[:number]
                 if number:
                     self._stirred()  # It may have landed before it was known to be so short.
                     break
-                self._flights.remove(flight)
+                self._flights.pop()
                 error = exc.args[0]
                 if isinstance(error, KafkaError):
                     raise _trouble(row.topic, error) from exc
@@ -204,8 +211,10 @@ class _Life:
 
     def landed(self) -> list[Flight]:
         landed = []
-        while self._flights and self._flights[0].has_landed:
-            landed.append(self._flights.popleft())
+        while self._flights and self._flights[0][0].has_landed:
+            flight, spans = self._flights.popleft()
+            spans.land()
+            landed.append(flight)
         if landed:
             self._progress = time.monotonic()
         return landed
@@ -218,6 +227,8 @@ class _Life:
         return None
 
     def end(self) -> None:
+        for _, spans in self._flights:
+            spans.give_up()
         self._producer.purge()
         self._ended.set()
         self._sent.set()

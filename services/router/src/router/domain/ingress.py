@@ -42,6 +42,12 @@ class Event:
             document = {k: v for k, v in document.items() if k != "occurred_at"}
         return hashlib.sha256(canonical.render(document)).hexdigest()
 
+    @property
+    def traceparent(self) -> str | None:
+        """What the event says itself of its trace, whatever its record carries."""
+        told = self.document.get(Extension.TRACEPARENT)
+        return told if isinstance(told, str) else None
+
     def envelope(self) -> Envelope:
         """Return the event itself, with the trace context of its record when it has none."""
         traceparent = self.record.traceparent

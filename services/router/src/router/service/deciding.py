@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Sequence
 
+from opentelemetry.trace import SpanKind
+
 from contracts import identifiers
 from contracts.envelope import Envelope
 from contracts.rejections import EventRejectedError, Reason
@@ -35,6 +37,8 @@ class Deciding:
     async def decide(self, task: Task, event: Event) -> None:
         """Give a task the decision of each candidate; a rejection too if it has to be looked at.
 
+        What it starts is in the current trace.
+
         Raises:
             TransientError: Temporal could not be asked to start what has to be, or it cannot be
                 told whose instance an event is.
@@ -65,16 +69,14 @@ class Deciding:
 
     async def _start_all(self, candidates: Sequence[Candidate], event: Event) -> list[Decision]:
         envelope = event.envelope()
-        with (
-            telemetry.attached(envelope.traceparent),
-            _tracer.start_as_current_span(
-                Span.ROUTE,
-                attributes={
-                    Attribute.NAMESPACE: self._namespace,
-                    Attribute.EVENT_ID: envelope.event_id,
-                    Attribute.EVENT_TYPE: envelope.type,
-                },
-            ),
+        with _tracer.start_as_current_span(
+            Span.ROUTE,
+            kind=SpanKind.CONSUMER,
+            attributes={
+                Attribute.NAMESPACE: self._namespace,
+                Attribute.EVENT_ID: envelope.event_id,
+                Attribute.EVENT_TYPE: envelope.type,
+            },
         ):
             return await _all([self._start(candidate, envelope) for candidate in candidates])
 

@@ -33,6 +33,7 @@ from router.ports import (
 from router.service import keeping, placing, waking
 from router.service.admission import Admission, Admitted, Task, fault
 from router.service.deciding import Deciding
+from runtime import logs, telemetry
 
 _WAITING = frozenset({RoutingOutcome.HELD, RoutingOutcome.BATCHED, RoutingOutcome.LIMITED})
 
@@ -209,13 +210,19 @@ class Router:
     ) -> None:
         task.began = time.perf_counter()
         if task.rejection is None and task.event is not None:
-            try:
-                await self._deciding.decide(task, task.event)
-            except TransientError:
-                raise
-            except Exception as exc:  # noqa: BLE001 - a fault of ours stops nobody behind it
-                task.decisions = []
-                task.rejection = fault(task.record, exc)
+            with (
+                logs.bound(namespace=self._namespace, event_id=task.identity[1]),
+                telemetry.attached(
+                    telemetry.nearer(task.event.traceparent, task.record.traceparent)
+                ),
+            ):
+                try:
+                    await self._deciding.decide(task, task.event)
+                except TransientError:
+                    raise
+                except Exception as exc:  # noqa: BLE001 - a fault of ours stops nobody behind it
+                    task.decisions = []
+                    task.rejection = fault(task.record, exc)
         if task.rejection is not None and not task.decisions:
             await self._park(task, results, attempts)
 

@@ -3,6 +3,8 @@
 import asyncio
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from contracts import identifiers
 from contracts.rejections import Reason
@@ -12,6 +14,7 @@ from router.domain.instances import Directory
 from router.errors import TransientError
 from router.service import admission
 from router.service.routing import Router, Settled
+from runtime import logs
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -201,6 +204,18 @@ async def test_the_header_gives_the_trace_context_that_the_event_lacks(
     await settle(make.event("2", traceparent=own), headers=(("traceparent", TRACEPARENT.encode()),))
     traces = {r.trigger.events[0].event_id: r.trigger.traceparent for r in starter.runs.values()}
     assert traces == {"1": TRACEPARENT, "2": own}
+
+
+async def test_what_is_logged_of_an_event_has_its_ids(settle, definitions, starter, make):
+    definitions.put("a", {"type": "paid"})
+    starter.start = None  # A fault of ours.
+    header = ("traceparent", TRACEPARENT.encode())
+    ids = [structlog.contextvars.merge_contextvars, logs.traced]
+    with capture_logs(processors=ids) as logged:
+        assert await settle(make.event("e-9"), headers=(header,)) is Settled.DEAD_LETTER
+    (line,) = [one for one in logged if one["event"] == "route_failed"]
+    assert line["namespace"] == "dev"
+    assert (line["event_id"], line["trace_id"]) == ("e-9", TRACEPARENT.split("-")[1])
 
 
 # --- batches ------------------------------------------------------------------------------------
