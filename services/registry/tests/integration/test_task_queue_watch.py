@@ -13,6 +13,7 @@ from contracts.telemetry import Attribute, Metric
 from registry.adapters import task_queue_watch
 from registry.adapters.task_queue_watch import TaskQueueWatch
 from registry.domain import task_queues
+from runtime import temporal
 
 WORKFLOW = {Attribute.NAMESPACE: "dev", Attribute.TASK_KIND: "workflow"}
 
@@ -67,3 +68,16 @@ async def test_a_queue_that_nobody_serves_is_seen_with_what_waits_on_it(  # noqa
     ((_, unwatched),) = measured.points(Metric.TASK_QUEUES_UNWATCHED)
     assert unwatched.value >= 1
     await waiting.terminate()
+
+
+async def test_while_temporal_is_away_nothing_is_told_and_the_watch_goes_on(
+    registry: Any, unused_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = Measured(monkeypatch)
+    away = await temporal.connect(
+        f"127.0.0.1:{unused_port()}", namespace="dev", identity="test", lazy=True
+    )
+    watch = TaskQueueWatch("dev", mirrors=registry.mirrors, client=away)
+    task_queue_watch.observe([watch])
+    await watch.look()
+    assert measured.points(Metric.TASK_QUEUE_BACKLOG) == []

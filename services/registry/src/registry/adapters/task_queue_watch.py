@@ -6,6 +6,7 @@ definition, and so every queue that there is work on.
 
 import asyncio
 import functools
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,7 +16,7 @@ from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from contracts import names
 from contracts.resources import ResourceKind
@@ -31,6 +32,7 @@ MOST = 200
 """Of so many task queues of a namespace Temporal is asked; the gauge `unwatched` counts others."""
 _CALLS_PER_S = 20.0
 _RPC_TIMEOUT = timedelta(seconds=5)
+_AWAY = frozenset({RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED})
 _KINDS = {
     "workflow": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     "activity": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
@@ -62,17 +64,21 @@ class TaskQueueWatch(Background):
         self._unwatched = 0
 
     async def look(self) -> None:
-        """Ask once of every queue; of one that Temporal does not tell of nothing is known then."""
+        """Ask once of every queue; while Temporal is away nothing is known of any."""
         queues = await self._queues()
         asked = [*sorted(names.OWN_TASK_QUEUES), *sorted(queues - names.OWN_TASK_QUEUES)]
+        self._unwatched = max(0, len(asked) - MOST)
         found = {}
-        for queue in asked[:MOST]:
-            for kind in _KINDS:
-                try:
-                    found[queue, kind] = await self._ask(queue, kind)
-                except RPCError as exc:
-                    _log.warning("task_queue_unknown", task_queue=queue, error=str(exc))
-        self._found, self._unwatched = found, max(0, len(asked) - MOST)
+        for queue, kind in itertools.product(asked[:MOST], _KINDS):
+            try:
+                found[queue, kind] = await self._ask(queue, kind)
+            # The second is what a client says that could not connect.
+            except (RPCError, RuntimeError) as exc:
+                _log.warning("task_queue_unknown", task_queue=queue, error=str(exc))
+                if not isinstance(exc, RPCError) or exc.status in _AWAY:
+                    found = {}
+                    break
+        self._found = found
 
     def observed(self, what: str) -> Iterable[Observation]:
         """Return `backlog`, `age_s` or `pollers` of each queue and kind of tasks."""
