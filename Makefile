@@ -126,6 +126,10 @@ render: setup ## Render every base, overlay and combination of an overlay with e
 check-deploy: setup ## Run the policies of what is deployed: manifests, images, names (ARGS="-k grace")
 	@$(RUN) python -m pytest $(DEPLOYED) $(ARGS)
 
+.PHONY: check-alerts
+check-alerts: setup ## Run the cases of the alerts, and compare dashboards, alerts and runbooks with the code
+	@$(RUN) python -m pytest tests/contract/test_observability.py $(ARGS)
+
 .PHONY: sbom
 sbom: setup ## Write what is in each image into build/sbom (CycloneDX; OUT=…)
 	@$(RUN) devstack sbom --output $(or $(OUT),build/sbom)
@@ -152,6 +156,10 @@ schemas: setup ## Write the published JSON Schemas from the models
 .PHONY: asyncapi
 asyncapi: setup ## Write docs/asyncapi.yaml from the models
 	@$(RUN) backbone contract asyncapi > docs/asyncapi.yaml.new && mv docs/asyncapi.yaml.new docs/asyncapi.yaml
+
+.PHONY: dashboards
+dashboards: setup ## Write deploy/observability/dashboards from the code
+	@$(RUN) devstack dashboards
 
 .PHONY: release-contracts
 release-contracts: breaking ## When a release is cut: keep its schemas and protos to compare with

@@ -14,7 +14,7 @@ import backbone_command
 import crashpoints
 import pytest
 
-from devstack import signing_keys
+from devstack import ports, signing_keys
 from devstack.infrastructure import SHORT_LIVED
 from devstack.signing_keys import SigningKeys
 from devstack.suite import Extra, Suite
@@ -41,11 +41,19 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> SigningKeys:
 @pytest.fixture(scope="package")
 def suite(tmp_path_factory: pytest.TempPathFactory, keys: SigningKeys) -> Iterator[Suite]:
     """Every service, a handler worker, and servers of their own; what is emitted is signed."""
+    listen = f"127.0.0.1:{ports.unused()}"
     suite = Suite(
         tmp_path_factory.mktemp("suite"),
         topics=("dev.orders",),
         task_queues=("e2e-tq",),
-        extra=[Extra(name="handlers", argv=(sys.executable, str(HANDLERS)))],
+        extra=[
+            Extra(
+                name="handlers",
+                argv=(sys.executable, str(HANDLERS)),
+                env={"BACKBONE_HTTP_LISTEN": listen},
+                health=f"http://{listen}/readyz",
+            )
+        ],
         env={**keys.env},
         durable=False,
         server_env=SHORT_LIVED,

@@ -137,6 +137,8 @@ class Stack:
                 **self.suite.environment(service),
                 "BACKBONE_HTTP_LISTEN": self._listen(name, "http"),
                 "BACKBONE_GRPC_LISTEN": self._listen(name, "grpc"),
+                # The address is the first one's.
+                "BACKBONE_TEMPORAL_METRICS_LISTEN": "",
             }
             if self.secure:
                 self._env[name]["BACKBONE_PEOPLE_LISTEN"] = self._listen(name, "people")

@@ -5,6 +5,7 @@ Never await another service inside a transaction: it holds locks for as long as 
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from runtime import logs
+from contracts.telemetry import Attribute, Metric
+from runtime import logs, telemetry
 from runtime.errors import DatabaseUnavailableError, SecretUnreadableError
 
 T = TypeVar("T")
@@ -23,6 +25,7 @@ _CONNECT_TIMEOUT_S = 5.0
 _ACQUIRE_TIMEOUT_S = 5.0
 _COMMAND_TIMEOUT_S = 15.0
 _ATTEMPTS = 5
+_WAITS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 
 _NAMESPACE = "SELECT set_config('backbone.namespace', $1, true)"
 _ACROSS = "SELECT set_config('role', $1, true)"
@@ -103,6 +106,7 @@ class Postgres:
         """Wrap an open pool; `connect` makes one. `across` is the role that sees everything."""
         self._pool = pool
         self._across = across
+        self._waits = _Waits(across.removesuffix("_across"))
 
     @classmethod
     async def connect(
@@ -215,12 +219,15 @@ class Postgres:
     @asynccontextmanager
     async def _opened(self, namespace: str, sql: str, value: str) -> AsyncIterator[Transaction]:
         try:
-            async with self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection:
+            connection = await self._waits.measured(self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S))
+            try:
                 transaction = Transaction(namespace, connection)
                 async with connection.transaction():
                     await connection.execute(sql, value)
                     yield transaction
                 transaction.committed()
+            finally:
+                await self._pool.release(connection)
         except UNAVAILABLE as exc:
             raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_text(exc)}") from exc
 
@@ -240,6 +247,33 @@ class Postgres:
                     ) from exc
                 await asyncio.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - jitter
         raise AssertionError("unreachable")
+
+
+class _Waits:
+    """How long transactions wait for a connection of the pool, made anew where one is lacking."""
+
+    def __init__(self, pool: str) -> None:
+        self._attributes: dict[str, str] = {Attribute.POOL: pool}
+        meter = telemetry.meter(__name__)
+        self._took = meter.create_histogram(
+            Metric.POOL_WAIT,
+            unit="s",
+            description="Time to obtain an open connection from the pool.",
+            explicit_bucket_boundaries_advisory=_WAITS,
+        )
+        self._timeouts = meter.create_counter(
+            Metric.POOL_TIMEOUTS, description="Times that no connection came free in time."
+        )
+
+    async def measured(self, acquiring: Awaitable[T]) -> T:
+        started = time.perf_counter()
+        try:
+            acquired = await acquiring
+        except TimeoutError:
+            self._timeouts.add(1, self._attributes)
+            raise
+        self._took.record(time.perf_counter() - started, self._attributes)
+        return acquired
 
 
 @asynccontextmanager

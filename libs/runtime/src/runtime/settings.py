@@ -184,6 +184,11 @@ class TemporalWorkerSettings(TemporalSettings, ServiceSettings):
         ge=timedelta(0),
         description="How long what is under way may go on after SIGTERM before it is cancelled.",
     )
+    temporal_metrics_listen: str | None = Field(
+        None,
+        pattern=r"^\S+:\d{1,5}$",
+        description="host:port of the metrics of Temporal's own SDK; none is not there.",
+    )
 
     @model_validator(mode="after")
     def _cancelled_before_abandoned(self) -> Self:

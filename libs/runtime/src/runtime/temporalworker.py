@@ -10,10 +10,11 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
 from temporalio.client import Client
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.worker import Worker
 
 from runtime import logs
-from runtime.errors import RuntimeLibraryError
+from runtime.errors import ConfigurationError, RuntimeLibraryError
 from runtime.temporal import TemporalUnavailableError
 from runtime.temporalrenewal import RenewedService
 
@@ -26,6 +27,31 @@ class QueueServerError(RuntimeLibraryError):
 
 
 _log = logs.get_logger(__name__)
+
+
+def offer_metrics(listen: str | None) -> None:
+    """Have Temporal's SDK offer its own metrics (Prometheus) on `listen`, host:port; None does not.
+
+    They have a port of their own: brought over to ours, each would pass through Python. Called
+    before the first client is made, once in a process.
+
+    Raises:
+        ConfigurationError: the address is taken.
+    """
+    if listen is None:
+        return
+    offered = PrometheusConfig(
+        bind_address=listen,
+        counters_total_suffix=True,
+        unit_suffix=True,
+        durations_as_seconds=True,
+    )
+    try:
+        Runtime.set_default(Runtime(telemetry=TelemetryConfig(metrics=offered)))
+    except (ValueError, RuntimeError) as exc:
+        raise ConfigurationError(
+            f"cannot listen on {listen} (BACKBONE_TEMPORAL_METRICS_LISTEN): {exc}"
+        ) from exc
 
 
 class QueueServer:

@@ -4,7 +4,9 @@ import asyncio
 
 import asyncpg
 import pytest
+from measured import Measured
 
+from contracts.telemetry import Attribute, Metric
 from runtime import postgres, secretfiles
 from runtime.errors import DatabaseUnavailableError
 from runtime.postgres import Postgres
@@ -232,3 +234,21 @@ async def test_each_connection_asks_for_the_password_of_now(database, role, uniq
             assert await connection.fetchval("SELECT current_user") == unique_name
     finally:
         await pool.close()
+
+
+async def test_waits_for_a_connection_are_measured_and_those_in_vain_are_counted(
+    database, monkeypatch
+):
+    measured = Measured(monkeypatch)
+    monkeypatch.setattr(postgres, "_ACQUIRE_TIMEOUT_S", 0.05)
+    pool = await Postgres.connect(
+        database.dsn("ledger_owner"), application="test", schema="ledger", size=1
+    )
+    async with pool.transaction("dev"):
+        with pytest.raises(DatabaseUnavailableError):
+            async with pool.transaction("dev"):
+                pass
+    await pool.close()
+    ((waited, took),) = measured.points(Metric.POOL_WAIT)
+    ((_, timeouts),) = measured.points(Metric.POOL_TIMEOUTS)
+    assert (waited, took.count, timeouts.value) == ({Attribute.POOL: "ledger"}, 1, 1)

@@ -1,7 +1,10 @@
 import asyncio
+import socket
 
 import pytest
 
+from runtime import temporalworker
+from runtime.errors import ConfigurationError
 from runtime.temporalworker import QueueServers
 
 
@@ -54,3 +57,11 @@ async def test_end_of_one_is_the_end_of_all() -> None:
     with pytest.raises(RuntimeError, match="deleted"):
         async with asyncio.timeout(5):
             await waiting
+
+
+def test_an_address_for_metrics_that_is_taken_is_told() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ConfigurationError, match="BACKBONE_TEMPORAL_METRICS_LISTEN"):
+            temporalworker.offer_metrics(f"127.0.0.1:{taken.getsockname()[1]}")

@@ -6,7 +6,9 @@ again because of the ledger.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +18,7 @@ from temporalio.exceptions import ApplicationError
 from contracts import sensitive
 from contracts.runs import TaskCall, TaskOutcome, TaskReport
 from contracts.sensitive import Reference
-from contracts.telemetry import Attribute, Span
+from contracts.telemetry import Attribute, Metric, Span
 from runtime import logs, telemetry
 from runtime.faultpoints import faultpoint
 from sdk.errors import OutcomeRefusedError, PermanentError, RetryLaterError
@@ -40,6 +42,7 @@ def temporal_activity(
     It is given the values that its input refers to, by `sensitive_values`.
     """
     tracer = telemetry.tracer(__name__)
+    attempts = _Attempts(handler.name)
 
     @activity.defn(name=handler.name)
     async def carry_out(call: TaskCall) -> TaskReport:
@@ -67,7 +70,8 @@ def temporal_activity(
                 },
             ),
         ):
-            output = await _run(handler, call, info, sensitive_values)
+            with attempts.measured(call):
+                output = await _run(handler, call, info, sensitive_values)
             # Who is told of a failure does no task of the run: the workflow records how that went.
             recorded = not call.on_failure and await _record(
                 recorder, call, output, ends_at=ends_at
@@ -75,6 +79,42 @@ def temporal_activity(
         return TaskReport(recorded=True) if recorded else TaskReport(output=output)
 
     return carry_out
+
+
+class _Attempts:
+    """How long each attempt of a handler takes, by how it ends: its count is that of attempts."""
+
+    def __init__(self, handler: str) -> None:
+        self._handler = handler
+        self._durations = telemetry.meter(__name__).create_histogram(
+            Metric.HANDLER_ATTEMPT_DURATION,
+            unit="s",
+            description="Time that an attempt of a handler took, by definition and outcome.",
+        )
+
+    @contextmanager
+    def measured(self, call: TaskCall) -> Iterator[None]:
+        started = time.perf_counter()
+        outcome = "cancelled"
+        try:
+            yield
+            outcome = "completed"
+        except ApplicationError as exc:
+            outcome = "failed" if exc.non_retryable else "retryable"
+            raise
+        except Exception:
+            outcome = "retryable"
+            raise
+        finally:
+            self._durations.record(
+                time.perf_counter() - started,
+                {
+                    Attribute.NAMESPACE: call.namespace,
+                    Attribute.DEFINITION_ID: call.definition_id,
+                    Attribute.HANDLER: self._handler,
+                    Attribute.OUTCOME: outcome,
+                },
+            )
 
 
 async def _run(

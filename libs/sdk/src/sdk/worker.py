@@ -8,13 +8,23 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.worker import PollerBehaviorSimpleMaximum, Worker
 
-from runtime import catalogue, commands, encryption, grpcclient, logs, telemetry, temporal
+from runtime import (
+    catalogue,
+    commands,
+    encryption,
+    grpcclient,
+    logs,
+    telemetry,
+    temporal,
+    temporalworker,
+)
 from runtime.encryption import AtRest
 from runtime.errors import ConfigurationError
 from runtime.httpserver import Health, HttpServer
 from runtime.lifecycle import Closing, Component, Process
 from runtime.temporalworker import QueueServer, QueueServers
 from runtime.tls import TlsFiles
+from runtime.vitals import Vitals
 from sdk import queues as queue_checks
 from sdk.carrying import temporal_activity
 from sdk.errors import HandlerDefinitionError
@@ -69,6 +79,7 @@ class TaskWorker:
             sample_ratio=settings.trace_sample_ratio,
             confidential=confidential,
         )
+        temporalworker.offer_metrics(settings.temporal_metrics_listen)
         health = Health()
         tls = TlsFiles.required(settings)
         at_rest = encryption.load(settings, environment=settings.environment)
@@ -77,6 +88,7 @@ class TaskWorker:
         sensitive_values = GrpcSensitiveValues(channel)
         components: list[Component] = [
             HttpServer(listen=settings.http_listen, health=health),
+            Vitals(tls),
             Closing("ledger", channel.close),
             *others,
             QueueServers(

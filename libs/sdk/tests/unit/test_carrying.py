@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
+from measured import Measured
 from pydantic import BaseModel
 from structlog.testing import capture_logs
 from temporalio.exceptions import ApplicationError
@@ -19,6 +20,7 @@ from contracts.decisions import AutomatedInstance
 from contracts.definitions import Retry
 from contracts.runs import TaskCall, TaskOutcome, TaskReport
 from contracts.sensitive import Reference
+from contracts.telemetry import Attribute, Metric
 from contracts.triggers import Chain
 from sdk.carrying import temporal_activity
 from sdk.errors import OutcomeRefusedError
@@ -262,3 +264,27 @@ async def test_a_worker_that_cannot_ask_for_values_runs_no_handler(
     with pytest.raises(ApplicationError, match="nobody to ask") as failure:
         await _environment().run(temporal_activity(handler, recorder), make_call(invoice=EMAIL))
     assert (failure.value.type, failure.value.non_retryable, runs) == ("RetryLater", False, [])
+
+
+async def test_attempts_are_measured_by_definition_handler_and_how_they_ended(
+    recorder: FakeRecorder,
+    handler: sdk.Handler[Reminder],
+    make_call: Callable[..., TaskCall],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured = Measured(monkeypatch)
+    carry_out = temporal_activity(handler, recorder)
+    await _environment().run(carry_out, make_call(invoice="i1"))
+    for invoice in ("gone", "later", "later"):
+        with pytest.raises((ApplicationError, RuntimeError)):
+            await _environment().run(carry_out, make_call(invoice=invoice))
+
+    found = measured.points(Metric.HANDLER_ATTEMPT_DURATION)
+    assert {of[Attribute.OUTCOME]: point.count for of, point in found} == {
+        "completed": 1,
+        "failed": 1,
+        "retryable": 2,
+    }
+    assert {(of[Attribute.DEFINITION_ID], of[Attribute.HANDLER]) for of, _ in found} == {
+        ("d", "send_reminder")
+    }

@@ -70,6 +70,7 @@ from ledger.service.appending import RunAppender
 from ledger.service.backfills import BackfillLedger
 from ledger.service.control import ControlLedger
 from ledger.service.dead_letters import DeadLetterLedger
+from ledger.service.inbox_watch import InboxWatch
 from ledger.service.instance_events import InstanceEvents
 from ledger.service.instances import InstanceLedger
 from ledger.service.operations import OperationLedger
@@ -108,6 +109,7 @@ from runtime.lifecycle import Closing, Component, Process
 from runtime.postgres import Postgres
 from runtime.signingkeys import SigningKeys
 from runtime.tls import TlsFiles
+from runtime.vitals import Vitals
 
 SERVICE = "ledger"
 SCHEMA = "ledger"
@@ -145,6 +147,7 @@ async def serve() -> None:
         events = event_store(appended=wakeup.wake, keys=keys)
         components: list[Component] = [
             HttpServer(listen=settings.http_listen, health=health),
+            Vitals(tls),
             Closing("postgres", postgres.close),
             wakeup,
             ScheduleWatch(
@@ -165,6 +168,9 @@ async def serve() -> None:
                 postgres,
                 RoutingMonths(),
                 retention=settings.decision_retention,
+            ),
+            InboxWatch(
+                database=postgres, tasks=PostgresTaskStore(), namespaces=settings.namespaces
             ),
             InstanceBacklog(postgres, PostgresInstanceEventStore(), namespaces=settings.namespaces),
             *grpcserving.servers(

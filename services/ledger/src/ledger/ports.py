@@ -383,6 +383,10 @@ class TaskStore(Protocol):
         """Return tasks, newest first, from before a position."""
         ...
 
+    async def open_human_ages(self, transaction: Transaction, *, limit: int) -> list[timedelta]:
+        """Return how long the human tasks have been open that were created first."""
+        ...
+
     async def changes(
         self, transaction: Transaction, task_id: UUID, *, after: int, limit: int
     ) -> list[TaskChangeRow]:

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import grpc
 import pytest
+from measured import Measured
 
 from backbone.ledger.v1 import ledger_pb2 as pb
 from backbone.ledger.v1 import ledger_pb2_grpc as pb_grpc
@@ -17,9 +18,13 @@ from contracts import canonical, identifiers
 from contracts.decisions import Decision, HumanInstance
 from contracts.definitions import Assignees, Escalation, Reminder
 from contracts.roles import Role
+from contracts.telemetry import Attribute, Metric
 from contracts.triggers import Trigger, TriggerKind
 from eventstore import store as eventstore
 from ledger import app
+from ledger.adapters.postgres_tasks import PostgresTaskStore
+from ledger.service import inbox_watch
+from ledger.service.inbox_watch import InboxWatch
 from runtime.postgres import Postgres
 
 # The stubs know these types in their type hints only.
@@ -526,3 +531,44 @@ async def test_an_answer_that_does_not_fit_leaves_the_task_open(person: As, make
     task = await get(ana, task_id)
     assert (task.status, task.version) == (pb.TASK_STATUS_OPEN, 1)
     assert json.loads(task.form) == {"type": "object", "required": ["paid"]}
+
+
+async def test_open_human_tasks_are_counted_by_their_age(
+    make: Make,
+    person: As,
+    postgres: Postgres,
+    serving: Postgres,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured = Measured(monkeypatch)
+    for age in (0 * HOUR, 2 * HOUR, 47 * HOUR, 30 * 24 * HOUR, 31 * 24 * HOUR):
+        task_id = await make()
+        async with postgres.transaction("dev") as transaction:
+            await transaction.execute(
+                "UPDATE tasks SET created_at = now() - $2::interval WHERE task_id = $1",
+                task_id,
+                age,
+            )
+    done = await make()
+    ana = await person("ana")
+    await ana.ClaimTask(claiming(done))
+    await ana.CompleteTask(completing(done))
+    watch = InboxWatch(database=serving, tasks=PostgresTaskStore(), namespaces=["dev", "prod"])
+
+    async def looked() -> dict[tuple[str, str], int]:
+        await watch.look()
+        return {
+            (of[Attribute.NAMESPACE], of[Attribute.AGE]): point.value
+            for of, point in measured.points(Metric.LEDGER_OPEN_HUMAN_TASKS)
+            if point.value
+        }
+
+    assert await looked() == {
+        ("dev", "under_1h"): 1,
+        ("dev", "under_1d"): 1,
+        ("dev", "under_7d"): 1,
+        ("dev", "older"): 2,
+    }
+    # Bounded: the first that were made are looked at, and no others.
+    monkeypatch.setattr(inbox_watch, "MOST", 2)
+    assert await looked() == {("dev", "under_1h"): 1, ("dev", "under_1d"): 1}

@@ -53,6 +53,7 @@ from runtime import (
     logs,
     telemetry,
     temporal,
+    temporalworker,
 )
 from runtime.encryption import AtRest
 from runtime.errors import ConfigurationError
@@ -61,6 +62,7 @@ from runtime.httpserver import Health, HttpServer
 from runtime.lifecycle import Background, Closing, Component, Process
 from runtime.temporalworker import QueueServer, QueueServers
 from runtime.tls import TlsFiles
+from runtime.vitals import Vitals
 
 SERVICE = "orchestrator-worker"
 
@@ -83,9 +85,11 @@ async def serve() -> None:
         sample_ratio=settings.trace_sample_ratio,
         confidential=confidential,
     )
+    temporalworker.offer_metrics(settings.temporal_metrics_listen)
     health = Health()
     components: list[Component] = [
         HttpServer(listen=settings.http_listen, health=health),
+        Vitals(TlsFiles.required(settings)),
         *composed(settings, known),
     ]
     try:

@@ -15,6 +15,7 @@ from runtime import commands, databases, kafka, logs, secretfiles, telemetry
 from runtime.httpserver import Health, HealthCheck, HttpServer
 from runtime.lifecycle import Background, Component, Process
 from runtime.tls import TlsFiles
+from runtime.vitals import Vitals
 
 SERVICE = "outbox-relay"
 
@@ -56,6 +57,7 @@ async def serve() -> None:
     grace_s = settings.shutdown_grace.total_seconds() * _LANDING
     components: list[Component] = [
         HttpServer(listen=settings.http_listen, health=health),
+        Vitals(tls),
         *(RelayComponent(relay, grace_s=grace_s) for relay in relays),
     ]
     for relay in relays:

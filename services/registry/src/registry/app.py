@@ -12,13 +12,19 @@ from eventstore.partitions import PartitionKeeper
 from eventstore.sealing import CheckpointSigner, Sealer
 from eventstore.store import EventStore
 from eventstore.wakeup import RelayWakeup
-from registry.adapters import grpc_registry, grpc_schedules, postgres_projections
+from registry.adapters import (
+    grpc_registry,
+    grpc_schedules,
+    postgres_projections,
+    task_queue_watch,
+)
 from registry.adapters.grpc_ledger import GrpcScheduleLedger
 from registry.adapters.pacing import Pace
 from registry.adapters.postgres_drift_log import PostgresDriftLog
 from registry.adapters.postgres_leadership import PostgresLeadership, PostgresLeases
 from registry.adapters.postgres_materialisations import PostgresMaterialisations
 from registry.adapters.postgres_resources import PostgresResourceStore
+from registry.adapters.task_queue_watch import TaskQueueWatch
 from registry.adapters.temporal_schedules import TemporalWakeupClock
 from registry.service.changes import Changes
 from registry.service.drift import DriftService
@@ -48,6 +54,7 @@ from runtime.httpserver import Health, HttpServer
 from runtime.lifecycle import Closing, Component, Process
 from runtime.postgres import Postgres
 from runtime.tls import TlsFiles
+from runtime.vitals import Vitals
 
 SERVICE = "registry"
 SCHEMA = "registry"
@@ -90,20 +97,26 @@ async def serve() -> None:
         materialisations = PostgresMaterialisations(postgres)
         changes = Changes()
         mirrors = Mirrors(store, changes, namespaces=settings.namespaces)
-        clocks = {
-            namespace: TemporalWakeupClock(
-                await temporal.connect(
-                    settings.temporal_address,
-                    namespace=namespace,
-                    identity=SERVICE,
-                    tls=tls,
-                    at_rest=at_rest,
-                    lazy=True,
-                ),
-                Pace(settings.schedule_calls_per_s),
+        clients = {
+            namespace: await temporal.connect(
+                settings.temporal_address,
+                namespace=namespace,
+                identity=SERVICE,
+                tls=tls,
+                at_rest=at_rest,
+                lazy=True,
             )
             for namespace in settings.namespaces
         }
+        clocks = {
+            namespace: TemporalWakeupClock(client, Pace(settings.schedule_calls_per_s))
+            for namespace, client in clients.items()
+        }
+        watches = [
+            TaskQueueWatch(namespace, mirrors=mirrors, client=client)
+            for namespace, client in clients.items()
+        ]
+        task_queue_watch.observe(watches)
         channel = grpcclient.channel(settings.ledger_address, actor=SERVICE, tls=tls)
         service = ResourceService(store, mirrors, catalogue=known)
         drift = DriftService(store, materialisations, clocks, now=_now)
@@ -115,6 +128,7 @@ async def serve() -> None:
         # server has no call left to wait for.
         components: list[Component] = [
             HttpServer(listen=settings.http_listen, health=health),
+            Vitals(tls),
             Closing("postgres", postgres.close),
             Closing("ledger", channel.close),
             wakeup,
@@ -132,6 +146,7 @@ async def serve() -> None:
                 tls=tls,
             ),
             RevisionPoll(mirrors, interval=_REVISION_POLL),
+            *watches,
             *(
                 Reconciler(
                     namespace=namespace,

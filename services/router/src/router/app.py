@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
+from opentelemetry.metrics import Observation
 from starlette.routing import BaseRoute
 from temporalio.client import Client
 
 from contracts import names
 from contracts.names import Topic
+from contracts.telemetry import Attribute, Metric
 from router.adapters import grpc_router, kafka_topics
 from router.adapters.dead_letter_calls import DeadLetterCalls
 from router.adapters.dead_letter_seal import DeadLetterSeal
@@ -69,6 +71,7 @@ from runtime.httpserver import Health, HttpServer
 from runtime.kafka import Brokers
 from runtime.lifecycle import Background, Closing, Component, Process
 from runtime.tls import TlsFiles
+from runtime.vitals import Vitals
 from signing.verification import ReplayWindow
 
 SERVICE = "router"
@@ -93,6 +96,14 @@ class _Consumption(Background):
         self._definitions = definitions
         self._make = make_consumer
         self._consumer: KafkaConsumer | None = None
+
+    def lag(self) -> list[Observation]:
+        """Return how far each topic is behind."""
+        lag = {} if self._consumer is None else self._consumer.lag()
+        return [
+            Observation(records, {Attribute.NAMESPACE: self._namespace, Attribute.TOPIC: topic})
+            for topic, records in lag.items()
+        ]
 
     async def _run(self) -> None:
         await self._definitions.complete(self._namespace)
@@ -279,12 +290,23 @@ async def _components(settings: Settings, health: Health) -> list[Component]:
         tls=tls,
         grace=settings.shutdown_grace / 2,
     )
+    consumptions = [
+        _Consumption(namespace, definitions, functools.partial(_consumer, settings, namespace, one))
+        for namespace, one in routers.items()
+        if settings.topics_of(namespace)
+    ]
+    telemetry.meter(__name__).create_observable_gauge(
+        Metric.ROUTER_LAG,
+        [lambda _: [one for consumption in consumptions for one in consumption.lag()]],
+        description="Records without a durable outcome, of the partitions read here, by topic.",
+    )
     return [
         HttpServer(
             listen=settings.http_listen,
             health=health,
             routes=_http_routes(settings, definitions, publisher, observer, authentication),
         ),
+        Vitals(tls),
         Closing("registry-channel", functools.partial(channel.close, None)),
         Closing("ledger-channel", functools.partial(ledger.close, None)),
         Closing("redis", seen.close),
@@ -295,15 +317,7 @@ async def _components(settings: Settings, health: Health) -> list[Component]:
         definitions,
         *servers,
         topics,
-        *(
-            _Consumption(
-                namespace,
-                definitions,
-                functools.partial(_consumer, settings, namespace, router),
-            )
-            for namespace, router in routers.items()
-            if settings.topics_of(namespace)
-        ),
+        *consumptions,
         *(_Dispatching(definitions, dispatcher) for dispatcher in dispatchers.values()),
     ]
 

@@ -199,6 +199,23 @@ async def test_a_ledger_that_is_away_holds_the_records_and_every_decision_is_kep
     assert len(await world.kafka.dead_letters()) == 1
 
 
+async def test_the_lag_is_what_has_no_durable_outcome_yet(world, proxy, temporal_address):
+    between = await proxy(temporal_address)
+    between.cut()
+    for number in range(7):
+        world.kafka.produce(world.event(f"e-{number}"), partition=0)
+    for number in range(5):
+        world.kafka.produce(world.event(f"other-{number}", type="unheard"), partition=1)
+    world.kafka.flush()
+    routed = await world.route(temporal_at=between.address)
+    await world.eventually(lambda: routed.consumer.lag() == {world.kafka.topic: 7})
+    await between.mend()
+    await world.eventually(lambda: routed.consumer.lag() == {world.kafka.topic: 0})
+    assert await _committed(world.kafka, 0, 7)
+    await routed.consumer.stop()
+    assert routed.consumer.lag() == {}
+
+
 async def test_cloudevents_start_runs_in_either_mode(world, ledger):
     await world.route()
     event = {"specversion": "1.0", "id": "structured", "source": "shop", "type": "paid", "data": {}}

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from contracts.roles import Role
 from devstack import bills, daemon, issuer, manifests, processes, tools
+from devstack import dashboards as grafana
 from devstack.errors import DevstackError, NotReadyError, UnknownProcessError
 from devstack.issuer import Issuer, Person
 from devstack.processes import Identity
@@ -188,6 +189,13 @@ def render(output: Path = Path("build/rendered")) -> None:
 
 
 @application.command()
+def dashboards() -> None:
+    """Write the Grafana dashboards into the clone, as the code says they are."""
+    for written in grafana.write(_clone()):
+        typer.echo(written)
+
+
+@application.command()
 def token(
     name: Annotated[str, typer.Argument(help="Whom the token speaks of.")],
     *,
@@ -227,6 +235,7 @@ def install() -> None:
     typer.echo(f"Temporal      {tools.find_temporal()}")
     typer.echo(f"full Temporal {tools.find_temporal_server().server}")
     typer.echo(f"toxiproxy     {tools.find_toxiproxy()}")
+    typer.echo(f"Prometheus    {tools.find_prometheus().server}")
 
 
 def _folder(path: Path | None) -> StateFolder:

@@ -66,6 +66,7 @@ class Address:
 
     http: str
     grpc: str | None = None
+    temporal_metrics: str | None = None  # of the SDK, where it serves task queues
     people: str | None = None  # of a secure stack: for who has a token and no certificate
 
 
@@ -194,6 +195,11 @@ class Suite:
                     grpc=(
                         f"127.0.0.1:{self._ports.port(f'{service}-grpc')}"
                         if service in _WITH_GRPC
+                        else None
+                    ),
+                    temporal_metrics=(
+                        f"127.0.0.1:{self._ports.port(f'{service}-temporal-metrics')}"
+                        if service == "orchestrator-worker"
                         else None
                     ),
                     people=(
@@ -337,6 +343,8 @@ class Suite:
         if people := self._addresses[service].people:
             own["BACKBONE_PEOPLE_LISTEN"] = people
             own |= self._believed()
+        if metrics := self._addresses[service].temporal_metrics:
+            own["BACKBONE_TEMPORAL_METRICS_LISTEN"] = metrics
         if service in _WITH_SCHEMA:
             own["BACKBONE_POSTGRES_DSN"] = _bare(postgres.dsn(service))
         if service == "outbox-relay":

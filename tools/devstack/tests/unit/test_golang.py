@@ -52,6 +52,25 @@ def test_what_is_missing_is_built_with_the_machines_go(path: Path) -> None:
     assert tools.find_toxiproxy() == found
 
 
+def test_prometheus_is_taken_only_with_its_tool_for_rules(path: Path) -> None:
+    program(
+        path,
+        "go",
+        'if [ "$1" = version ]; then echo go version go1.26.8 linux/amd64; exit; fi\n'
+        'for last; do :; done; built=${last##*/}; echo "$@" > "$GOBIN/${built%%@*}"',
+    )
+    own = program(path, "prometheus", "exit 0")
+
+    built = tools.find_prometheus()
+
+    assert built.server.read_text().endswith("prometheus/cmd/prometheus@v0.316.0\n")
+    assert built.promtool.read_text().endswith("prometheus/cmd/promtool@v0.316.0\n")
+    assert "-tags remove_all_sd" in built.server.read_text()
+
+    tool = program(path, "promtool", "exit 0")
+    assert tools.find_prometheus() == tools.Prometheus(own, tool)
+
+
 def test_full_temporal_server_is_taken_only_with_the_tool_of_its_schema(path: Path) -> None:
     program(
         path,

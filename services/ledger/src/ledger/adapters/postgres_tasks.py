@@ -1,5 +1,6 @@
 """Tasks, and what happened to the human ones, in PostgreSQL."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +29,11 @@ class PostgresTaskStore:
             self._sql["run_of_task"], transaction.namespace, task_id
         )
         return run_id
+
+    async def open_human_ages(self, transaction: Transaction, *, limit: int) -> list[timedelta]:
+        """Return how long the human tasks have been open that were created first."""
+        rows = await transaction.fetch(self._sql["open_human_ages"], transaction.namespace, limit)
+        return [row["age"] for row in rows]
 
     async def of_locked_run(self, transaction: Transaction, task_id: UUID) -> HumanTask | None:
         """Return a task whose run this transaction has locked, as it stands."""

@@ -74,7 +74,7 @@ class RunLedger:
         self._runs = runs
         meter = telemetry.meter(__name__)
         self._run_counter = meter.create_counter(
-            Metric.LEDGER_RUNS, description="Runs recorded, by outcome of the recording."
+            Metric.LEDGER_RUNS, description="Runs recorded, by definition and outcome."
         )
         self._task_counter = meter.create_counter(
             Metric.LEDGER_TASKS, description="Tasks closed, by their status."
@@ -308,7 +308,12 @@ class RunLedger:
 
     def _count_run(self, occasion: Occasion, outcome: RecordOutcome) -> None:
         self._run_counter.add(
-            1, {Attribute.NAMESPACE: occasion.namespace, Attribute.OUTCOME: outcome.value}
+            1,
+            {
+                Attribute.NAMESPACE: occasion.namespace,
+                Attribute.DEFINITION_ID: occasion.definition_id,
+                Attribute.OUTCOME: outcome.value,
+            },
         )
         event = occasion.trigger.event
         _log.info(

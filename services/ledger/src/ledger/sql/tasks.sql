@@ -90,3 +90,12 @@ WHERE namespace = $1 AND task_id = $2;
 UPDATE tasks
 SET advanced_until = GREATEST(advanced_until, $3)
 WHERE namespace = $1 AND task_id = $2;
+
+-- name: open_human_ages
+-- How long each has been open; $2 bounds how many are looked at, the oldest first, by the index of
+-- the open ones.
+SELECT now() - created_at AS age
+FROM tasks
+WHERE namespace = $1 AND status = 'open' AND type = 'human'
+ORDER BY position
+LIMIT $2;

@@ -110,6 +110,8 @@ class KafkaConsumer:
         self._route = route
         self._owned: dict[Place, Progress] = {}
         self._rests: dict[Place, asyncio.Task[None]] = {}
+        # Where the first record is without a durable outcome, as far as is known.
+        self._reached: dict[Place, int] = {}
         self._stopping = False
         self._certificate = CertificateInUse(bootstrap_servers)
         self._holds = telemetry.meter(__name__).create_counter(
@@ -165,6 +167,26 @@ class KafkaConsumer:
         await asyncio.gather(*self._rests.values(), return_exceptions=True)
         await self._broker.stop()
 
+    def lag(self) -> dict[str, int]:
+        """Return how many records of each topic have no durable outcome yet, of our partitions.
+
+        It asks nobody: how far a partition goes is what the last answer of its broker said.
+        """
+        client = self._subscriber.consumer
+        if client is None:
+            return {}
+        lag: dict[str, int] = {}
+        for place in list(self._owned):
+            try:
+                _, end = client.consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
+            except (KafkaException, RuntimeError):  # it is being closed
+                return {}
+            if end >= 0:
+                # Nothing has come of a partition that has nothing to read.
+                behind = max(0, end - self._reached.get(place, end))
+                lag[place[0]] = lag.get(place[0], 0) + behind
+        return lag
+
     async def _handle(self, records: Batch) -> None:
         faultpoint("router.after_poll")
         by_place: dict[Place, list[Message]] = {}
@@ -174,7 +196,11 @@ class KafkaConsumer:
         committed = await self._commit(
             {place: s.commit for place, s in settled.items() if s.commit is not None}
         )
-        if not committed:
+        if committed:
+            self._reached |= {
+                place: s.commit for place, s in settled.items() if s.commit is not None
+            }
+        else:
             settled = {
                 place: self._again(place, by_place[place], settled[place]) for place in settled
             }
@@ -198,6 +224,7 @@ class KafkaConsumer:
         for place, messages in by_place.items():
             progress = self._owned.get(place)
             if progress is not None:  # Else revoked since it was fetched: somebody else reads it.
+                self._reached.setdefault(place, _offset(messages[0]))
                 shares[place] = _share(place, progress, messages, batch)
         clock = asyncio.get_running_loop().time
         deadline = clock() + BATCH_BUDGET_S
@@ -297,6 +324,7 @@ class KafkaConsumer:
     def _revoked(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         for partition in partitions:
             self._owned.pop((partition.topic, partition.partition), None)
+            self._reached.pop((partition.topic, partition.partition), None)
         # One that rests would still be paused, and nobody resume it, when it comes back.
         with contextlib.suppress(KafkaException):
             consumer.resume(list(partitions))

@@ -56,6 +56,8 @@ class Endpoints:
     """Where Kafka's further listeners are, by their names; see `provide`."""
     temporal_parts: Mapping[str, str] = field(default_factory=dict)
     """Where each part of a full Temporal server listens, as host:port."""
+    temporal_metrics: str = ""
+    """Where Temporal's server offers its metrics, as host:port; empty where it does not."""
     certificates: StackCertificates | None = None
     """Of a secure infrastructure, which speaks with nobody else."""
 

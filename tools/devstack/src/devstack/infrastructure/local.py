@@ -134,6 +134,9 @@ class LocalInfrastructure:
             temporal_ui_url=(
                 f"http://127.0.0.1:{ports['temporal-ui']}" if certified is None else ""
             ),
+            temporal_metrics=(
+                f"127.0.0.1:{ports['temporal-metrics']}" if certified is None else ""
+            ),
             temporal_parts={} if self._temporal is None else self._temporal.parts,
             certificates=certified,
         )

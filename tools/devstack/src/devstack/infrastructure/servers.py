@@ -44,7 +44,7 @@ Server = Literal["postgres", "redis", "kafka", "temporal"]
 SERVERS: tuple[Server, ...] = ("postgres", "redis", "kafka", "temporal")
 PORTS = (
     *("postgres", "redis", "kafka", "kafka-controller"),
-    *("temporal", "temporal-ui"),
+    *("temporal", "temporal-ui", "temporal-metrics"),
 )
 
 SHORT_LIVED: Mapping[Server, Mapping[str, str]] = {
@@ -266,6 +266,7 @@ def temporal(
         argv=(
             *(str(find_temporal()), "server", "start-dev", "--ip", "127.0.0.1"),
             *("--port", str(ports["temporal"]), "--ui-port", str(ports["temporal-ui"])),
+            *("--metrics-port", str(ports["temporal-metrics"])),
             *("--db-filename", str(data / "temporal.db"), "--log-level", "warn"),
             *(part for name in namespaces for part in ("--namespace", name)),
             *(part for one in (() if durable else _IN_HASTE) for part in ("--sqlite-pragma", one)),

@@ -2,6 +2,7 @@
 
 from devstack.tools.kafka import Kafka, find_kafka
 from devstack.tools.postgresql import Postgresql, find_postgresql
+from devstack.tools.prometheus import Prometheus, find_prometheus
 from devstack.tools.redis import find_redis
 from devstack.tools.temporal import find_temporal
 from devstack.tools.temporal_server import TemporalServer, find_temporal_server
@@ -10,9 +11,11 @@ from devstack.tools.toxiproxy import find_toxiproxy
 __all__ = [
     "Kafka",
     "Postgresql",
+    "Prometheus",
     "TemporalServer",
     "find_kafka",
     "find_postgresql",
+    "find_prometheus",
     "find_redis",
     "find_temporal",
     "find_temporal_server",

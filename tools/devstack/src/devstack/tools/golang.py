@@ -13,7 +13,7 @@ from devstack.tools import cache, wheels
 _OLDEST = (1, 21)  # the first that fetches the toolchain a module asks for
 
 
-def build(package: str, target: Path, *, failure: str, ldflags: str = "") -> None:
+def build(package: str, target: Path, *, failure: str, ldflags: str = "", tags: str = "") -> None:
     """Build the main package `package` (path@version) into the folder `target`.
 
     Raises:
@@ -28,7 +28,9 @@ def build(package: str, target: Path, *, failure: str, ldflags: str = "") -> Non
     except ToolMissingError as exc:
         message = f"{failure}; nor is there Go to build it: {exc}"
         raise ToolMissingError(message) from exc
-    wheels.run([str(go), "install", "-ldflags", ldflags, package], env=env, failure=failure)
+    wheels.run(
+        [str(go), "install", "-ldflags", ldflags, "-tags", tags, package], env=env, failure=failure
+    )
 
 
 def _find() -> Path:
