@@ -102,7 +102,6 @@ class Attribute(StrEnum):
     CONSUMER_GROUP = "messaging.consumer.group.name"
     MESSAGING_SYSTEM = "messaging.system"
     MESSAGING_OPERATION = "messaging.operation.type"
-    TOPIC = "messaging.destination.name"
     RPC_SYSTEM = "rpc.system"
     RPC_METHOD = "rpc.method"
     RPC_STATUS = "rpc.grpc.status_code"
