@@ -231,6 +231,7 @@ ATTEMPTS: dict[str, tuple[str, ...]] = {
     "subjects rewrap": (),
     "audit verify": (),
     "audit checkpoint": (),
+    "doctor": (),
     "events tail": ("--count", "1", "--timeout", "20"),
 }
 """Each command with its words, of which every one asks for the namespace of somebody else."""
