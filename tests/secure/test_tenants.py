@@ -308,6 +308,15 @@ def test_the_same_command_does_it_in_its_own(invoked: Callable[..., tuple[int, s
         assert code == 0, said
 
 
+def test_the_doctor_says_what_a_tenant_may_not_look_at(
+    invoked: Callable[..., tuple[int, str]],
+) -> None:
+    code, said = invoked("-n", OURS, "doctor")
+    assert (code, "error" in said.partition("looked at, and well")[0]) == (0, False), said
+    assert "not-allowed" in said, said
+    assert "not looked at: consumer group of the router\n" in said, said
+
+
 # --- What is there, asked for by its name in one's own namespace ----------------------------------
 
 

@@ -1,6 +1,7 @@
 """What `doctor` sees of Kafka: the namespace's topics, and how far the router has read."""
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -28,6 +29,15 @@ _DENIALS = frozenset(
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     }
 )
+_PASSING = frozenset(
+    {
+        # What brokers say of a group until they agree who keeps it; of the first one, for seconds.
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+    }
+)
+_AGAIN_S = 0.2
 
 
 async def missing_topics(servers: Brokers, namespace: str, *, timeout_s: float) -> Sequence[str]:
@@ -74,8 +84,18 @@ async def router_group(servers: Brokers, namespace: str, *, timeout_s: float) ->
             lag[place.topic] += max(0, end.result().offset - offset)
         return SeenGroup(name, members, lag)
 
+    def look_until_told() -> SeenGroup:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                return look()
+            except KafkaException as exc:
+                if exc.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                    raise
+            time.sleep(_AGAIN_S)
+
     try:
-        return await asyncio.to_thread(look)
+        return await asyncio.to_thread(look_until_told)
     except KafkaException as exc:
         raise _told(servers, exc.args[0]) from exc
 

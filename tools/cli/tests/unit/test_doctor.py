@@ -14,6 +14,8 @@ from grpc_health.v1 import health_pb2
 from backbone.ledger.v1 import schedules_pb2
 from backbone.registry.v1 import registry_pb2
 from backbone.router.v1 import router_pb2
+from cli import doctor_looks
+from cli.doctor_findings import Finding, Kind
 from cli.doctor_looks import Looked, failures
 from cli.errors import CliError, NotReachableError, UnavailableError, UsageError
 from devstack import ports
@@ -182,6 +184,39 @@ def test_why_a_look_failed_is_told_once_however_many_failed(
     )
     assert (one.kind, one.severity, one.where) == (finding, severity, "ledger")
     assert one.do
+
+
+def test_failures_of_one_service_that_differ_are_told_each() -> None:
+    said = ("the ledger failed: a", "the ledger failed: b", "the ledger failed: a")
+    looked = [Looked("runs", "ledger", timedelta(0), error=CliError(one)) for one in said]
+    assert [one.what for one in failures(looked)] == [
+        "the ledger failed: a",
+        "the ledger failed: b",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        (None, (["--strict"], 0)),
+        (Kind.CONSUMER_LAG, ([], 0)),
+        (Kind.CONSUMER_LAG, (["--strict"], 1)),
+        (Kind.OUTBOX_PARKED, ([], 1)),
+    ],
+)
+def test_warnings_fail_only_what_is_strict(
+    backbone: Any, stack: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind | None, given: Any
+) -> None:
+    words, code = given
+    found = [] if kind is None else [Finding(kind, "here", "it is so", "mend it")]
+
+    async def everything(*_given: Any, **_options: Any) -> list[Looked]:
+        return [Looked("it", "here", timedelta(0), findings=found)]
+
+    monkeypatch.setattr(doctor_looks, "everything", everything)
+    result = backbone("doctor", *words)
+    assert result.exit_code == code
+    assert ("nothing is wrong in namespace dev" in result.stderr) == (kind is None)
 
 
 def test_a_look_that_was_refused_is_a_warning_of_its_own(
