@@ -101,7 +101,7 @@ backbone.ledger.v1.ScheduleService
   SkipNextDueTime               -       x       -       -         -          -
   GetSchedule                   x       x       -       -         -          x
   ExplainDueTime                x       x       -       -         -          x
-  ListOverdueSchedules          -       -       -       -         -          x
+  ListOverdueSchedules          x       x       -       -         -          x
 
 backbone.ledger.v1.BackfillService
   PlanBackfill                  -       x       -       -         -          -

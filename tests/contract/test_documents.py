@@ -10,6 +10,7 @@ import typer
 import yaml
 
 from cli.__main__ import app
+from cli.doctor_findings import SEVERITY
 from contracts.catalogue import Catalogue
 from contracts.definitions import ActivityDefinition
 from contracts.eventtypes import EventType
@@ -199,3 +200,11 @@ def test_every_record_is_in_the_index_and_has_its_parts():
         assert re.search(r"^## Decision\n\n> ", text, re.MULTILINE), (
             f"{path.name}: no quotable line"
         )
+
+
+def test_every_finding_of_the_doctor_is_explained_with_its_severity():
+    text = (ROOT / "docs" / "doctor.md").read_text()
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\w+) \| (.+) \| (.+) \|$", text, re.MULTILINE)
+    assert [(kind, severity) for kind, severity, _, _ in rows] == [
+        (kind.value, severity.value) for kind, severity in SEVERITY.items()
+    ]

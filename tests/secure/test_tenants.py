@@ -231,6 +231,7 @@ ATTEMPTS: dict[str, tuple[str, ...]] = {
     "subjects rewrap": (),
     "audit verify": (),
     "audit checkpoint": (),
+    "doctor": (),
     "events tail": ("--count", "1", "--timeout", "20"),
 }
 """Each command with its words, of which every one asks for the namespace of somebody else."""
@@ -305,6 +306,15 @@ def test_the_same_command_does_it_in_its_own(invoked: Callable[..., tuple[int, s
     for words in ("get", "runs list", "tasks list", "outbox status", "dlq list", "replay list"):
         code, said = invoked("-n", OURS, *words.split())
         assert code == 0, said
+
+
+def test_the_doctor_says_what_a_tenant_may_not_look_at(
+    invoked: Callable[..., tuple[int, str]],
+) -> None:
+    code, said = invoked("-n", OURS, "doctor")
+    assert (code, "error" in said.partition("looked at, and well")[0]) == (0, False), said
+    assert "not-allowed" in said, said
+    assert "not looked at: consumer group of the router\n" in said, said
 
 
 # --- What is there, asked for by its name in one's own namespace ----------------------------------

@@ -25,6 +25,7 @@ from cli.audits import Audit
 from cli.backfill_calls import Backfills
 from cli.dead_letters import DeadLetters
 from cli.errors import CliError, NotFoundError, UsageError
+from cli.health import Health
 from cli.inboxes import Inbox
 from cli.outboxes import Outbox, Owner
 from cli.registry import Registry
@@ -115,6 +116,14 @@ class Clients:
             self._channel(owner.value),
             namespace=self.namespace,
             explain=lambda exc: self._explained(owner.value, exc),
+        )
+
+    def health(self, service: str) -> Health:
+        """Return whether a service answers; UsageError when its address is not known."""
+        return Health(
+            self._channel(service),
+            namespace=self.namespace,
+            explain=lambda exc: self._explained(service, exc),
         )
 
     @property

@@ -50,6 +50,7 @@ NAMED = {
     "audit": "audit.app",
     "contract": "contract.app",
     "certs": "certs.app",
+    "doctor": "doctor.doctor",
 }
 """The module of this package, and in it a function or a Typer of several."""
 

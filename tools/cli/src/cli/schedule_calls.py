@@ -1,6 +1,9 @@
 """Schedules as the commands see them: one method a call, messages out, errors as sentences."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from google.protobuf.duration_pb2 import Duration
 
 from backbone.ledger.v1 import ledger_pb2, schedules_pb2, schedules_pb2_grpc
 from cli import stamps
@@ -83,3 +86,14 @@ class Schedules(Calls["schedules_pb2_grpc.ScheduleServiceAsyncStub"]):
             namespace=self._namespace, definition_id=definition_id, at=stamps.stamp(at)
         )
         return await self._ask(self._stub.ExplainDueTime(request))
+
+    async def overdue(
+        self, *, min_age: timedelta, limit: int
+    ) -> Sequence[schedules_pb2.OverdueSchedule]:
+        """Return at most `limit` definitions that are due for longer than `min_age`."""
+        waited = Duration()
+        waited.FromTimedelta(min_age)
+        request = schedules_pb2.ListOverdueSchedulesRequest(
+            namespace=self._namespace, min_age=waited, page_size=limit
+        )
+        return (await self._ask(self._stub.ListOverdueSchedules(request))).schedules

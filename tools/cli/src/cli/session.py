@@ -87,7 +87,9 @@ class Session:
         given = given.overridden(namespace=namespace, output=output)
         form = given.output or Format.TABLE
         if form is Format.YAML and not yaml:
-            raise UsageError("yaml is only for `backbone get ID`; use table or json")
+            raise UsageError(
+                "yaml is only for `backbone get ID` and `backbone doctor`; use table or json"
+            )
         self.settings: Settings = settings.load(given.env_file)
         self.namespace_option = given.namespace
         self.namespace = given.namespace or self.settings.namespace

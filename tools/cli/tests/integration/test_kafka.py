@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
 from typer.testing import CliRunner, Result
 
 from cli import kafka
 from cli.__main__ import app
 from contracts import names
 from contracts.names import Header, Topic
+from devstack import ports
 from devstack.infrastructure import ensure_topics
 
 Backbone = Callable[..., Result]
@@ -179,3 +181,53 @@ def test_tail_ends_with_130_on_ctrl_c(topic: str) -> None:
         killer.cancel()
     assert process.returncode == 130
     assert "Traceback" not in error
+
+
+def findings(result: Result) -> dict[str, list[str]]:
+    """Return by finding where it was found."""
+    found: dict[str, list[str]] = {}
+    for one in json.loads(result.stdout)["findings"]:
+        found.setdefault(one["finding"], []).append(one["where"])
+    return found
+
+
+def test_the_doctor_tells_of_topics_and_readers_that_are_not_there(
+    backbone: Backbone, kafka_bootstrap_servers: str, unique_name: str
+) -> None:
+    namespace = unique_name.replace("_", "-")[:63]
+    there = names.topic(namespace, Topic.RUN_EVENTS)
+    ensure_topics(kafka_bootstrap_servers, {there: 1})
+    found = findings(backbone("doctor", "-n", namespace, "-o", "json"))
+    absent = [names.topic(namespace, one) for one in Topic if one is not Topic.RUN_EVENTS]
+    assert found["topic-missing"] == absent
+    assert found.get("nobody-routes") == [names.router_group(namespace)], found
+
+
+def test_the_doctor_counts_the_records_that_are_not_routed(
+    backbone: Backbone, kafka_bootstrap_servers: str, topic: str, unique_name: str
+) -> None:
+    namespace = unique_name.replace("_", "-")[:63]
+    settings = {"bootstrap.servers": kafka_bootstrap_servers}
+    producer = Producer(settings)
+    for number in range(1010):
+        producer.produce(topic, key=b"same", value=str(number).encode())
+    assert producer.flush(30) == 0
+    group = names.router_group(namespace)
+    committed = [TopicPartition(topic, partition, 5) for partition in range(2)]
+    consumer = Consumer({**settings, "group.id": group})
+    consumer.commit(offsets=committed, asynchronous=False)
+    consumer.close()
+    result = backbone("doctor", "-n", namespace, "-o", "json")
+    (lag,) = (
+        one for one in json.loads(result.stdout)["findings"] if one["finding"] == "consumer-lag"
+    )
+    assert (lag["where"], lag["count"], lag["severity"]) == (topic, 1005, "warning")
+
+
+def test_the_doctor_tells_that_kafka_does_not_answer(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BACKBONE_KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{ports.unused()}")
+    result = backbone("doctor", "--timeout", "3s", "-o", "json")
+    assert findings(result)["unreachable"] == ["kafka"]
+    assert "topic-missing" not in findings(result)

@@ -9,6 +9,8 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import HealthServicer
 from typer.testing import CliRunner, Result
 
 from backbone.ledger.v1 import (
@@ -81,6 +83,8 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
 
     def ListDeadLetters(self, request: Any, context: Any) -> Any:
         self.letters_asked.append(request)
+        if self.refusal is not None:
+            fail(context, self.refusal)
         return router_pb2.ListDeadLettersResponse(dead_letters=self.letters)
 
     def FindEvent(self, request: Any, context: Any) -> Any:
@@ -666,11 +670,9 @@ class FakeSubjects(subjects_pb2_grpc.SubjectServiceServicer):
 class FakeSchedules(schedules_pb2_grpc.ScheduleServiceServicer):
     """Takes what people ask of schedules; one definition is paused already."""
 
-    # What no command calls.
-    ListOverdueSchedules: Any = None
-
     def __init__(self) -> None:
         self.asked: list[Any] = []
+        self.overdue: list[schedules_pb2.OverdueSchedule] = []
         self.explained = schedules_pb2.ExplainDueTimeResponse()
 
     def _state(self, request: Any) -> schedules_pb2.ScheduleState:
@@ -687,6 +689,9 @@ class FakeSchedules(schedules_pb2_grpc.ScheduleServiceServicer):
         skip = state.skips.add(actor="local/ana", reason="a holiday")
         skip.due_at.FromJsonString("2026-03-02T14:00:00Z")
         return state
+
+    def ListOverdueSchedules(self, request: Any, context: Any) -> Any:
+        return schedules_pb2.ListOverdueSchedulesResponse(schedules=self.overdue)
 
     def GetSchedule(self, request: Any, context: Any) -> Any:
         return schedules_pb2.GetScheduleResponse(schedule=self._state(request))
@@ -850,6 +855,7 @@ class Services:
         self.schedules = FakeSchedules()
         self.backfills = FakeBackfills()
         self.schedule_states = FakeScheduleStates()
+        self.health = HealthServicer()
         self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(self.registry, self._server)
         router_pb2_grpc.add_RouterServiceServicer_to_server(self.router, self._server)
@@ -866,6 +872,7 @@ class Services:
         registry_schedules_pb2_grpc.add_ScheduleServiceServicer_to_server(
             self.schedule_states, self._server
         )
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
         self._empty = grpc.server(futures.ThreadPoolExecutor(max_workers=1))

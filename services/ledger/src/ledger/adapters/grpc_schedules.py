@@ -34,7 +34,7 @@ POLICY = authorisation.policy(
         "SkipNextDueTime": {Role.OPERATOR},
         "GetSchedule": _READERS,
         "ExplainDueTime": _READERS,
-        "ListOverdueSchedules": {Role.SERVICE},
+        "ListOverdueSchedules": _READERS,
     },
 )
 
