@@ -95,8 +95,9 @@ def test_each_metric_of_an_alert_is_one_that_is_measured(alert):
 
 
 def test_each_runbook_is_of_an_alert():
-    written = {path.stem for path in (ROOT / "docs" / "runbooks").glob("*.md")} - {"README"}
-    assert written == {alert["alert"] for alert in ALERTS}
+    # The others are of what happens, and are performed by tests/e2e/test_runbooks.py.
+    pages = {path.stem for path in (ROOT / "docs" / "runbooks").glob("[A-Z]*.md")} - {"README"}
+    assert pages == {alert["alert"] for alert in ALERTS}
 
 
 @pytest.mark.parametrize("metric", Metric, ids=lambda metric: metric.name)
