@@ -1,28 +1,47 @@
-"""The `backbone` command on a suite."""
+"""The `backbone` command on a suite: each call is a process, whose imports were made before.
 
-import subprocess
-import sys
+To import the command takes a second of a processor, and tests ask thousands of questions. What a
+call does is the program's: arguments, environment, files for what it prints, and an exit code.
+"""
+
+import multiprocessing
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
+import forked_command
+
+from cli import commands
 from devstack.suite import Suite
 
+_TIMEOUT_S = 60.0
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    ["cli.__main__", *(f"cli.{where.partition('.')[0]}" for where in commands.NAMED.values())]
+)
 
-def on(suite: Suite, **variables: str) -> Callable[..., str]:
-    """Return the command, with further environment variables.
 
-    It returns what it prints, and fails the test when it fails.
-    """
+def on(suite: Suite) -> Callable[..., str]:
+    """Return the command: it returns what it prints, and fails the test when it fails."""
 
     def call(*words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "cli", *words],
-            env={**suite.client_environment(), **variables},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, f"backbone {' '.join(words)}: {done.stderr}{done.stdout}"
-        return done.stdout
+        with tempfile.TemporaryDirectory() as name:
+            printed, said = Path(name) / "stdout", Path(name) / "stderr"
+            printed.touch()
+            said.touch()
+            process = _FORKS.Process(
+                target=forked_command.run,
+                args=(words, suite.client_environment(), str(printed), str(said)),
+            )
+            process.start()
+            process.join(_TIMEOUT_S)
+            if process.is_alive():
+                process.kill()
+                process.join()
+            code = process.exitcode
+            process.close()
+            told = f"{said.read_text()}{printed.read_text()}"
+            assert code == 0, f"backbone {' '.join(words)}: {told}"
+            return printed.read_text()
 
     return call
