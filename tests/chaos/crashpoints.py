@@ -41,6 +41,8 @@ REACHED_BY = (
     (r"eventstore\.\w+_seal", "sealed"),
     (r"(ledger|worker)\.\w+_shadow(_decision)?", "shadowed"),
     (r"ledger\.\w+_((pause|resume|trigger)_schedule|skip_due_time)", "tended"),
+    (r"(ledger|router)\.\w+_((throw|reset)_kill_switch|select_definitions)", "switched"),
+    (r"worker\.\w+_find_kill_switch", "control"),
     (r"(ledger|worker)\.\w+(_schedule|acknowledge_runs)", "pulse"),
     (r"(ledger|worker)\.\w+_advance_task", "timed"),
     (r"ledger\.\w+_(cancel_run|retry_run|retry_task)", "control"),
@@ -70,6 +72,7 @@ OF_A_RUN = (
     # Reached by other stimuli in other tests, and on the way of a run whose task fails as well.
     r"worker\.\w+_record_task_outcome",
     r"(ledger|worker)\.\w+_failure_handled",
+    r"worker\.\w+_find_kill_switch",
 )
 """What a run of automated tasks passes in ledger, worker and handlers: of what orders reach, the
 points that match the first pattern; of the others, those that match any of the rest."""

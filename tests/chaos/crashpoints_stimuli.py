@@ -41,6 +41,8 @@ from backbone.ledger.v1 import (
     schedules_pb2_grpc,
     shadows_pb2,
     shadows_pb2_grpc,
+    switches_pb2,
+    switches_pb2_grpc,
 )
 from backbone.outbox.v1 import outbox_pb2, outbox_pb2_grpc
 from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
@@ -87,6 +89,7 @@ class People:
         self.tasks = ledger_pb2_grpc.TaskServiceStub(self._channels["ledger"])
         self.control = control_pb2_grpc.ControlServiceStub(self._channels["ledger"])
         self.schedules = schedules_pb2_grpc.ScheduleServiceStub(self._channels["ledger"])
+        self.switches = switches_pb2_grpc.KillSwitchServiceStub(self._channels["ledger"])
         self.backfills = backfills_pb2_grpc.BackfillServiceStub(self._channels["ledger"])
 
     async def close(self) -> None:
@@ -564,6 +567,34 @@ async def tended(people: People, intents: Intents) -> None:
     assert await until(lambda: people.no_clock(definition_id), seconds=PATIENCE)
 
 
+async def switched(people: People, intents: Intents) -> None:
+    """Stop what has a label that nothing else has, and let it go on."""
+    del intents
+    asked = {"namespace": "dev", "reason": "a crash point"}
+    throw = switches_pb2.ThrowKillSwitchRequest(
+        point=switches_pb2.KILL_SWITCH_POINT_RUN, labels={"source": people.source},
+        request_id=f"{people.source}-throw", **asked,
+    )  # fmt: skip
+    thrown = [
+        (await answered(lambda: people.switches.ThrowKillSwitch(throw))).kill_switch.switch_id
+        for _ in "12"
+    ]
+    assert thrown[0] == thrown[1]
+
+    async def selected() -> bool:
+        request = switches_pb2.ListKillSwitchesRequest(namespace="dev")
+        found = await answered(lambda: people.switches.ListKillSwitches(request))
+        return {one.switch_id: one.selected for one in found.kill_switches}[thrown[0]]
+
+    assert await until(selected, seconds=PATIENCE), "no router tells what it selects"
+    reset = switches_pb2.ResetKillSwitchRequest(
+        switch_id=thrown[0], request_id=f"{people.source}-reset", **asked
+    )
+    for _ in "12":
+        done = (await answered(lambda: people.switches.ResetKillSwitch(reset))).kill_switch
+        assert done.HasField("reset_at")
+
+
 async def backfilled(people: People, intents: Intents) -> None:
     """Have due times run that lie before a definition was there, one after the other."""
     document = yaml.safe_load((DEFINITIONS / "pulse.yaml").read_text())
@@ -796,6 +827,7 @@ STIMULI: dict[str, Callable[[People, Intents], Awaitable[None]]] = {
     "redacted": redacted,
     "pulse": pulse,
     "tended": tended,
+    "switched": switched,
     "backfilled": backfilled,
     "tampered": tampered,
     "control": control,

@@ -155,6 +155,14 @@ backbone.ledger.v1.SubjectService
   EraseSubject                  -       x       -       -         -          -
   RewrapSubjectKeys             -       x       -       -         -          -
 
+backbone.ledger.v1.KillSwitchService
+  ThrowKillSwitch               -       x       -       -         -          -
+  ResetKillSwitch               -       x       -       -         -          -
+  ListKillSwitches              x       x       -       -         -          x
+  ListServedNamespaces          x       x       -       -         -          x
+  SelectDefinitions             -       -       -       -         -          x
+  FindKillSwitch                -       -       -       -         -          x
+
 backbone.router.v1.RouterService
   TriggerDefinition             -       x       -       -         x          x
   ListDeadLetters               x       x       -       -         -          x

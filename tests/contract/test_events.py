@@ -34,6 +34,9 @@ def _rendered(payload, cause=None, version=1, namespace="dev"):
     if "resource_id" in fields:
         service, key = "registry", fields["resource_id"]
         stream = store.resource_stream(fields["kind"], key)
+    elif "switch_id" in fields:
+        service, key = "ledger", fields["switch_id"]
+        stream = store.kill_switch_stream(key)
     elif "subject_ref" in fields:
         service, key = "ledger", fields["subject_ref"]
         stream = store.subject_stream(key)
@@ -91,7 +94,7 @@ def test_payload_with_a_field_of_a_later_release_is_still_read(event_type, paylo
 @pytest.mark.parametrize("event_type", EventType, ids=lambda event_type: event_type.name)
 def test_schema_refuses_a_payload_without_a_required_field(event_type):
     document = json.loads(_rendered(EXAMPLES[event_type][0]).body)["payload"]
-    required = ("resource_id", "definition_id", "subject_ref")
+    required = ("resource_id", "definition_id", "subject_ref", "switch_id")
     del document[next(name for name in required if name in document)]
     with pytest.raises(jsonschema_rs.ValidationError):
         _validator(f"events/{event_type}").validate(document)

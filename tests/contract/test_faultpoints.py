@@ -27,6 +27,9 @@ READS = {
     "services/ledger/src/ledger/service/subjects.py": {
         f"SubjectLedger.{name}" for name in ("resolve", "reveals", "get")
     },
+    "services/ledger/src/ledger/service/switches.py": {
+        *("SwitchLedger.page", "SwitchLedger.halting"),
+    },
     "services/ledger/src/ledger/service/schedules.py": {"ScheduleLedger.list_due_times"},
     "services/ledger/src/ledger/service/schedule_control.py": {
         f"ScheduleControl.{name}" for name in ("get", "overdue")

@@ -35,6 +35,7 @@ from contracts.runs import (
     ApplyNextInput,
     Decided,
     DecideInput,
+    EffectsQuestion,
     FailureHandler,
     FailureHandling,
     FailureQuestion,
@@ -84,6 +85,7 @@ class Standin:
     timed: list[uuid.UUID] = field(default_factory=list)
     wakes: int = 0
     told: AutomatedInstance | None = None
+    halted: int = 0
     pages: int = 1
     handling: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -93,7 +95,21 @@ class Standin:
         self._refuse_locally()
         if self.undecidable:
             raise ApplicationError("rule remind: no such key: overdue", non_retryable=True)
-        return Decided(outcome=self.outcome, tasks=self.tasks, timed=self.timed)
+        return Decided(
+            outcome=self.outcome,
+            tasks=self.tasks,
+            timed=self.timed,
+            effects_halted=self.halted > 0,
+        )
+
+    @activity.defn(name=TemporalActivity.AWAIT_EFFECTS.value)
+    async def await_effects(self, _question: EffectsQuestion) -> bool:
+        """Refuse as often as the scenario says."""
+        self.halted -= 1
+        self.handling.set()
+        if self.halted > 0:
+            raise ApplicationError("effect is stopped by a kill switch", type="EffectsHalted")
+        return True
 
     @activity.defn(name=TemporalActivity.APPLY_NEXT.value)
     async def apply_next(self, _question: ApplyNextInput) -> Applied:
@@ -132,7 +148,7 @@ class Standin:
     @activity.defn(name=TemporalActivity.FIND_FAILURE_HANDLER.value)
     async def find_failure_handler(self, _question: FailureQuestion) -> FailureHandler:
         """Return who is told in the scenario."""
-        return FailureHandler(task=self.told)
+        return FailureHandler(task=self.told, effects_halted=self.halted > 0)
 
     @activity.defn(name=TemporalActivity.RECORD_FAILURE_HANDLED.value)
     async def record_failure_handled(self, _handling: FailureHandling) -> bool:
@@ -178,6 +194,7 @@ class Standin:
         """Return all of them, to be registered."""
         return [
             self.decide,
+            self.await_effects,
             self.apply_next,
             self.record_run_failure,
             self.record_task_outcome,
@@ -377,6 +394,28 @@ async def _cancelled(recording: Recording) -> WorkflowHandle[Any, Any]:
     return handle
 
 
+async def _effects_halted(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.halted = 3
+    recording.standin.tasks = [recording.task("records_itself")]
+    return await recording.start_run()
+
+
+async def _effects_halted_cancelled(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.halted = 1000
+    recording.standin.tasks = [recording.task("records_itself")]
+    handle = await recording.start_run()
+    await recording.standin.handling.wait()
+    await handle.cancel()
+    return handle
+
+
+async def _telling_halted(recording: Recording) -> WorkflowHandle[Any, Any]:
+    recording.standin.told = recording.task("foreign", "told")
+    recording.standin.halted = 2
+    recording.standin.undecidable = True
+    return await recording.start_run()
+
+
 async def _human_timers(recording: Recording) -> WorkflowHandle[Any, Any]:
     recording.standin.tasks = [recording.task("records_itself")]
     recording.standin.timed = [uuid.uuid4(), uuid.uuid4()]
@@ -541,6 +580,9 @@ SCENARIOS: dict[str, Scenario] = {
     "run-undecidable": _undecidable,
     "run-ledger-away": _ledger_away,
     "run-cancelled": _cancelled,
+    "run-effects-halted": _effects_halted,
+    "run-effects-halted-cancelled": _effects_halted_cancelled,
+    "run-failure-told-late": _telling_halted,
     "run-human-timers": _human_timers,
     "timers-to-the-end": _timers_to_the_end,
     "timers-of-a-closed-task": _timers_of_a_closed_task,
@@ -590,7 +632,7 @@ async def record(address: str, name: str) -> str:
         try:
             await handle.result()
         except WorkflowFailureError:
-            if name not in {"run-cancelled", "retry-cancelled", "telling-cancelled"}:
+            if not name.endswith("-cancelled"):
                 raise
         return _portable((await handle.fetch_history()).to_json())
 

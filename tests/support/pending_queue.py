@@ -11,6 +11,7 @@ from ledger.adapters.postgres_instances import PostgresInstanceEventStore, Postg
 from ledger.adapters.postgres_pending import PostgresPendingStore
 from ledger.adapters.postgres_replays import PostgresReplayStore
 from ledger.adapters.postgres_runs import PostgresRunStore
+from ledger.adapters.postgres_switches import PostgresKillSwitchStore
 from ledger.domain.pending import Arrival, Limits, Origin, Reason
 from ledger.ports import PendingRow, Settlement
 from ledger.service.instance_events import InstanceEvents
@@ -76,6 +77,7 @@ class Queue:
                 max_waiting=10,
                 max_age=max_age,
             ),
+            switches=PostgresKillSwitchStore(),
             max_age=max_age,
         )
 
@@ -87,14 +89,12 @@ class Queue:
             await self.ledger.queue(transaction, arrivals)
 
     async def claim(self, limit: int = 100) -> list[PendingRow]:
-        claimed, _ = await self.ledger.claim(
-            namespace="dev", holder="test", limit=limit, lease=LEASE
-        )
-        return claimed
+        claimed = await self.ledger.claim(namespace="dev", holder="test", limit=limit, lease=LEASE)
+        return list(claimed.starts)
 
     async def next_look(self) -> datetime | None:
-        _, at = await self.ledger.claim(namespace="dev", holder="test", limit=1, lease=LEASE)
-        return at
+        claimed = await self.ledger.claim(namespace="dev", holder="test", limit=1, lease=LEASE)
+        return claimed.next_look
 
     async def confirm(
         self,

@@ -207,13 +207,11 @@ class FakeInstances:
     def _has_work(self, run_id: str) -> bool:
         return Decision.model_validate_json(self.runs[run_id]).has_work
 
-    async def adopt_run(
-        self, run: RunInput, *, workflow_run_id: str
-    ) -> tuple[RecordOutcome, bytes]:
+    async def adopt_run(self, run: RunInput, *, workflow_run_id: str) -> Recorded:
         holder = self.adopted.setdefault(run.run_id, workflow_run_id)
         if holder != workflow_run_id:
-            return RecordOutcome.DUPLICATE, b""
-        return RecordOutcome.RECORDED, self.runs[run.run_id]
+            return Recorded(RecordOutcome.DUPLICATE, b"")
+        return Recorded(RecordOutcome.RECORDED, self.runs[run.run_id])
 
 
 class FakeLedger:
@@ -224,6 +222,7 @@ class FakeLedger:
         self.runs: dict[str, tuple[str, bytes]] = {}
         self.snapshots: dict[str, bytes] = {}
         self.shadow_id = ""
+        self.effects_halted = False
         self.failures: dict[str, RunFailure] = {}
         self.outcomes: dict[uuid.UUID, TaskOutcome] = {}
         self.advances: list[AdvanceTask] = []
@@ -240,7 +239,12 @@ class FakeLedger:
         if run.run_id not in self.runs:
             self.runs[run.run_id] = (workflow_run_id, decision)
             self.snapshots[run.run_id] = snapshot
-            return Recorded(RecordOutcome.RECORDED, decision, self.shadow_id)
+            return Recorded(
+                RecordOutcome.RECORDED,
+                decision,
+                self.shadow_id,
+                effects_halted=self.effects_halted,
+            )
         owner, standing = self.runs[run.run_id]
         same = owner == workflow_run_id
         return Recorded(RecordOutcome.REPEATED if same else RecordOutcome.DUPLICATE, standing)
@@ -290,7 +294,13 @@ class FakeControl:
         self.handled: dict[uuid.UUID, FailureHandling] = {}
         self.pages = 0
         self.away = False
+        self.halted: str | None = None
         self._leased_until: dict[str, float] = {}
+
+    async def effects_halted(self, namespace: str, definition_id: str) -> str | None:
+        del namespace, definition_id
+        self._answer()
+        return self.halted
 
     async def claim_operations(
         self, namespace: str, *, limit: int, lease: timedelta

@@ -17,6 +17,7 @@ from contracts.rejections import EventRejectedError, Reason
 from contracts.routing import PendingOutcome
 from contracts.runs import RunInput
 from contracts.sensitive import Reference
+from contracts.switches import KillSwitch
 from router.domain import routing
 from router.domain.decisions import RoutedEvent, UnroutedRange
 from router.domain.instances import Address
@@ -26,7 +27,7 @@ from router.domain.records import RawHeaders, Record
 from router.domain.routing import Active, Index
 from router.domain.sensitive_events import SensitiveValue
 from router.errors import DefinitionUnknownError, StartRefusedError, TransientError
-from router.ports import Seen
+from router.ports import Claim, Seen
 from signing.keys import SigningKey
 
 SIGNED_AT_MS = 1_795_000_000_000
@@ -62,6 +63,7 @@ def definition_content(
     *triggers: dict[str, Any],
     manual: dict[str, dict[str, Any]] | None = None,
     queue: str = "test-tq",
+    labels: dict[str, str] | None = None,
     **spec: Any,
 ) -> bytes:
     """Return a definition as the registry serves it; `manual` has its manual triggers by name."""
@@ -69,7 +71,12 @@ def definition_content(
         {
             "apiVersion": "backbone/v1",
             "kind": "ActivityDefinition",
-            "metadata": {"id": definition_id, "namespace": "dev", "owner": "tests"},
+            "metadata": {
+                "id": definition_id,
+                "namespace": "dev",
+                "owner": "tests",
+                "labels": labels or {},
+            },
             "spec": {
                 "taskQueue": queue,
                 **spec,
@@ -305,6 +312,8 @@ class FakePendingStarts:
         self.asked: list[tuple[str, str]] = []
         self.due: list[DueStart] = []
         self.due_in: timedelta | None = None
+        self.thrown: list[KillSwitch] = []
+        self.halted: list[str] = []
         self.told: list[Confirmation] = []
         self.away = False
         self.unheard = 0
@@ -317,13 +326,11 @@ class FakePendingStarts:
         self.asked += keys
         return self.waiting & set(keys)
 
-    async def claim(
-        self, namespace: str, *, limit: int, lease: timedelta
-    ) -> tuple[list[DueStart], timedelta | None]:
+    async def claim(self, namespace: str, *, limit: int, lease: timedelta) -> Claim:
         if self.away:
             raise TransientError("no ledger now")
         claimed, self.due = self.due[:limit], self.due[limit:]
-        return claimed, self.due_in
+        return Claim(claimed, self.due_in, self.thrown, self.halted)
 
     async def confirm(self, namespace: str, confirmations: Sequence[Confirmation]) -> None:
         if self.unheard:

@@ -314,6 +314,26 @@ class SubjectErased(_Payload):
     reason: str
 
 
+class KillSwitchThrown(_Payload):
+    """A namespace, or the definitions with all of some labels, are stopped at a point."""
+
+    switch_id: str
+    point: Literal["ingress", "run", "effect"] = Field(
+        description="No event is taken, no run is started, or no automated task is begun."
+    )
+    labels: dict[str, str] = Field(description="Empty for all of the namespace.")
+    actor: str
+    reason: str
+
+
+class KillSwitchReset(_Payload):
+    """What a kill switch had stopped goes on."""
+
+    switch_id: str
+    actor: str
+    reason: str
+
+
 PAYLOAD_OF: dict[EventType, type[BaseModel]] = {
     EventType.RESOURCE_APPLIED: ResourceApplied,
     EventType.RESOURCE_ACTIVATED: ResourceActivated,
@@ -341,4 +361,6 @@ PAYLOAD_OF: dict[EventType, type[BaseModel]] = {
     EventType.TASK_ESCALATED: TaskEscalated,
     EventType.TASK_RETRIED: TaskRetried,
     EventType.SUBJECT_ERASED: SubjectErased,
+    EventType.KILL_SWITCH_THROWN: KillSwitchThrown,
+    EventType.KILL_SWITCH_RESET: KillSwitchReset,
 }

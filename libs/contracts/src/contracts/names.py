@@ -72,6 +72,8 @@ class EventType(StrEnum):
     TASK_ESCALATED = "backbone.TaskEscalated"
     TASK_RETRIED = "backbone.TaskRetried"
     SUBJECT_ERASED = "backbone.SubjectErased"
+    KILL_SWITCH_THROWN = "backbone.KillSwitchThrown"
+    KILL_SWITCH_RESET = "backbone.KillSwitchReset"
 
 
 TOPIC_OF: dict[EventType, Topic] = {
@@ -101,6 +103,8 @@ TOPIC_OF: dict[EventType, Topic] = {
     EventType.TASK_ESCALATED: Topic.TASK_EVENTS,
     EventType.TASK_RETRIED: Topic.TASK_EVENTS,
     EventType.SUBJECT_ERASED: Topic.RUN_EVENTS,
+    EventType.KILL_SWITCH_THROWN: Topic.RUN_EVENTS,
+    EventType.KILL_SWITCH_RESET: Topic.RUN_EVENTS,
 }
 
 
@@ -224,6 +228,7 @@ class TemporalActivity(StrEnum):
     SWEEP_PAGE = "backbone.sweep_page"
     APPLY_NEXT = "backbone.apply_next"
     SIMULATE = "backbone.simulate"
+    AWAIT_EFFECTS = "backbone.await_effects"
 
 
 TICK_TASK_QUEUE = "backbone-tick-tq"

@@ -57,12 +57,21 @@ class DecideInput(_Model):
 class Decided(_Model):
     """What the workflow has to do after the decision: the automated tasks, none for a duplicate.
 
-    `timed` are the human tasks with which something happens by the clock.
+    `timed` are the human tasks with which something happens by the clock. With `effects_halted` a
+    kill switch stops effects: no automated task is begun before it is reset.
     """
 
     outcome: RecordOutcome
     tasks: list[AutomatedInstance] = Field(default_factory=list)
     timed: list[UUID] = Field(default_factory=list)
+    effects_halted: bool = False
+
+
+class EffectsQuestion(_Model):
+    """The input of `await_effects`: which definition's effects may be stopped."""
+
+    namespace: str
+    definition_id: str
 
 
 MAX_STATE_BYTES = 64 * 1024
@@ -249,9 +258,13 @@ class FailureNotice(_Model):
 
 
 class FailureHandler(_Model):
-    """Who is to be told, as a task of its own; none when the definition has no `onFailure`."""
+    """Who is to be told, as a task of its own; none when the definition has no `onFailure`.
+
+    With `effects_halted` a kill switch stops effects: nobody is told before it is reset.
+    """
 
     task: AutomatedInstance | None = None
+    effects_halted: bool = False
 
 
 class FailureHandling(_Model):

@@ -53,6 +53,11 @@ def subject_stream(subject_ref: str) -> str:
     return f"subject:{subject_ref}"
 
 
+def kill_switch_stream(switch_id: str) -> str:
+    """Return the stream of a kill switch."""
+    return f"kill-switch:{switch_id}"
+
+
 def resource_stream(kind: ResourceKind, resource_id: str) -> str:
     """Return the stream of a resource: `definition:`, `event-type:` or `producer:` and its id."""
     return f"{_STREAM_OF[kind]}:{resource_id}"

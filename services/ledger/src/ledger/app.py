@@ -15,6 +15,7 @@ from backbone.ledger.v1 import (
     schedules_pb2_grpc,
     shadows_pb2_grpc,
     subjects_pb2_grpc,
+    switches_pb2_grpc,
 )
 from eventstore import grpc_audit, grpc_outbox
 from eventstore import store as eventstore
@@ -32,6 +33,7 @@ from ledger.adapters import (
     grpc_schedules,
     grpc_shadows,
     grpc_subjects,
+    grpc_switches,
     grpc_tasks,
     projections,
 )
@@ -46,6 +48,7 @@ from ledger.adapters.grpc_routing import RoutingServicer
 from ledger.adapters.grpc_schedules import ScheduleServicer
 from ledger.adapters.grpc_shadows import ShadowServicer
 from ledger.adapters.grpc_subjects import SubjectServicer
+from ledger.adapters.grpc_switches import KillSwitchServicer
 from ledger.adapters.grpc_tasks import TaskServicer
 from ledger.adapters.instance_backlog import InstanceBacklog
 from ledger.adapters.instance_projection import InstanceProjection
@@ -61,6 +64,7 @@ from ledger.adapters.postgres_runs import PostgresRunStore
 from ledger.adapters.postgres_schedules import PostgresScheduleStore
 from ledger.adapters.postgres_shadows import PostgresShadowStore
 from ledger.adapters.postgres_subjects import PostgresSubjectStore
+from ledger.adapters.postgres_switches import PostgresKillSwitchStore
 from ledger.adapters.postgres_tasks import PostgresTaskStore
 from ledger.adapters.projections import RunProjection
 from ledger.adapters.replay_calls import ReplayCalls
@@ -86,6 +90,7 @@ from ledger.service.schedules import ScheduleLedger
 from ledger.service.shadows import ShadowLedger
 from ledger.service.subject_keys import SubjectKeys
 from ledger.service.subjects import SubjectLedger
+from ledger.service.switches import SwitchLedger
 from ledger.service.tasks import TaskLedger
 from ledger.service.telling import FailureTelling
 from ledger.settings import DECISION_RETENTION, PENDING_MAX_AGE, Settings
@@ -226,6 +231,7 @@ def grpc_services(
         PostgresReplayStore(),
         PostgresRunStore(),
     )
+    switch_store = PostgresKillSwitchStore()
     instance_store, instance_event_store = PostgresInstanceStore(), PostgresInstanceEventStore()
     instance_events = InstanceEvents(
         store=instance_event_store,
@@ -241,6 +247,7 @@ def grpc_services(
         decisions=routing_store,
         replays=replay_store,
         instance_events=instance_events,
+        switches=switch_store,
         max_age=pending_max_age,
     )
     routing = RoutingLedger(
@@ -257,7 +264,13 @@ def grpc_services(
     control_store = PostgresControlStore()
     appender = RunAppender(events=events, schedules=schedules, control=control_store)
     telling = FailureTelling(runs=run_store, control=control_store)
-    runs = RunLedger(database=postgres, runs=run_store, appender=appender, telling=telling)
+    runs = RunLedger(
+        database=postgres,
+        runs=run_store,
+        appender=appender,
+        telling=telling,
+        halts=switch_store,
+    )
     task_store = PostgresTaskStore()
     tasks = TaskLedger(database=postgres, tasks=task_store, runs=run_store, appender=appender)
     control = ControlLedger(
@@ -269,7 +282,9 @@ def grpc_services(
         control=control_store,
         telling=telling,
     )
-    due = ScheduleLedger(database=postgres, schedules=schedules, control=control)
+    due = ScheduleLedger(
+        database=postgres, schedules=schedules, control=control, halts=switch_store
+    )
     backfill_store = PostgresBackfillStore()
     backfills = BackfillLedger(
         database=postgres,
@@ -365,6 +380,7 @@ def grpc_services(
                     instances=instance_store,
                     events=instance_events,
                     waiting=instance_event_store,
+                    halts=switch_store,
                 ),
                 reader=reader,
             ),
@@ -392,6 +408,22 @@ def grpc_services(
                 reader=reader,
             ),
             policy=grpc_subjects.POLICY,
+        ),
+        Service(
+            name=grpc_switches.NAME,
+            add=switches_pb2_grpc.add_KillSwitchServiceServicer_to_server,
+            servicer=KillSwitchServicer(
+                SwitchLedger(
+                    database=postgres,
+                    switches=switch_store,
+                    schedules=schedules,
+                    control=control_store,
+                    requests=run_store,
+                    events=events,
+                ),
+                reader=reader,
+            ),
+            policy=grpc_switches.POLICY,
         ),
         grpc_outbox.grpc_service(postgres, namespaces=namespaces),
         grpc_audit.grpc_service(postgres, namespaces=namespaces),

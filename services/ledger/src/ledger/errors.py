@@ -113,6 +113,14 @@ class ShadowNotFoundError(LedgerError):
         super().__init__(f"there is no shadow {name}; `backbone shadow list` says which there are")
 
 
+class KillSwitchNotFoundError(LedgerError):
+    """There is no such kill switch."""
+
+    def __init__(self, switch_id: str) -> None:
+        super().__init__(f"there is no kill switch {switch_id}")
+        self.switch_id = switch_id
+
+
 class PreconditionError(LedgerError):
     """The state does not allow it."""
 

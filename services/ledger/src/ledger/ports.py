@@ -249,10 +249,14 @@ class RecordedShadowDecision:
 
 @dataclass(frozen=True)
 class Claim:
-    """That an execution took a trigger key, when, and the shadow that is to decide beside it."""
+    """That an execution took a trigger key, when, and the shadow that is to decide beside it.
+
+    With `effects_halted` a kill switch stops what the run would do.
+    """
 
     at: datetime
     shadow_id: str | None
+    effects_halted: bool
 
 
 class RequestLog(Protocol):

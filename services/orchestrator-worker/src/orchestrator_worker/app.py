@@ -263,6 +263,7 @@ def _workers(
                     runs.record_run_failure,
                     runs.record_task_outcome,
                     failures.find_failure_handler,
+                    failures.await_effects,
                     failures.record_failure_handled,
                     activities.instances.apply_next,
                     activities.simulations.simulate,

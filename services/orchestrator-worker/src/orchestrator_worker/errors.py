@@ -13,6 +13,10 @@ class NeighbourUnavailableError(TransientError):
     """The ledger or the registry does not answer, or asks to come back."""
 
 
+class EffectsHaltedError(TransientError):
+    """A kill switch stops effects."""
+
+
 class ContextUnavailableError(TransientError):
     """A connector's system does not answer, or did not in time."""
 

@@ -87,11 +87,15 @@ class ContextSource(Protocol):
 
 
 class Recorded(NamedTuple):
-    """What the ledger says of a run: the decision that stands, and the shadow to decide beside."""
+    """What the ledger says of a run: the decision that stands, and the shadow to decide beside.
+
+    With `effects_halted` a kill switch stops what the run would do.
+    """
 
     outcome: RecordOutcome
     decision: bytes
     shadow_id: str = ""
+    effects_halted: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,13 +119,15 @@ class Place:
 class Next:
     """What is to be applied to an instance next, with its place; nothing without a run.
 
-    One that is `applied` has work that nobody has begun. Without one, a timer is due in `due_in`.
+    One that is `applied` has work that nobody has begun. Without one, a timer is due in `due_in`;
+    with `halted` a kill switch stops runs, and it is to be asked again then.
     """
 
     place: Place
     run: RunInput | None = None
     applied: bool = False
     due_in: timedelta | None = None
+    halted: bool = False
 
 
 class Instances(Protocol):
@@ -155,9 +161,7 @@ class Instances(Protocol):
         """Return a page of the instances for which something waits, and the token of the next."""
         ...
 
-    async def adopt_run(
-        self, run: RunInput, *, workflow_run_id: str
-    ) -> tuple[RecordOutcome, bytes]:
+    async def adopt_run(self, run: RunInput, *, workflow_run_id: str) -> Recorded:
         """Say that an execution carries out a run; return the decision unless another one does."""
         ...
 
@@ -254,6 +258,10 @@ class Control(Protocol):
         self, namespace: str, *, limit: int, min_age: timedelta
     ) -> list[OverdueSchedule]:
         """Return definitions that a tick is owed, the longest first."""
+        ...
+
+    async def effects_halted(self, namespace: str, definition_id: str) -> str | None:
+        """Return by which kill switch effects of a definition are stopped, in a sentence."""
         ...
 
     async def record_failure_handled(self, handling: FailureHandling) -> bool:

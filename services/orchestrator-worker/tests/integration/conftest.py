@@ -22,6 +22,8 @@ from backbone.ledger.v1 import (
     ledger_pb2_grpc,
     schedules_pb2,
     schedules_pb2_grpc,
+    switches_pb2,
+    switches_pb2_grpc,
 )
 from backbone.registry.v1 import registry_pb2, registry_pb2_grpc
 from contracts import definitions as contract
@@ -81,13 +83,17 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer, ledger_pb2_grpc.Task
             definition_id=request.definition_id,
             trigger=Trigger.model_validate_json(request.trigger),
         )
-        outcome, standing, _ = await self.ledger.record_run(
+        recorded = await self.ledger.record_run(
             run,
             workflow_run_id=request.workflow_run_id,
             snapshot=request.snapshot,
             decision=request.decision,
         )
-        return ledger_pb2.RecordRunResponse(outcome=OUTCOMES[outcome], decision=standing)
+        return ledger_pb2.RecordRunResponse(
+            outcome=OUTCOMES[recorded.outcome],
+            decision=recorded.decision,
+            effects_halted=recorded.effects_halted,
+        )
 
     async def RecordRunFailure(self, request: Any, _context: Any) -> Any:
         run = RunInput(
@@ -230,11 +236,15 @@ class InstanceServicer(instances_pb2_grpc.InstanceServiceServicer):
         )
 
     async def AdoptRun(self, request: Any, _context: Any) -> Any:
-        outcome, standing = await self.instances.adopt_run(
+        adopted = await self.instances.adopt_run(
             RunInput.model_construct(run_id=request.run_id),
             workflow_run_id=request.workflow_run_id,
         )
-        return instances_pb2.AdoptRunResponse(outcome=OUTCOMES[outcome], decision=standing)
+        return instances_pb2.AdoptRunResponse(
+            outcome=OUTCOMES[adopted.outcome],
+            decision=adopted.decision,
+            effects_halted=adopted.effects_halted,
+        )
 
 
 def _next(found: Next) -> instances_pb2.NextApplication:
@@ -362,6 +372,21 @@ class ScheduleServicer(schedules_pb2_grpc.ScheduleServiceServicer):
         return response
 
 
+class KillSwitchServicer(switches_pb2_grpc.KillSwitchServiceServicer):
+    """Serves what stops effects, from memory."""
+
+    def __init__(self, control: Any) -> None:
+        self.control = control
+
+    async def FindKillSwitch(self, request: Any, _context: Any) -> Any:
+        assert request.point == switches_pb2.KILL_SWITCH_POINT_EFFECT
+        found = await self.control.effects_halted(request.namespace, request.definition_id)
+        response = switches_pb2.FindKillSwitchResponse()
+        if found is not None:
+            response.kill_switch.reason = found
+        return response
+
+
 class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
     """Serves definitions from memory."""
 
@@ -423,6 +448,10 @@ async def ledger_server(
             made,
         )
         schedules_pb2_grpc.add_ScheduleServiceServicer_to_server(ScheduleServicer(control), made)
+        switches_pb2_grpc.add_KillSwitchServiceServicer_to_server(
+            KillSwitchServicer(control),  # type: ignore[abstract]  # the rest is not called
+            made,
+        )
         instances_pb2_grpc.add_InstanceServiceServicer_to_server(
             InstanceServicer(instances),  # type: ignore[abstract]  # the rest is not called
             made,

@@ -230,6 +230,50 @@ async def test_outcome_waits_for_a_ledger_that_is_away(
     assert list(_outcomes(ledger).values()) == ["Timeout"]
 
 
+async def _waits_for_effects(handle: WorkflowHandle[Any, RunResult]) -> bool:
+    pending = (await handle.describe()).raw_description.pending_activities
+    return [one.activity_type.name for one in pending] == [TemporalActivity.AWAIT_EFFECTS]
+
+
+async def test_tasks_of_a_run_begin_when_effects_are_not_stopped_any_more(
+    *,
+    start: Any,
+    define: Any,
+    ledger: Any,
+    control: Any,
+    handlers: Handlers,
+    eventually: Eventually,
+) -> None:
+    define("sends")
+    ledger.effects_halted, control.halted = True, "an incident"
+    handle = await start()
+    await eventually(lambda: _waits_for_effects(handle))
+    assert (len(ledger.runs), handlers.calls) == (1, [])
+    control.halted = None
+    assert (await handle.result()).completed == 1
+    assert len(handlers.calls) == 1
+
+
+async def test_cancelled_run_ends_while_effects_are_stopped(
+    *,
+    start: Any,
+    define: Any,
+    ledger: Any,
+    control: Any,
+    handlers: Handlers,
+    eventually: Eventually,
+) -> None:
+    define("sends")
+    ledger.effects_halted, control.halted = True, "an incident"
+    handle = await start()
+    await eventually(lambda: _waits_for_effects(handle))
+    await handle.cancel()
+    with pytest.raises(WorkflowFailureError) as caught:
+        await handle.result()
+    assert isinstance(caught.value.cause, CancelledError)
+    assert (list(_outcomes(ledger).values()), handlers.calls) == (["Cancelled"], [])
+
+
 async def test_cancelled_run_closes_its_tasks_as_failed(
     start: Any, define: Any, ledger: Any, handlers: Handlers, eventually: Eventually
 ) -> None:

@@ -5,7 +5,7 @@ import functools
 import gc
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from opentelemetry.metrics import Observation
@@ -31,6 +31,7 @@ from router.adapters.ledger_pending import LedgerPendingStarts
 from router.adapters.ledger_replays import LedgerReplays
 from router.adapters.ledger_routing import LedgerDecisionLog
 from router.adapters.ledger_subjects import LedgerSensitiveValues
+from router.adapters.ledger_switches import LedgerKillSwitchSelections
 from router.adapters.otel_observer import OtelObserver
 from router.adapters.redis_seen import RedisSeenEvents
 from router.adapters.registry_history import RegistryHistory
@@ -47,6 +48,7 @@ from router.ports import DeadLetters, DecisionLog, Observer
 from router.service.dead_letters import DeadLetterReview
 from router.service.dispatching import Dispatcher
 from router.service.explaining import EventExplainer
+from router.service.kill_switches import KillSwitches
 from router.service.manual import ManualTrigger
 from router.service.receiving import EventDoor, Inlet
 from router.service.replaying import ReplayPlanner
@@ -191,6 +193,11 @@ async def _components(settings: Settings, health: Health) -> list[Component]:
         ledger, holder=f"{SERVICE}@{platform.node()}", timeout=settings.record_timeout
     )
     sensitive_values = LedgerSensitiveValues(ledger, timeout=settings.record_timeout)
+    selections = LedgerKillSwitchSelections(ledger, timeout=settings.record_timeout)
+    switches = {
+        namespace: KillSwitches(namespace, definitions=definitions, selections=selections)
+        for namespace in settings.namespaces
+    }
     dispatchers = {
         namespace: Dispatcher(
             namespace,
@@ -199,6 +206,7 @@ async def _components(settings: Settings, health: Health) -> list[Component]:
             starter=starter,
             observer=observer,
             directory=directory,
+            switches=switches[namespace],
             limit=settings.concurrency,
             poll=settings.dispatch_poll,
             sensitive_values=sensitive_values,
@@ -224,6 +232,7 @@ async def _components(settings: Settings, health: Health) -> list[Component]:
             observer=observer,
             directory=directory,
             authentication=authentication,
+            switches=switches[namespace],
             queued=dispatchers[namespace].wake,
             concurrency=settings.concurrency,
             sensitive_values=sensitive_values,
@@ -278,7 +287,7 @@ async def _components(settings: Settings, health: Health) -> list[Component]:
         settings,
         services=[
             grpc_router.service(
-                manual=ManualTrigger(definitions=definitions, starter=starter),
+                manual=ManualTrigger(definitions=definitions, starter=starter, switches=switches),
                 explanations=ExplanationCalls(explainer),
                 dead_letters=DeadLetterCalls(review),
                 replays=ReplayCalls(planner),
@@ -304,7 +313,9 @@ async def _components(settings: Settings, health: Health) -> list[Component]:
         HttpServer(
             listen=settings.http_listen,
             health=health,
-            routes=_http_routes(settings, definitions, publisher, observer, authentication),
+            routes=_http_routes(
+                settings, definitions, publisher, observer, authentication, switches=switches
+            ),
         ),
         Vitals(tls),
         Closing("registry-channel", functools.partial(channel.close, None)),
@@ -328,6 +339,8 @@ def _http_routes(
     publisher: KafkaEventPublisher,
     observer: Observer,
     authentication: Authentication,
+    *,
+    switches: Mapping[str, KillSwitches],
 ) -> list[BaseRoute]:
     if not settings.takes_http_events:
         return []
@@ -339,6 +352,7 @@ def _http_routes(
         return Inlet(
             topic=topic,
             admit=lambda record: ingress.admit(record, definitions.policy(namespace)).document,
+            refuse_halted=switches[namespace].refuse_halted_ingress,
         )
 
     door = EventDoor(

@@ -21,6 +21,14 @@ class DefinitionUnknownError(RouterError):
     """There is no definition of that id, or it was retired."""
 
 
+class IngressHaltedError(TransientError):
+    """A kill switch stops what comes into the namespace."""
+
+
+class RunsHaltedError(RouterError):
+    """A kill switch stops the runs of the definition."""
+
+
 class DefinitionDisabledError(RouterError):
     """The definition is disabled: it starts nothing until it is enabled."""
 

@@ -10,6 +10,7 @@ from contracts.rejections import EventRejectedError, Reason
 from contracts.runs import RunInput
 from contracts.sensitive import Reference
 from contracts.simulations import Simulated, SimulateInput
+from contracts.switches import KillSwitch
 from router.domain.dead_letter_pages import Stretches
 from router.domain.dead_letters import DeadLetter, State
 from router.domain.decisions import RoutedEvent, UnroutedRange
@@ -484,6 +485,34 @@ class SensitiveValues(Protocol):
         ...
 
 
+class KillSwitchSelections(Protocol):
+    """Hears which definitions the labels of kill switches select."""
+
+    async def select(
+        self, namespace: str, selected: Mapping[str, Sequence[str]], *, revision: int
+    ) -> None:
+        """Tell the definitions that each switch selects, of a revision of the registry.
+
+        Raises:
+            TransientError: nobody answers now.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What is to be started now, and how long to wait for more; None where nothing becomes due.
+
+    `thrown` are the kill switches of the namespace, `halted` the definitions of which events wait
+    that one of them had wait, or one that is reset by now.
+    """
+
+    starts: Sequence[DueStart] = ()
+    due_in: timedelta | None = None
+    thrown: Sequence[KillSwitch] = ()
+    halted: Sequence[str] = ()
+
+
 class PendingStarts(Protocol):
     """What waits to be started."""
 
@@ -497,12 +526,8 @@ class PendingStarts(Protocol):
         """
         ...
 
-    async def claim(
-        self, namespace: str, *, limit: int, lease: timedelta
-    ) -> tuple[list[DueStart], timedelta | None]:
-        """Take what is to be started now, for as long as `lease`; say how long to wait for more.
-
-        None says that nothing waits that could become due.
+    async def claim(self, namespace: str, *, limit: int, lease: timedelta) -> Claim:
+        """Take what is to be started now, for as long as `lease`.
 
         Raises:
             TransientError: nobody answers now.

@@ -45,6 +45,7 @@ from router.adapters.registry_resources import RegistryResources
 from router.adapters.temporal_starter import TemporalWorkflowStarter
 from router.domain.authentication import Authentication
 from router.domain.instances import Directory
+from router.service.kill_switches import KillSwitches
 from router.service.routing import Router
 from runtime import grpcclient, temporal
 from runtime.grpcserver import GrpcServer
@@ -465,6 +466,7 @@ async def route(
             batch_records: int = 500,
             wrap: Callable[[Any], Any] = lambda route: route,
             ledger_at: str = "",
+            switches: KillSwitches | None = None,
         ) -> Routed:
             misses: list[int] = []
             channel = grpcclient.channel(registry.address, actor="router")
@@ -502,6 +504,7 @@ async def route(
                 ),
                 observer=OtelObserver(),
                 concurrency=32,
+                switches=switches,
             )
             consumer = KafkaConsumer(
                 kafka.bootstrap,

@@ -10,10 +10,12 @@ from functools import partial
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from contracts.switches import KillSwitch, Point
 from router.adapters.http_events import HttpEvents
 from router.adapters.kafka_event_publisher import KafkaEventPublisher
 from router.domain.authentication import Authentication
 from router.domain.ingress import Ingress
+from router.service.kill_switches import Unswitched
 from router.service.receiving import EventDoor, Inlet
 from runtime.httpserver import Health, HttpServer
 from runtime.kafka import KafkaProducer
@@ -76,6 +78,7 @@ async def door(kafka, counts, policy, unused_port):
             body_timeout_s=5.0,
             ack_timeout_s=5.0,
             known=lambda: True,
+            switches=None,
             more=(),
         ):
             publisher = KafkaEventPublisher(
@@ -86,7 +89,9 @@ async def door(kafka, counts, policy, unused_port):
             def inlet(namespace):
                 ingress = Ingress(namespace, Authentication(clock=lambda: 0, is_open=True))
                 return Inlet(
-                    f"{namespace}.events", lambda record: ingress.admit(record, policy).document
+                    f"{namespace}.events",
+                    lambda record: ingress.admit(record, policy).document,
+                    (switches or Unswitched()).refuse_halted_ingress,
                 )
 
             namespaces = (kafka.namespace, *more)
@@ -403,6 +408,19 @@ async def test_more_requests_than_are_taken_at_a_time_are_429_and_room_comes_bac
         return (await client.post(make.event("e-1")))[0] == 202
 
     await eventually(taken)
+
+
+async def test_nothing_is_taken_while_a_kill_switch_stops_what_comes_in(door, records, make):
+    switches = Unswitched()
+    client = await door(switches=switches)
+    switches.hear([KillSwitch("s-1", Point.INGRESS, {}, "ana", "an incident")], [], asked=0)
+    status, headers, problem = await client.post(make.event("e-1"))
+    assert (status, headers["retry-after"]) == (503, "30")
+    assert problem["detail"] == "ingress is stopped by kill switch s-1 of ana: an incident"
+    assert await records() == []
+    switches.hear([], [], asked=0)
+    assert (await client.post(make.event("e-1")))[0] == 202
+    assert len(await records()) == 1
 
 
 async def test_nothing_is_taken_before_it_is_known_what_may_come_in(door, records, make):

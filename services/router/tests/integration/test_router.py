@@ -12,8 +12,10 @@ from redis.asyncio import Redis
 from backbone.registry.v1 import registry_pb2
 from contracts import identifiers
 from contracts.names import Header
+from contracts.switches import KillSwitch, Point
 from router.adapters.temporal_starter import TemporalWorkflowStarter
 from router.errors import TransientError
+from router.service.kill_switches import Unswitched
 from router.service.routing import Results
 
 SESSION_S = 11.0
@@ -129,6 +131,33 @@ async def test_hostile_records_become_dead_letters_and_nothing_beside_them_is_lo
     assert dict(by_value[b"{bad header"].headers())[Header.HEADERS_UNREADABLE] == b"true"
     cut = [h for h in headers if Header.VALUE_CUT_FROM in h]
     assert [h[Header.VALUE_CUT_FROM] for h in cut] == [b"1048402"]
+
+
+async def test_records_stay_in_kafka_while_a_kill_switch_stops_what_comes_in(world):
+    switches = Unswitched()
+    switches.hear([KillSwitch("s-1", Point.INGRESS, {}, "ana", "an incident")], [], asked=0)
+    read_again = asyncio.Event()
+
+    def watch(route):
+        async def watched(records, *, attempts, may_begin):
+            if any(attempts(record) > 1 for record in records):
+                read_again.set()
+            return await route(records, attempts=attempts, may_begin=may_begin)
+
+        return watched
+
+    events = [f"e-{number}" for number in range(10)]
+    for number, event_id in enumerate(events):
+        world.kafka.produce(world.event(event_id), partition=number % 2)
+    world.kafka.flush()
+    await world.route(switches=switches, wrap=watch)
+    async with asyncio.timeout(30):
+        await read_again.wait()
+    assert not await all_committed(world.kafka)()
+    assert not await world.runs.all_started(world.definition_id, events[:1])
+    switches.hear([], [], asked=0)
+    await world.eventually(lambda: world.runs.all_started(world.definition_id, events))
+    await world.eventually(all_committed(world.kafka))
 
 
 async def test_a_temporal_that_is_away_holds_the_records_and_recovers_without_loss(

@@ -41,7 +41,7 @@ from router.domain.instances import Directory
 from router.domain.progress import BACKOFF_LONGEST_S
 from router.domain.records import Record
 from router.errors import TransientError
-from router.ports import Seen
+from router.ports import Claim, Seen
 from router.service.routing import Router
 
 TOPIC = "dev.events"
@@ -310,10 +310,8 @@ class NothingWaits:
     ) -> set[tuple[str, str]]:
         raise AssertionError("nothing ever waits here")
 
-    async def claim(
-        self, namespace: str, *, limit: int, lease: timedelta
-    ) -> tuple[list[Any], timedelta | None]:
-        return [], None
+    async def claim(self, namespace: str, *, limit: int, lease: timedelta) -> Claim:
+        return Claim()
 
     async def confirm(self, namespace: str, confirmations: Sequence[Any]) -> None:
         """Nothing is ever claimed."""

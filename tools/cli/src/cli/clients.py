@@ -1,5 +1,6 @@
 """The services as the commands see them: one method a call, messages out, errors as sentences."""
 
+import copy
 import getpass
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -35,6 +36,7 @@ from cli.schedule_states import ScheduleStates
 from cli.settings import Settings
 from cli.shadows import Shadows
 from cli.subject_calls import Subjects
+from cli.switch_calls import Switches
 from contracts.decisions import RunStatus
 from contracts.routing import RoutingOutcome
 from contracts.simulations import SIMULATION_TIMEOUT
@@ -134,6 +136,21 @@ class Clients:
             namespace=self.namespace,
             explain=lambda exc: self._explained("ledger", exc),
         )
+
+    @property
+    def switches(self) -> Switches:
+        """Kill switches; UsageError when the address of the ledger is not known."""
+        return Switches(
+            self._channel("ledger"),
+            namespace=self.namespace,
+            explain=lambda exc: self._explained("ledger", exc),
+        )
+
+    def of(self, namespace: str) -> Self:
+        """Return the clients of another namespace, over the same channels: not to be closed."""
+        other = copy.copy(self)
+        other.namespace = namespace
+        return other
 
     @property
     def schedules(self) -> Schedules:

@@ -45,6 +45,7 @@ NAMED = {
     "outbox": "outbox.app",
     "dlq": "dlq.app",
     "subjects": "subjects.app",
+    "switches": "switches.app",
     "replay": "replay.app",
     "backfill": "backfill.app",
     "audit": "audit.app",

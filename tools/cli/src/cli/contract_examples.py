@@ -242,6 +242,30 @@ PAYLOADS: dict[EventType, tuple[BaseModel, BaseModel]] = {
             subject_ref="abcdefghijklmnopqrstuvwxyz", values=7, actor="local/ana", reason="asked"
         ),
     ),
+    EventType.KILL_SWITCH_THROWN: (
+        events.KillSwitchThrown(
+            switch_id="abcdefghijklmnopqrstuvwxyz",
+            point="run",
+            labels={},
+            actor="local/ana",
+            reason="an outage",
+        ),
+        events.KillSwitchThrown(
+            switch_id="abcdefghijklmnopqrstuvwxyz",
+            point="effect",
+            labels={"team": "payments"},
+            actor="local/ana",
+            reason="an outage",
+        ),
+    ),
+    EventType.KILL_SWITCH_RESET: (
+        events.KillSwitchReset(
+            switch_id="abcdefghijklmnopqrstuvwxyz", actor="local/ana", reason="it is over"
+        ),
+        events.KillSwitchReset(
+            switch_id="abcdefghijklmnopqrstuvwxyz", actor="local/ana", reason="it is over"
+        ),
+    ),
 }
 """For each event type a payload with as little, and one with as much, as it may hold."""
 
@@ -332,7 +356,12 @@ def _of_type(event_type: EventType, *, namespace: str) -> Iterator[Example]:
         )
 
 
-_KEYS = ("resource_id", "run_id", "subject_ref")
+_STREAM_OF_TYPE = {
+    EventType.SUBJECT_ERASED: "subject",
+    EventType.KILL_SWITCH_THROWN: "kill-switch",
+    EventType.KILL_SWITCH_RESET: "kill-switch",
+}
+_KEYS = ("resource_id", "run_id", "subject_ref", "switch_id")
 """The field of a payload that an event travels by: the first of these that it has."""
 
 
@@ -365,7 +394,7 @@ class Event:
     def stream(self) -> str:
         """The stream it stands in."""
         kind = dict(self.payload).get("kind")
-        of = "subject" if self.type is EventType.SUBJECT_ERASED else "run"
+        of = _STREAM_OF_TYPE.get(self.type, "run")
         return f"{of}:{self.key}" if kind is None else f"{_STREAM_OF[kind]}:{self.key}"
 
     def headers(self, namespace: str) -> dict[str, str]:

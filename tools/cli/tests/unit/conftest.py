@@ -32,6 +32,8 @@ from backbone.ledger.v1 import (
     shadows_pb2_grpc,
     subjects_pb2,
     subjects_pb2_grpc,
+    switches_pb2,
+    switches_pb2_grpc,
 )
 from backbone.registry.v1 import registry_pb2_grpc
 from backbone.registry.v1 import schedules_pb2 as registry_schedules_pb2
@@ -667,6 +669,55 @@ class FakeSubjects(subjects_pb2_grpc.SubjectServiceServicer):
         return subjects_pb2.RewrapSubjectKeysResponse(rewrapped=3, more=self.left > 0)
 
 
+class FakeSwitches(switches_pb2_grpc.KillSwitchServiceServicer):
+    """Keeps kill switches of two namespaces."""
+
+    # What no command calls.
+    SelectDefinitions: Any = None
+    FindKillSwitch: Any = None
+
+    def __init__(self) -> None:
+        self.switches: list[switches_pb2.KillSwitch] = []
+
+    def ThrowKillSwitch(self, request: Any, context: Any) -> Any:
+        thrown = switches_pb2.KillSwitch(
+            namespace=request.namespace,
+            switch_id=f"s-{len(self.switches) + 1}",
+            point=request.point,
+            labels=request.labels,
+            thrown_by="local/ann",
+            reason=request.reason,
+            definitions=2,
+            selected=bool(request.labels),
+        )
+        thrown.thrown_at.FromJsonString("2026-03-02T12:00:00Z")
+        self.switches.append(thrown)
+        return switches_pb2.ThrowKillSwitchResponse(kill_switch=thrown)
+
+    def ResetKillSwitch(self, request: Any, context: Any) -> Any:
+        [found] = [
+            one
+            for one in self.switches
+            if (one.namespace, one.switch_id) == (request.namespace, request.switch_id)
+        ]
+        found.reset_at.FromJsonString("2026-03-02T13:00:00Z")
+        found.reset_by, found.reset_reason = "local/ann", request.reason
+        return switches_pb2.ResetKillSwitchResponse(kill_switch=found)
+
+    def ListKillSwitches(self, request: Any, context: Any) -> Any:
+        return switches_pb2.ListKillSwitchesResponse(
+            kill_switches=[
+                one
+                for one in self.switches
+                if one.namespace == request.namespace
+                and (request.with_reset or not one.HasField("reset_at"))
+            ]
+        )
+
+    def ListServedNamespaces(self, request: Any, context: Any) -> Any:
+        return switches_pb2.ListServedNamespacesResponse(namespaces=["dev", "prod"])
+
+
 class FakeSchedules(schedules_pb2_grpc.ScheduleServiceServicer):
     """Takes what people ask of schedules; one definition is paused already."""
 
@@ -853,6 +904,7 @@ class Services:
         self.shadows = FakeShadows()
         self.subjects = FakeSubjects()
         self.schedules = FakeSchedules()
+        self.switches = FakeSwitches()
         self.backfills = FakeBackfills()
         self.schedule_states = FakeScheduleStates()
         self.health = HealthServicer()
@@ -868,6 +920,7 @@ class Services:
         subjects_pb2_grpc.add_SubjectServiceServicer_to_server(self.subjects, self._server)
         shadows_pb2_grpc.add_ShadowServiceServicer_to_server(self.shadows, self._server)
         schedules_pb2_grpc.add_ScheduleServiceServicer_to_server(self.schedules, self._server)
+        switches_pb2_grpc.add_KillSwitchServiceServicer_to_server(self.switches, self._server)
         backfills_pb2_grpc.add_BackfillServiceServicer_to_server(self.backfills, self._server)
         registry_schedules_pb2_grpc.add_ScheduleServiceServicer_to_server(
             self.schedule_states, self._server

@@ -9,6 +9,7 @@ from ledger.errors import (
     InstanceNotFoundError,
     InstanceOvertakenError,
     InvalidRequestError,
+    KillSwitchNotFoundError,
     LedgerError,
     NotAssignedError,
     PreconditionError,
@@ -28,6 +29,7 @@ from runtime import rpcerrors
 _NOT_FOUND = (
     BackfillNotFoundError,
     InstanceNotFoundError,
+    KillSwitchNotFoundError,
     ReplayNotFoundError,
     RunNotFoundError,
     TaskNotFoundError,

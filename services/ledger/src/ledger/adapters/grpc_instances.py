@@ -124,13 +124,17 @@ class InstanceServicer(pb_grpc.InstanceServiceServicer):
     async def AdoptRun(self, request: pb.AdoptRunRequest, context: Context) -> pb.AdoptRunResponse:
         """Say who carries out the tasks of a run."""
         with as_statuses():
-            outcome, decision = await self._instances.adopt(
+            adopted = await self._instances.adopt(
                 namespace=self._reader.namespace(request.namespace),
                 definition_id=requests.definition(request.definition_id),
                 run_id=requests.run_id(request.run_id),
                 workflow_run_id=requests.text("workflow_run_id", request.workflow_run_id),
             )
-        return pb.AdoptRunResponse(outcome=messages.RECORD_OUTCOME[outcome], decision=decision)
+        return pb.AdoptRunResponse(
+            outcome=messages.RECORD_OUTCOME[adopted.outcome],
+            decision=adopted.decision,
+            effects_halted=adopted.effects_halted,
+        )
 
     async def GetInstance(
         self, request: pb.GetInstanceRequest, context: Context
@@ -235,6 +239,7 @@ def _next(found: Next) -> pb.NextApplication:
         told.applied = found.event.known
     if found.due_in is not None:
         told.due_in.FromTimedelta(found.due_in)
+    told.halted = found.halted
     return told
 
 

@@ -71,6 +71,7 @@ class LedgerServicer(pb_grpc.LedgerServiceServicer):
             outcome=messages.RECORD_OUTCOME[recorded.outcome],
             decision=recorded.decision,
             shadow_id=recorded.shadow_id or "",
+            effects_halted=recorded.effects_halted,
         )
 
     async def RecordRunFailure(

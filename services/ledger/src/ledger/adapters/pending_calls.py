@@ -9,7 +9,7 @@ from backbone.ledger.v1 import routing_pb2 as pb
 from contracts import identifiers
 from contracts.routing import PendingOutcome
 from contracts.triggers import MAX_BATCH_EVENTS, weight
-from ledger.adapters import messages, pages, requests
+from ledger.adapters import grpc_switches, messages, pages, requests
 from ledger.adapters.requests import RequestReader
 from ledger.domain.instances import InstanceEvent
 from ledger.domain.pending import Arrival, Choice, Limits, Origin, Reason
@@ -75,17 +75,22 @@ class PendingCalls:
         namespace = self._reader.namespace(request.namespace)
         # What a replay has next is to be started like all that waits.
         next_replay_at = await self._replays.begin(namespace=namespace)
-        claimed, next_due_at = await self._pending.claim(
+        claimed = await self._pending.claim(
             namespace=namespace,
             holder=requests.text("holder", request.holder),
             limit=request.limit,
             lease=_duration("lease", request.lease, at_most=LONGEST_LEASE),
         )
         return pb.ClaimPendingStartsResponse(
-            starts=[_start(request.namespace, row) for row in claimed],
+            starts=[_start(request.namespace, row) for row in claimed.starts],
             next_due_at=messages.timestamp(
-                min((at for at in (next_due_at, next_replay_at) if at is not None), default=None)
+                min(
+                    (at for at in (claimed.next_look, next_replay_at) if at is not None),
+                    default=None,
+                )
             ),
+            kill_switches=[grpc_switches.message(namespace, one) for one in claimed.thrown],
+            halted_definition_ids=claimed.halted,
         )
 
     async def confirm(
@@ -157,6 +162,8 @@ def arrival(event: pb.RoutedEvent, candidate: pb.RoutedCandidate) -> Arrival:
         raise InvalidRequestError(
             "`waiting` goes with HELD, BATCHED and LIMITED, and with no other"
         )
+    if waiting.kill_switch_id and reason is Reason.LIMITED:
+        reason = Reason.HALTED
     if not event.envelope:
         raise InvalidRequestError("an event that waits comes with its envelope")
     gathers = waiting.batch_max_events > 0

@@ -36,7 +36,9 @@ class PostgresRunStore:
             list(unique),
             list(unique.values()),
         )
-        return None if claimed is None else Claim(claimed["recorded_at"], claimed["shadow_id"])
+        if claimed is None:
+            return None
+        return Claim(claimed["recorded_at"], claimed["shadow_id"], claimed["effects_halted"])
 
     async def claimed_by(self, transaction: Transaction, occasion: Occasion) -> str:
         """Return the workflow run id that holds the trigger key."""

@@ -14,6 +14,8 @@ from contracts import canonical
 from contracts.decisions import RunStatus, TaskStatus
 from contracts.events import (
     FailureHandled,
+    KillSwitchReset,
+    KillSwitchThrown,
     RunCancelled,
     RunCompleted,
     RunDecided,
@@ -265,8 +267,8 @@ def _collect_control(changes: _Changes, namespace: str, event: Event) -> None:
         case RunReopened():
             # Its tasks, which are of the same append, open it.
             pass
-        case SubjectErased():
-            # Of a person and no run; it is audited, and nothing of it is shown by these tables.
+        case SubjectErased() | KillSwitchThrown() | KillSwitchReset():
+            # Of no run; it is audited, and nothing of it is shown by these tables.
             pass
         case RunRetried():
             changes.retries.append(_retry(namespace, event, payload))

@@ -51,6 +51,11 @@ class RequestReader:
             raise InvalidRequestError(f"the namespace {value!r} is not served here")
         return value
 
+    @property
+    def namespaces(self) -> Sequence[str]:
+        """The namespaces that are served here."""
+        return sorted(self._namespaces)
+
     def occasion(self, request: pb.RecordRunRequest | pb.RecordRunFailureRequest) -> Occasion:
         """Return which run a request reports."""
         definition_id = definition(request.definition_id)

@@ -22,6 +22,7 @@ class Reason(StrEnum):
     BATCH = "batch"
     LIMITED = "limited"
     REPLAY = "replay"
+    HALTED = "halted"
 
 
 class Choice(StrEnum):

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from contracts import canonical, identifiers
 from contracts.events import InstanceStep, PendingTimer
 from contracts.runs import RecordOutcome
+from contracts.switches import Point
 from contracts.triggers import Trigger
 from ledger.domain import control
 from ledger.domain import instances as domain
@@ -28,9 +29,12 @@ from ledger.ports import RunStore
 from ledger.service import writing
 from ledger.service.instance_events import InstanceEvents
 from ledger.service.runs import RunLedger
+from ledger.switch_ports import Halts
 from runtime import logs
 from runtime.postgres import Postgres, Transaction
 
+HALTED_RELOOK = timedelta(seconds=5)
+"""How soon an instance asks again that a kill switch stops."""
 _log = logs.get_logger(__name__)
 
 
@@ -52,13 +56,24 @@ class Next:
     """What is to be applied next, and how the instance stands before it.
 
     Without an `event` nothing is to be applied now, and a timer is due in `due_in`, if one is set.
-    `state` is empty when a generation begins.
+    `state` is empty when a generation begins. With `halted` a kill switch stops runs, and it is to
+    be asked again after `due_in`.
     """
 
     event: WaitingEvent | None
     turn: Turn
     state: bytes
     due_in: timedelta | None = None
+    halted: bool = False
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """Whether an execution carries out a run, its decision, and whether effects are stopped."""
+
+    outcome: RecordOutcome
+    decision: bytes = b""
+    effects_halted: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,7 +100,9 @@ class InstanceLedger:
         instances: InstanceStore,
         events: InstanceEvents,
         waiting: InstanceEventStore,
+        halts: Halts,
     ) -> None:
+        self._halts = halts
         self._database = database
         self._runs = runs
         self._store = store
@@ -147,7 +164,7 @@ class InstanceLedger:
 
     async def adopt(
         self, *, namespace: str, definition_id: str, run_id: str, workflow_run_id: str
-    ) -> tuple[RecordOutcome, bytes]:
+    ) -> Adopted:
         """Have an execution carry out the run of an applied event; return its decision.
 
         Of a run that is closed nothing is left to carry out: it was cancelled before it began.
@@ -157,19 +174,22 @@ class InstanceLedger:
         """
         trigger_key = run_id.removeprefix(f"{definition_id}:")
 
-        async def work(transaction: Transaction) -> tuple[RecordOutcome, bytes]:
+        async def work(transaction: Transaction) -> Adopted:
             locked = await self._store.lock_run(transaction, run_id)
             if locked is not None and locked[0].status in control.CLOSED:
-                return RecordOutcome.DUPLICATE, b""
+                return Adopted(RecordOutcome.DUPLICATE)
             holder = await self._instances.adopt(
                 transaction, definition_id, trigger_key, workflow_run_id
             )
             if holder is None:
                 raise RunNotFoundError(run_id)
             if holder != workflow_run_id:
-                return RecordOutcome.DUPLICATE, b""
+                return Adopted(RecordOutcome.DUPLICATE)
             standing = await self._store.decision_of(transaction, run_id)
-            return RecordOutcome.RECORDED, standing or b""
+            halting = await self._halts.halting(transaction, Point.EFFECT, definition_id)
+            return Adopted(
+                RecordOutcome.RECORDED, standing or b"", effects_halted=halting is not None
+            )
 
         return await writing.write(self._database, "adopt_run", namespace, work)
 
@@ -295,6 +315,9 @@ class InstanceLedger:
         return None, min(later, default=None)
 
     async def _next(self, transaction: Transaction, definition_id: str, key_hash: str) -> Next:
+        if await self._halts.halting(transaction, Point.RUN, definition_id) is not None:
+            newest = await self._instances.newest(transaction, definition_id, key_hash)
+            return Next(None, _turn(newest), b"", HALTED_RELOOK, halted=True)
         event = await self._events.first(transaction, definition_id, key_hash)
         newest = await self._instances.newest(transaction, definition_id, key_hash)
         turn = _turn(newest)

@@ -12,6 +12,7 @@ from itertools import groupby
 
 from contracts import canonical
 from contracts.routing import PendingOutcome
+from contracts.switches import KillSwitch
 from contracts.telemetry import Attribute, Metric
 from contracts.triggers import MAX_BATCH_EVENTS, Trigger
 from ledger.domain import pending as domain
@@ -36,6 +37,7 @@ from ledger.ports import (
 from ledger.replay_ports import ReplayTallies
 from ledger.service import writing
 from ledger.service.instance_events import InstanceEvents
+from ledger.switch_ports import KillSwitchStore
 from runtime import logs, telemetry
 from runtime.postgres import Postgres, Transaction
 
@@ -44,8 +46,23 @@ MAX_CLAIM_BYTES = 2 * 1024 * 1024
 _DEFINITIONS_PER_CLAIM = 20
 _GIVEN_UP_PER_CLAIM = 1000
 _FOREVER = timedelta(days=365_000)
+_HALTED_TOLD = 10_000
 
 _log = logs.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """What is handed out, and when to look again.
+
+    `thrown` are the kill switches of the namespace, `halted` the definitions of which events wait
+    that one of them had wait, or one that is reset by now.
+    """
+
+    starts: Sequence[PendingRow]
+    next_look: datetime | None
+    thrown: Sequence[KillSwitch]
+    halted: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -91,12 +108,14 @@ class PendingLedger:
         decisions: DecisionLog,
         replays: ReplayTallies,
         instance_events: InstanceEvents,
+        switches: KillSwitchStore,
         max_age: timedelta,
     ) -> None:
         """`max_age` is how long an event waits at most."""
         self._database = database
         self._instance_events = instance_events
         self._store = store
+        self._switches = switches
         self._decisions = decisions
         self._replays = replays
         self._max_age = max_age
@@ -124,15 +143,14 @@ class PendingLedger:
         async with self._database.transaction(namespace) as transaction:
             return await self._store.waiting(transaction, keys)
 
-    async def claim(
-        self, *, namespace: str, holder: str, limit: int, lease: timedelta
-    ) -> tuple[list[PendingRow], datetime | None]:
+    async def claim(self, *, namespace: str, holder: str, limit: int, lease: timedelta) -> Claimed:
         """Hand out at most `limit` starts until `lease` is over; say when to look again.
 
         Starts of one key come in order and together: each is to be started after the one before it.
+        Of what a kill switch stops none is handed out.
         """
 
-        async def work(transaction: Transaction) -> tuple[list[PendingRow], datetime | None]:
+        async def work(transaction: Transaction) -> Claimed:
             now = await self._store.now(transaction)
             await self._give_up_old(transaction, now)
             claimed: list[PendingRow] = []
@@ -152,12 +170,19 @@ class PendingLedger:
                 )
                 size += sum(len(event.envelope) for row in rows for event in row.events)
                 claimed.extend(rows)
-            return claimed, await self._store.next_look(transaction)
+            return Claimed(
+                claimed,
+                await self._store.next_look(transaction),
+                [state.switch for state in await self._switches.thrown(transaction)],
+                await self._switches.halted_waiting(transaction, limit=_HALTED_TOLD),
+            )
 
-        claimed, next_look = await writing.write(self._database, "claim_pending", namespace, work)
-        if claimed:
-            _log.info("pending_claimed", namespace=namespace, holder=holder, starts=len(claimed))
-        return claimed, next_look
+        found = await writing.write(self._database, "claim_pending", namespace, work)
+        if found.starts:
+            _log.info(
+                "pending_claimed", namespace=namespace, holder=holder, starts=len(found.starts)
+            )
+        return found
 
     async def confirm(self, *, namespace: str, confirmed: Sequence[Confirmed]) -> list[str]:
         """Record what became of claimed starts, and tell the decisions; return the stale ones.

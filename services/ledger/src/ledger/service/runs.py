@@ -9,6 +9,7 @@ from uuid import UUID
 from contracts import identifiers
 from contracts.decisions import RunStatus, TaskStatus
 from contracts.runs import RecordOutcome, TaskFailure
+from contracts.switches import Point
 from contracts.telemetry import Attribute, Metric
 from contracts.triggers import Trigger
 from ledger.domain import runs as domain
@@ -18,6 +19,7 @@ from ledger.ports import RunRow, RunStore, TaskRow
 from ledger.service import writing
 from ledger.service.appending import RunAppender
 from ledger.service.telling import FailureTelling
+from ledger.switch_ports import Halts
 from runtime import logs, telemetry
 from runtime.postgres import Postgres, Transaction
 
@@ -28,12 +30,14 @@ _log = logs.get_logger(__name__)
 class Recorded:
     """What became of a recorded run, with the decision that stands (empty for one that failed).
 
-    `shadow_id` is of the shadow that is to decide a run recorded just now as well.
+    `shadow_id` is of the shadow that is to decide a run recorded just now as well. With
+    `effects_halted` a kill switch stops what the run would do.
     """
 
     outcome: RecordOutcome
     decision: bytes = b""
     shadow_id: str | None = None
+    effects_halted: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,9 @@ class RunLedger:
         runs: RunStore,
         appender: RunAppender,
         telling: FailureTelling,
+        halts: Halts,
     ) -> None:
+        self._halts = halts
         self._database = database
         self._appender = appender
         self._telling = telling
@@ -93,7 +99,12 @@ class RunLedger:
             if claim is None:
                 return await self._recorded_before(transaction, occasion)
             await self.append_decided(transaction, recording, at=claim.at)
-            return Recorded(RecordOutcome.RECORDED, recording.decision_body, claim.shadow_id)
+            return Recorded(
+                RecordOutcome.RECORDED,
+                recording.decision_body,
+                claim.shadow_id,
+                effects_halted=claim.effects_halted,
+            )
 
         recorded = await writing.write(self._database, "record_run", occasion.namespace, work)
         self._count_run(occasion, recorded.outcome)
@@ -257,7 +268,8 @@ class RunLedger:
         if holder != occasion.workflow_run_id:
             return Recorded(RecordOutcome.DUPLICATE)
         decision = await self._runs.decision_of(transaction, occasion.run_id)
-        return Recorded(RecordOutcome.REPEATED, decision or b"")
+        halting = await self._halts.halting(transaction, Point.EFFECT, occasion.definition_id)
+        return Recorded(RecordOutcome.REPEATED, decision or b"", effects_halted=halting is not None)
 
     async def _lock(
         self, transaction: Transaction, run_id: str, task_id: UUID

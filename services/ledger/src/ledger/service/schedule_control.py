@@ -127,7 +127,7 @@ class ScheduleControl:
 
         Raises:
             ScheduleNotFoundError: the definition never had a schedule put.
-            PreconditionError: it is disabled or paused, or still catches up.
+            PreconditionError: it is disabled, paused or stopped, or still catches up.
             InvalidRequestError: there is no such trigger, several to choose from, or the request
                 id was used for something else.
         """
@@ -213,6 +213,9 @@ class ScheduleControl:
     ) -> list[DueRow]:
         if cursor.paused:
             raise PreconditionError(f"the schedules of {definition_id} are paused: resume them")
+        switch = await self._ledger.halting(transaction, definition_id)
+        if switch is not None:
+            raise PreconditionError(switch.told)
         # What waits for its jitter goes before what is asked for now, so that windows touch.
         accounted = await self._ledger.account(
             transaction, definition_id, cursor, now=cursor.now, jittered=False

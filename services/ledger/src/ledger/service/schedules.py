@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from contracts.switches import KillSwitch, Point
 from contracts.telemetry import Attribute, Metric
 from ledger.domain import due, stretches
 from ledger.domain.control import Order
@@ -18,6 +19,7 @@ from ledger.ports import Cursor, DueTimeRow, ScheduleStore
 from ledger.service import writing
 from ledger.service.appending import WAKER
 from ledger.service.control import ControlLedger
+from ledger.switch_ports import Halts
 from rules import policy
 from rules.policy import DueOutcome, Waiting
 from runtime import logs, telemetry
@@ -42,8 +44,14 @@ class ScheduleLedger:
     """Accounts for due times."""
 
     def __init__(
-        self, *, database: Postgres, schedules: ScheduleStore, control: ControlLedger
+        self,
+        *,
+        database: Postgres,
+        schedules: ScheduleStore,
+        control: ControlLedger,
+        halts: Halts,
     ) -> None:
+        self._halts = halts
         self._database = database
         self._schedules = schedules
         self._control = control
@@ -103,7 +111,7 @@ class ScheduleLedger:
         """Account for every due time up to now; say which runs the caller has to start.
 
         A due time with jitter is accounted for once that is over; those of a disabled definition,
-        and of a pause, are judged when that is over.
+        of a pause, and of a kill switch at `run`, are judged when that is over.
 
         Raises:
             ScheduleNotFoundError: the definition never had a schedule put.
@@ -112,6 +120,8 @@ class ScheduleLedger:
         async def work(transaction: Transaction) -> tuple[Accounted, list[LeasedRun]]:
             cursor = await self.lock(transaction, definition_id)
             clock = cursor.now
+            if await self.halting(transaction, definition_id) is not None:
+                return Accounted([], cursor.covered_until), []
             accounted = await self.account(
                 transaction, definition_id, cursor, now=due.believed_now(clock, woken_for)
             )
@@ -173,6 +183,10 @@ class ScheduleLedger:
         if cursor is None:
             raise ScheduleNotFoundError(definition_id)
         return cursor
+
+    async def halting(self, transaction: Transaction, definition_id: str) -> KillSwitch | None:
+        """Return the kill switch that stops the runs of a definition; None when none does."""
+        return await self._halts.halting(transaction, Point.RUN, definition_id)
 
     async def account(
         self,

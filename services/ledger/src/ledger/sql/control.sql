@@ -70,6 +70,17 @@ WITH due AS (
             WHERE earlier.namespace = one.namespace AND earlier.workflow_id = one.workflow_id
                 AND earlier.position < one.position
         )
+        -- A kill switch has a start wait for its reset, and what would have an effect.
+        AND NOT EXISTS (
+            SELECT FROM halted_definitions AS halted
+            WHERE halted.namespace = one.namespace
+                AND halted.definition_id IN (one.definition_id, '*')
+                AND halted.point = CASE one.kind
+                    WHEN 'start_run' THEN 'run'
+                    WHEN 'retry_task' THEN 'effect'
+                    WHEN 'tell_failure' THEN 'effect'
+                END
+        )
     ORDER BY position
     LIMIT $2
     FOR UPDATE SKIP LOCKED

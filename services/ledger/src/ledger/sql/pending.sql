@@ -125,12 +125,25 @@ SELECT definition_id, waiting, max_open_runs, max_runs, max_runs_window, handed_
     handed_out, released_revision, released_choice
 FROM pending_definitions
 WHERE namespace = $1 AND next_look_at <= $2
+    -- What a kill switch stops is not handed out.
+    AND NOT EXISTS (
+        SELECT FROM halted_definitions AS halted
+        WHERE halted.namespace = $1 AND halted.point = 'run'
+            AND halted.definition_id IN (pending_definitions.definition_id, '*')
+    )
 ORDER BY next_look_at
 LIMIT $3
 FOR UPDATE SKIP LOCKED;
 
 -- name: next_look
-SELECT min(next_look_at) FROM pending_definitions WHERE namespace = $1;
+SELECT min(next_look_at)
+FROM pending_definitions
+WHERE namespace = $1
+    AND NOT EXISTS (
+        SELECT FROM halted_definitions AS halted
+        WHERE halted.namespace = $1 AND halted.point = 'run'
+            AND halted.definition_id IN (pending_definitions.definition_id, '*')
+    );
 
 -- name: forget_closed
 DELETE FROM pending_runs USING runs

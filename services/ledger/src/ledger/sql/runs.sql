@@ -1,6 +1,7 @@
 -- name: claim
 -- The first execution wins the trigger key; a concurrent one waits here for the first one's commit.
--- Documents are written by the winner only, who is told of the shadow that decides beside it.
+-- Documents are written by the winner only, who is told of the shadow that decides beside it, and
+-- whether a kill switch stops effects.
 WITH claimed AS (
     INSERT INTO trigger_keys (namespace, definition_id, trigger_key, run_id, workflow_run_id)
     VALUES ($1, $2, $3, $4, $5)
@@ -14,7 +15,12 @@ WITH claimed AS (
     ORDER BY document.sha256
     ON CONFLICT ON CONSTRAINT documents_pkey DO NOTHING
 )
-SELECT claimed.recorded_at, shadows.shadow_id
+SELECT claimed.recorded_at, shadows.shadow_id,
+    EXISTS (
+        SELECT FROM halted_definitions AS halted
+        WHERE halted.namespace = $1 AND halted.point = 'effect'
+            AND halted.definition_id IN ($2, '*')
+    ) AS effects_halted
 FROM claimed
 LEFT JOIN shadows
     ON shadows.namespace = $1 AND shadows.definition_id = $2 AND shadows.stopped_at IS NULL

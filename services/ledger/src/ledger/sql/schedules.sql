@@ -239,6 +239,12 @@ WITH overdue AS (
 )
 SELECT definition_id, min(since) AS since
 FROM overdue
+-- What a kill switch stops is owed nothing until it is reset.
+WHERE NOT EXISTS (
+    SELECT FROM halted_definitions AS halted
+    WHERE halted.namespace = $1 AND halted.point = 'run'
+        AND halted.definition_id IN (overdue.definition_id, '*')
+)
 GROUP BY definition_id
 ORDER BY since, definition_id
 LIMIT $3;

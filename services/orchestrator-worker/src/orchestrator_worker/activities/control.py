@@ -8,6 +8,7 @@ from temporalio import activity
 
 from contracts.names import TemporalActivity
 from contracts.runs import (
+    EffectsQuestion,
     FailureHandler,
     FailureHandling,
     FailureQuestion,
@@ -30,6 +31,13 @@ class FailureActivities:
         """Return who is to be told."""
         with told_to_temporal(run_id=question.run_id):
             return await self._teller.find(question)
+
+    @activity.defn(name=TemporalActivity.AWAIT_EFFECTS.value)
+    async def await_effects(self, question: EffectsQuestion) -> bool:
+        """Return when effects may be had; an attempt fails while a kill switch stops them."""
+        with told_to_temporal(definition_id=question.definition_id):
+            await self._teller.effects(question)
+        return True
 
     @activity.defn(name=TemporalActivity.RECORD_FAILURE_HANDLED.value)
     async def record_failure_handled(self, handling: FailureHandling) -> bool:

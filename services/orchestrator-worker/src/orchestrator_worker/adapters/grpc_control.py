@@ -12,8 +12,11 @@ from backbone.ledger.v1 import (
     ledger_pb2,
     schedules_pb2,
     schedules_pb2_grpc,
+    switches_pb2,
+    switches_pb2_grpc,
 )
 from contracts.runs import FailureHandling, TaskFailure
+from contracts.switches import KillSwitch, Point
 from contracts.triggers import Trigger
 from orchestrator_worker.adapters import grpc_errors
 from orchestrator_worker.domain.executions import (
@@ -43,6 +46,7 @@ class GrpcControl:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = control_pb2_grpc.ControlServiceStub(channel)
         self._schedules = schedules_pb2_grpc.ScheduleServiceStub(channel)
+        self._switches = switches_pb2_grpc.KillSwitchServiceStub(channel)
 
     async def claim_operations(
         self, namespace: str, *, limit: int, lease: timedelta
@@ -163,6 +167,26 @@ class GrpcControl:
             OverdueSchedule(one.definition_id, one.since.ToDatetime(tzinfo=UTC))
             for one in response.schedules
         ]
+
+    async def effects_halted(self, namespace: str, definition_id: str) -> str | None:
+        """Return by which kill switch effects of a definition are stopped, in a sentence."""
+        request = switches_pb2.FindKillSwitchRequest(
+            namespace=namespace,
+            point=switches_pb2.KILL_SWITCH_POINT_EFFECT,
+            definition_id=definition_id,
+        )
+        faultpoint("worker.before_find_kill_switch")
+        try:
+            response = await self._switches.FindKillSwitch(request, timeout=_TIMEOUT_S)
+        except grpc.aio.AioRpcError as exc:
+            raise grpc_errors.translated("ledger", exc) from exc
+        faultpoint("worker.after_find_kill_switch")
+        if not response.HasField("kill_switch"):
+            return None
+        found = response.kill_switch
+        return KillSwitch(
+            found.switch_id, Point.EFFECT, thrown_by=found.thrown_by, reason=found.reason
+        ).told
 
     async def record_failure_handled(self, handling: FailureHandling) -> bool:
         """Record that a failure handler was called; False when that was recorded before."""

@@ -6,12 +6,12 @@ import grpc
 
 from backbone.ledger.v1 import instances_pb2, instances_pb2_grpc
 from contracts import canonical
-from contracts.runs import ApplyNextInput, RecordOutcome, RunInput
+from contracts.runs import ApplyNextInput, RunInput
 from contracts.triggers import Trigger
 from orchestrator_worker.adapters import grpc_errors
 from orchestrator_worker.adapters.grpc_ledger import TIMEOUT_S, outcome
 from orchestrator_worker.domain.executions import WaitingInstance
-from orchestrator_worker.ports import Next, Place
+from orchestrator_worker.ports import Next, Place, Recorded
 from rules.instances import SetTimer, Step
 from runtime.faultpoints import faultpoint
 
@@ -94,9 +94,7 @@ class GrpcInstances:
         ]
         return found, response.next_page_token
 
-    async def adopt_run(
-        self, run: RunInput, *, workflow_run_id: str
-    ) -> tuple[RecordOutcome, bytes]:
+    async def adopt_run(self, run: RunInput, *, workflow_run_id: str) -> Recorded:
         """Say that an execution carries out a run; return the decision unless another one does."""
         request = instances_pb2.AdoptRunRequest(
             namespace=run.namespace,
@@ -110,7 +108,11 @@ class GrpcInstances:
         except grpc.aio.AioRpcError as exc:
             raise grpc_errors.translated("ledger", exc) from exc
         faultpoint("worker.after_adopt_run")
-        return outcome(response.outcome), response.decision
+        return Recorded(
+            outcome(response.outcome),
+            response.decision,
+            effects_halted=response.effects_halted,
+        )
 
 
 def _timer(timer: SetTimer) -> instances_pb2.InstanceTimer:
@@ -122,7 +124,8 @@ def _timer(timer: SetTimer) -> instances_pb2.InstanceTimer:
 def _next(question: ApplyNextInput, told: instances_pb2.NextApplication) -> Next:
     place = Place(generation=told.generation, sequence=told.sequence, state=told.state)
     if not told.run_id:
-        return Next(place, due_in=told.due_in.ToTimedelta() if told.HasField("due_in") else None)
+        due_in = told.due_in.ToTimedelta() if told.HasField("due_in") else None
+        return Next(place, due_in=due_in, halted=told.halted)
     run = RunInput(
         namespace=question.namespace,
         run_id=told.run_id,

@@ -79,7 +79,12 @@ class GrpcLedger:
         except grpc.aio.AioRpcError as exc:
             raise grpc_errors.translated("ledger", exc) from exc
         faultpoint("worker.after_record_run")
-        return Recorded(outcome(response.outcome), response.decision, response.shadow_id)
+        return Recorded(
+            outcome(response.outcome),
+            response.decision,
+            response.shadow_id,
+            effects_halted=response.effects_halted,
+        )
 
     async def last_run(self, run: RunInput, *, status: RunEnd | None) -> LastRun | None:
         """Return the newest other run of the same definition, of those that ended as `status`."""

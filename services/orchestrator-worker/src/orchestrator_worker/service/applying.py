@@ -73,7 +73,8 @@ class Applier:
             if step.has_work:
                 return Applied(events=events, begin=found.run, more=True)
             found = step.following or await self._instances.next(question)
-        return Applied(events=events, open=found.place.is_open, due_in=found.due_in)
+        is_open = found.place.is_open or found.halted
+        return Applied(events=events, open=is_open, due_in=found.due_in)
 
     async def _one(self, question: ApplyNextInput, found: Next, run: RunInput) -> _Step:
         with self._decider.traced(run):

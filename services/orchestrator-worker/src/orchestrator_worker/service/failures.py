@@ -4,9 +4,15 @@ from contracts import identifiers
 from contracts.catalogue import Catalogue
 from contracts.decisions import AutomatedInstance
 from contracts.definitions import OnFailure, Retry
-from contracts.runs import FailureHandler, FailureHandling, FailureNotice, FailureQuestion
+from contracts.runs import (
+    EffectsQuestion,
+    FailureHandler,
+    FailureHandling,
+    FailureNotice,
+    FailureQuestion,
+)
 from orchestrator_worker.domain.cache import LeastRecentlyUsed
-from orchestrator_worker.errors import DefinitionNotFoundError
+from orchestrator_worker.errors import DefinitionNotFoundError, EffectsHaltedError
 from orchestrator_worker.ports import Control, DefinitionSource
 from runtime import logs
 
@@ -38,7 +44,7 @@ class FailureTeller:
         """Return the call to make, as a task; none when the definition wants nobody told.
 
         Raises:
-            TransientError: the registry is away.
+            TransientError: the registry or the ledger is away.
         """
         told = await self._on_failure(question)
         if told is None:
@@ -61,7 +67,9 @@ class FailureTeller:
             key=None if failed is None else failed.key,
             handler=None if failed is None else failed.handler,
         )
+        halted = await self._control.effects_halted(question.namespace, question.definition_id)
         return FailureHandler(
+            effects_halted=halted is not None,
             task=AutomatedInstance(
                 task_id=identifiers.failure_call_id(
                     question.namespace,
@@ -76,8 +84,19 @@ class FailureTeller:
                 input=notice.model_dump(mode="json"),
                 timeout=told.timeout,
                 retry=RETRY,
-            )
+            ),
         )
+
+    async def effects(self, question: EffectsQuestion) -> None:
+        """Return when no kill switch stops the effects of a definition.
+
+        Raises:
+            EffectsHaltedError: one does.
+            TransientError: the ledger is away.
+        """
+        halted = await self._control.effects_halted(question.namespace, question.definition_id)
+        if halted is not None:
+            raise EffectsHaltedError(halted)
 
     async def told(self, handling: FailureHandling) -> bool:
         """Record that the handler was called; False when that was recorded before."""

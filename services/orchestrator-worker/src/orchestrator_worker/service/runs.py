@@ -24,7 +24,13 @@ from contracts.runs import (
 from contracts.telemetry import Attribute, Metric, Span
 from orchestrator_worker.domain.cache import LeastRecentlyUsed
 from orchestrator_worker.errors import DecisionTooLargeError, UndecidableError
-from orchestrator_worker.ports import DefinitionSource, Instances, Ledger, SensitiveValues
+from orchestrator_worker.ports import (
+    DefinitionSource,
+    Instances,
+    Ledger,
+    Recorded,
+    SensitiveValues,
+)
 from orchestrator_worker.service import revealing
 from orchestrator_worker.service.lookout import Lookout, Snapshot
 from orchestrator_worker.service.revealing import Revealed, undecidable
@@ -110,10 +116,8 @@ class Decider:
         program = await self.program(run)
         if program.definition.spec.mode is Mode.STATEFUL:
             # An instance has decided it; what is left is to carry it out.
-            outcome, standing = await self._instances.adopt_run(
-                run, workflow_run_id=workflow_run_id
-            )
-            return self._decided(run, outcome, standing)
+            adopted = await self._instances.adopt_run(run, workflow_run_id=workflow_run_id)
+            return self._decided(run, adopted)
         revealed = await self.revealed(run)
         snapshot, rendered = await self.look(run, program, revealed=revealed)
         try:
@@ -129,15 +133,16 @@ class Decider:
         except RulesError as exc:
             raise undecidable(exc, revealed) from exc
         refuse_excess(decision)
-        outcome, standing, shadow_id = await self._ledger.record_run(
+        recorded = await self._ledger.record_run(
             run,
             workflow_run_id=workflow_run_id,
             snapshot=rendered,
             decision=canonical.render(decision),
         )
-        if shadow_id and self._shadows is not None and outcome is not RecordOutcome.DUPLICATE:
-            self._shadows.consider(Beside(shadow_id, run, program, snapshot, revealed))
-        return self._decided(run, outcome, standing)
+        is_ours = recorded.outcome is not RecordOutcome.DUPLICATE
+        if recorded.shadow_id and self._shadows is not None and is_ours:
+            self._shadows.consider(Beside(recorded.shadow_id, run, program, snapshot, revealed))
+        return self._decided(run, recorded)
 
     async def revealed(self, run: RunInput, state: Mapping[str, Any] | None = None) -> Revealed:
         """Return the values of what is sensitive in the cause of a run, and in a state.
@@ -165,14 +170,15 @@ class Decider:
             )
         return snapshot, rendered
 
-    def _decided(self, run: RunInput, outcome: RecordOutcome, standing: bytes) -> Decided:
+    def _decided(self, run: RunInput, recorded: Recorded) -> Decided:
+        outcome = recorded.outcome
         self._decisions.add(
             1, {Attribute.NAMESPACE: run.namespace, Attribute.OUTCOME: outcome.value}
         )
         if outcome is RecordOutcome.DUPLICATE:
             _log.info("run_duplicate", run_id=run.run_id, namespace=run.namespace)
             return Decided(outcome=outcome)
-        stands = Decision.model_validate_json(standing)
+        stands = Decision.model_validate_json(recorded.decision)
         tasks, timed = automated(stands), timed_tasks(stands)
         _log.info(
             "run_decided",
@@ -181,8 +187,11 @@ class Decider:
             outcome=outcome.value,
             automated_tasks=len(tasks),
             timed_tasks=len(timed),
+            effects_halted=recorded.effects_halted,
         )
-        return Decided(outcome=outcome, tasks=tasks, timed=timed)
+        return Decided(
+            outcome=outcome, tasks=tasks, timed=timed, effects_halted=recorded.effects_halted
+        )
 
     async def program(self, run: RunInput) -> Program:
         """Return the compiled version of the definition that a run pins.

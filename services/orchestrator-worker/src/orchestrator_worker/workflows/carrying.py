@@ -19,6 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.names import TemporalActivity
     from contracts.runs import (
         MAX_OUTPUT_BYTES,
+        EffectsQuestion,
         FailureHandler,
         FailureHandling,
         FailureQuestion,
@@ -60,6 +61,27 @@ class Carrier:
         if isinstance(exc, asyncio.CancelledError):
             return steps.cancelled()
         return steps.failure_of(exc, run_cancelled=self.cancelled)
+
+    async def effects(self, namespace: str, definition_id: str) -> bool:
+        """Return True once no kill switch stops effects; False when it was cancelled before.
+
+        Raises:
+            FailureError: it cannot be told, ever.
+        """
+        if self._is_cancelled():
+            return False
+        question = EffectsQuestion(namespace=namespace, definition_id=definition_id)
+        handle = steps.patiently(TemporalActivity.AWAIT_EFFECTS, question, bool)
+        try:
+            await self.cancellable(handle)
+        except (FailureError, asyncio.CancelledError):
+            if not self._is_cancelled():
+                raise
+        return not self._is_cancelled()
+
+    def _is_cancelled(self) -> bool:
+        # A call: what is awaited in between may have changed it, which an attribute hides.
+        return self.cancelled
 
     async def carry_out(self, call: TaskCall, *, definition_version: int) -> bool:
         """Have a task done and its outcome recorded; say whether it succeeded.
@@ -111,6 +133,10 @@ class Carrier:
             return
         found = await steps.surely(TemporalActivity.FIND_FAILURE_HANDLER, question, FailureHandler)
         if found.task is None:
+            return
+        if found.effects_halted and not await self.effects(
+            question.namespace, question.definition_id
+        ):
             return
         report = await self._handle(
             TaskCall(

@@ -64,6 +64,9 @@ class RunActivity:
         # A decision from before there were timers names no task for them: its history replays as
         # it was. The starts are awaited, since a run that ends takes what has not begun with it.
         timers = asyncio.gather(*(_start_timers(run, task_id) for task_id in decided.timed))
+        if decided.effects_halted and decided.tasks:
+            # Never said of a decision from before there were kill switches, whose history replays.
+            await self._carrier.effects(run.namespace, run.definition_id)
         done = await asyncio.gather(
             *(self._carry_out(run, task) for task in decided.tasks), return_exceptions=True
         )

@@ -18,6 +18,7 @@ from router.errors import (
     DefinitionUnusableError,
     RequestIdReusedError,
     RequestInvalidError,
+    RunsHaltedError,
     StartRefusedError,
     TooManyHopsError,
     TransientError,
@@ -115,7 +116,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             raise rpcerrors.InvalidArgumentError(str(exc)) from exc
         except DefinitionUnknownError as exc:
             raise rpcerrors.NotFoundError(str(exc)) from exc
-        except DefinitionDisabledError as exc:
+        except (DefinitionDisabledError, RunsHaltedError) as exc:
             raise rpcerrors.FailedPreconditionError(str(exc), reason="DEFINITION_DISABLED") from exc
         except DefinitionUnusableError as exc:
             raise rpcerrors.FailedPreconditionError(

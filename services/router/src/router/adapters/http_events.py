@@ -18,16 +18,19 @@ from contracts.names import ContentType
 from contracts.rejections import EventRejectedError, Reason
 from router.domain import posted
 from router.domain.posted import TAKEN, Format, MediaTypeError
-from router.errors import NotPublishedError
+from router.errors import IngressHaltedError, NotPublishedError
 from router.ports import Observer
 from router.service.receiving import MAX_TOLD, EventDoor, EventsRefusedError, Refusal
 
 PATH = "/events"
 RETRY_AFTER_S = 1
+HALTED_AFTER_S = 30
+"""A kill switch is there for longer than what is busy."""
 
 _AGAIN = "Send the same again after a while: source and event id make it safe."
 _PROBLEMS = "urn:backbone:problem:"
 _AMBIGUOUS = "ambiguous"
+_HALTED = "halted"
 
 
 class _ProblemError(Exception):
@@ -39,6 +42,7 @@ class _ProblemError(Exception):
         super().__init__(detail)
         self.status = status
         self.is_last = kind == _AMBIGUOUS
+        self.is_halted = kind == _HALTED
         self.document = {
             "type": _PROBLEMS + kind,
             "title": status.phrase,
@@ -127,6 +131,9 @@ class HttpEvents:
             raise _refused([Refusal(0, exc)], total=1, batch=False) from exc
         except EventsRefusedError as exc:
             raise _refused(exc.refusals, total=exc.total, batch=form.is_batch) from exc
+        except IngressHaltedError as exc:
+            self._observer.received("unavailable", 1)
+            raise _ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, _HALTED, str(exc), _AGAIN) from exc
         except NotPublishedError as exc:
             self._observer.received("unavailable", exc.total)
             raise _not_published(exc) from exc
@@ -212,7 +219,7 @@ def _unavailable(detail: str) -> _ProblemError:
 def _response(problem: _ProblemError) -> Response:
     headers = {}
     if problem.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-        headers["Retry-After"] = str(RETRY_AFTER_S)
+        headers["Retry-After"] = str(RETRY_AFTER_S if not problem.is_halted else HALTED_AFTER_S)
     if problem.is_last or problem.status in {
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         HTTPStatus.REQUEST_TIMEOUT,

@@ -12,7 +12,7 @@ import itertools
 import operator
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Protocol
@@ -32,12 +32,15 @@ from faststream.message import StreamMessage
 from contracts.telemetry import Attribute, Metric
 from router.domain.progress import Intake, Progress, Settlement
 from router.domain.records import RawHeaders, Record
+from router.errors import IngressHaltedError
 from runtime import kafka, logs, telemetry
 from runtime.faultpoints import faultpoint
 from runtime.kafka import Brokers, CertificateInUse
 
 POLL_S = 0.01
 OUTDATED_S = 5.0
+HALTED_S = 5.0
+"""How long a partition rests that a kill switch stops: it goes on soon once that is reset."""
 BATCH_BUDGET_S = 30.0
 """No record of a batch is begun later than this, so that the group is polled well within
 `max.poll.interval.ms` (5 minutes)."""
@@ -415,15 +418,18 @@ def _settlement(place: Place, share: _Share, results: Results) -> Settlement:
     done = {offset for offset, index in index_of.items() if index in results.settled}
     settlement = share.progress.settle(share.offsets, done=done, failed=failed)
     if settlement.rewind in failed:
+        halted = isinstance(failed[settlement.rewind], IngressHaltedError)
+        pause_s = HALTED_S if halted else settlement.pause_s
         _log.warning(
             "partition_held",
             topic=place[0],
             partition=place[1],
             offset=settlement.rewind,
             attempts=share.progress.attempts(settlement.rewind) - 1,
-            pause_s=settlement.pause_s,
+            pause_s=pause_s,
             error=str(failed[settlement.rewind]),
         )
+        return replace(settlement, pause_s=pause_s)
     return settlement
 
 

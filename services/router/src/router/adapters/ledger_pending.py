@@ -7,13 +7,15 @@ from datetime import UTC, datetime, timedelta
 import grpc
 
 from backbone.ledger.v1 import routing_pb2 as pb
-from backbone.ledger.v1 import routing_pb2_grpc
+from backbone.ledger.v1 import routing_pb2_grpc, switches_pb2
 from contracts.envelope import Envelope
 from contracts.routing import PendingOutcome
+from contracts.switches import KillSwitch, Point
 from router.domain.decisions import Application
 from router.domain.pending import Confirmation, DueStart, Left
 from router.domain.waiting import Wait
 from router.errors import TransientError
+from router.ports import Claim
 from runtime.faultpoints import faultpoint
 
 _OUTCOMES: Mapping[PendingOutcome, pb.RoutingOutcome.ValueType] = {
@@ -25,6 +27,11 @@ _OUTCOMES: Mapping[PendingOutcome, pb.RoutingOutcome.ValueType] = {
     PendingOutcome.DISABLED: pb.ROUTING_OUTCOME_DISABLED,
     PendingOutcome.HELD: pb.ROUTING_OUTCOME_HELD,
     PendingOutcome.RETURNED: pb.ROUTING_OUTCOME_UNSPECIFIED,
+}
+_POINTS: Mapping[int, Point] = {
+    switches_pb2.KILL_SWITCH_POINT_INGRESS: Point.INGRESS,
+    switches_pb2.KILL_SWITCH_POINT_RUN: Point.RUN,
+    switches_pb2.KILL_SWITCH_POINT_EFFECT: Point.EFFECT,
 }
 MAX_KEYS = 5000
 
@@ -60,10 +67,8 @@ class LedgerPendingStarts:
             found.update(part[index] for index in response.waiting)
         return found
 
-    async def claim(
-        self, namespace: str, *, limit: int, lease: timedelta
-    ) -> tuple[list[DueStart], timedelta | None]:
-        """Take what is to be started now; say how long to wait for more."""
+    async def claim(self, namespace: str, *, limit: int, lease: timedelta) -> Claim:
+        """Take what is to be started now."""
         request = pb.ClaimPendingStartsRequest(
             namespace=namespace, holder=self._holder, limit=limit
         )
@@ -77,7 +82,13 @@ class LedgerPendingStarts:
         due_in = None
         if response.HasField("next_due_at"):
             due_in = response.next_due_at.ToDatetime(tzinfo=UTC) - datetime.now(UTC)
-        return [_due(start) for start in response.starts], due_in
+        return Claim(
+            starts=[_due(start) for start in response.starts],
+            due_in=due_in,
+            # A point that a later release of the ledger knows stops nothing here.
+            thrown=[_switch(one) for one in response.kill_switches if one.point in _POINTS],
+            halted=list(response.halted_definition_ids),
+        )
 
     async def confirm(self, namespace: str, confirmations: Sequence[Confirmation]) -> None:
         """Tell what became of starts."""
@@ -100,6 +111,7 @@ def waiting(wait: Wait) -> pb.Waiting:
         max_open_runs=wait.max_open_runs,
         definition_revision=wait.definition_revision,
         max_runs=wait.max_runs,
+        kill_switch_id=wait.kill_switch_id,
     )
     if wait.max_runs:
         message.max_runs_window.FromTimedelta(wait.max_runs_window)
@@ -114,6 +126,16 @@ def instance_event(application: Application | None) -> pb.InstanceEvent | None:
     if application is None:
         return None
     return pb.InstanceEvent(key_hash=application.address.key_hash, trigger=application.trigger)
+
+
+def _switch(told: switches_pb2.KillSwitch) -> KillSwitch:
+    return KillSwitch(
+        switch_id=told.switch_id,
+        point=_POINTS[told.point],
+        labels=dict(told.labels),
+        thrown_by=told.thrown_by,
+        reason=told.reason,
+    )
 
 
 def _due(start: pb.PendingStart) -> DueStart:

@@ -131,7 +131,7 @@ def waiting(candidate: Candidate, wait: Wait) -> Decision:
         candidate.definition,
         RoutingOutcome(wait.reason),
         triggers=candidate.names,
-        detail=problem(candidate),
+        detail="; ".join(filter(None, (wait.detail, problem(candidate))))[:MAX_DETAIL],
         wait=wait,
     )
 

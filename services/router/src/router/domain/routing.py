@@ -51,8 +51,8 @@ class Active:
     """The version of a definition that is in use, as far as the router needs it.
 
     `revision` is that of its last change, `disabled` says that it starts nothing for now, `manual`
-    holds its manual triggers by name, `flow` says how its events wait, if they ever do, and
-    `correlation` whose instance an event is, where it is stateful.
+    holds its manual triggers by name, `flow` says how its events wait, if they ever do,
+    `correlation` whose instance an event is, where it is stateful, and `labels` are its own.
     """
 
     definition_id: str
@@ -64,6 +64,7 @@ class Active:
     disabled: bool = False
     flow: FlowControl | None = None
     correlation: Correlation | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class Outcome(StrEnum):
@@ -147,6 +148,7 @@ def _active(
         disabled=disabled,
         flow=waiting.flow_control(definition),
         correlation=correlations.correlation(definition),
+        labels=definition.metadata.labels,
     )
 
 

@@ -13,11 +13,14 @@ from typing import Any
 
 from contracts import identifiers
 from contracts.definitions import ActivityDefinition, Batch, WhileDisabled
+from contracts.switches import KillSwitch
 from rules import expressions
 from rules.errors import ExpressionError
 from rules.expressions import Expression, Inputs
 
 MAX_KEY_LENGTH = 256
+FOLLOWS = "reset"
+"""In place of a switch's id: the event waits behind those that one had wait which is reset."""
 _VARIABLES = frozenset({"event"})
 
 
@@ -50,7 +53,10 @@ class FlowControl:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """That an event waits: all that the ledger has to know of it."""
+    """That an event waits: all that the ledger has to know of it.
+
+    `detail` says in a sentence for which kill switch, where `kill_switch_id` names one.
+    """
 
     reason: Reason
     key: str
@@ -60,6 +66,8 @@ class Wait:
     max_open_runs: int = 0
     max_runs: int = 0
     max_runs_window: timedelta = timedelta()
+    kill_switch_id: str = ""
+    detail: str = ""
 
 
 def flow_control(definition: ActivityDefinition) -> FlowControl | None:
@@ -173,14 +181,20 @@ class Places:
         disabled: bool,
         task_queue: str,
         revision: int,
+        switch: KillSwitch | None = None,
+        follows: bool = False,
     ) -> Wait | None:
-        """Return how an event waits for a definition; None when it starts it now."""
+        """Return how an event waits for a definition; None when it starts it now.
+
+        A kill `switch` has it wait; one that `follows` waits behind what an earlier switch had
+        wait, where something of its key does.
+        """
         batch = _batch(flow, names)
         if disabled:
             reason = Reason.HELD
         elif batch is not None:
             reason = Reason.BATCHED
-        elif flow.always or (definition_id, key) in self._waiting:
+        elif flow.always or switch is not None or (definition_id, key) in self._waiting:
             reason = Reason.LIMITED
         else:
             return None
@@ -195,12 +209,22 @@ class Places:
             max_open_runs=flow.max_open_runs,
             max_runs=flow.max_runs,
             max_runs_window=flow.max_runs_window,
+            # What would wait anyway does so for its own reason, and is started in its own order.
+            kill_switch_id=_halted(switch, follows=follows) if reason is Reason.LIMITED else "",
+            detail="" if switch is None or disabled else switch.told,
         )
 
 
-def asks(flow: FlowControl, key: str, *, disabled: bool) -> bool:
+def asks(flow: FlowControl, key: str, *, disabled: bool, follows: bool = False) -> bool:
     """Say whether it has to be known, before an event is placed, if something of its key waits."""
-    return bool(key) and flow.hold and not flow.always and not disabled
+    return bool(key) and (flow.hold or follows) and not flow.always and not disabled
+
+
+def _halted(switch: KillSwitch | None, *, follows: bool) -> str:
+    """Return the switch that an event waits for; what follows waits for one that is reset."""
+    if switch is not None:
+        return switch.switch_id
+    return FOLLOWS if follows else ""
 
 
 def _batch(flow: FlowControl, names: Collection[str]) -> Batch | None:

@@ -30,6 +30,7 @@ from router.ports import (
     WorkflowStarter,
 )
 from router.service import keeping, waking
+from router.service.kill_switches import KillSwitches, Unswitched
 from rules.errors import ExpressionError
 from runtime import logs, telemetry
 
@@ -59,15 +60,20 @@ class Dispatcher:
         directory: Directory,
         limit: int,
         poll: timedelta,
+        switches: KillSwitches | None = None,
         sensitive_values: SensitiveValues = keeping.Unkept(),  # noqa: B008 - a value
     ) -> None:
-        """Take at most `limit` starts at a time, and look for more at least every `poll`."""
+        """Take at most `limit` starts at a time, and look for more at least every `poll`.
+
+        `switches` hear what the ledger tells of kill switches.
+        """
         self.name = f"dispatcher-{namespace}"
         self.namespace = namespace
         self._definitions = definitions
         self._pending_starts = pending_starts
         self._starter = starter
         self._directory = directory
+        self._switches = Unswitched() if switches is None else switches
         self._observer = observer
         self._sensitive_values = sensitive_values
         self._limit = limit
@@ -112,9 +118,15 @@ class Dispatcher:
             TransientError: the ledger is away; what was started is found out about later.
         """
         began = time.monotonic()
-        starts, due_in = await self._pending_starts.claim(
-            self.namespace, limit=self._limit, lease=LEASE
-        )
+        asked = self._switches.asked()
+        claim = await self._pending_starts.claim(self.namespace, limit=self._limit, lease=LEASE)
+        self._switches.hear(claim.thrown, claim.halted, asked=asked)
+        try:
+            await self._switches.tell()
+        except TransientError as exc:
+            # What was claimed is started all the same; with the next look it is told again.
+            _log.warning("selection_not_told", namespace=self.namespace, error=str(exc))
+        starts = claim.starts
         if starts:
             until = began + _WORK_S
             lanes: dict[str, list[DueStart]] = {}
@@ -135,9 +147,9 @@ class Dispatcher:
                 self.namespace, ((one.start.reason, one.outcome) for one in confirmations)
             )
             return 0.0
-        if due_in is None:
+        if claim.due_in is None:
             return self._poll_s
-        return min(self._poll_s, max(_BUSY_S, due_in.total_seconds()))
+        return min(self._poll_s, max(_BUSY_S, claim.due_in.total_seconds()))
 
     async def _confirm(self, confirmations: Sequence[Confirmation], until: float) -> None:
         """Tell what became of starts, for as long as nobody else is given them."""
@@ -194,6 +206,9 @@ class Dispatcher:
                 definition_version=definition.version,
                 definition_revision=definition.revision,
             )
+        if self._switches.run(definition) is not None:
+            # The ledger has not heard yet that the switch selects it, or was told too late.
+            return Confirmation(start, PendingOutcome.RETURNED)
         documents = [event.document() for event in start.events]
         seen = (
             await keeping.seen(self.namespace, documents, values=self._sensitive_values)

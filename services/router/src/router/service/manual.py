@@ -1,5 +1,6 @@
 """Starts runs by hand, for people and services."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -15,9 +16,11 @@ from router.errors import (
     DefinitionDisabledError,
     RequestIdReusedError,
     RequestInvalidError,
+    RunsHaltedError,
     TooManyHopsError,
 )
 from router.ports import ActiveDefinitions, WorkflowStarter
+from router.service.kill_switches import KillSwitches
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,15 @@ class ManualStart:
 class ManualTrigger:
     """Starts runs for people and services."""
 
-    def __init__(self, *, definitions: ActiveDefinitions, starter: WorkflowStarter) -> None:
+    def __init__(
+        self,
+        *,
+        definitions: ActiveDefinitions,
+        starter: WorkflowStarter,
+        switches: Mapping[str, KillSwitches],
+    ) -> None:
+        """`switches` are those of each namespace that is served."""
+        self._switches = switches
         self._definitions = definitions
         self._starter = starter
 
@@ -57,6 +68,7 @@ class ManualTrigger:
             TooManyHopsError: definitions seem to start one another.
             DefinitionUnknownError: there is no such definition, or it is retired.
             DefinitionDisabledError: the definition is disabled.
+            RunsHaltedError: a kill switch stops its runs.
             DefinitionUnusableError: this release cannot read the definition.
             RequestIdReusedError: the request id started a run with another input.
             StartRefusedError: Temporal refuses the start.
@@ -76,7 +88,8 @@ class ManualTrigger:
         definition = await self._definitions.latest(namespace, definition_id)
         try:
             names = manual.triggers(definition, value)
-        except (DefinitionDisabledError, RequestInvalidError):
+            self._refuse_halted(namespace, definition)
+        except (DefinitionDisabledError, RequestInvalidError, RunsHaltedError):
             # A request that is repeated is answered by what it started when it still could.
             earlier = await self._earlier(namespace, run_id, value)
             if earlier is None:
@@ -99,6 +112,13 @@ class ManualTrigger:
             if earlier is not None:
                 return earlier
         return ManualStart(run_id, definition.version, started=started)
+
+    def _refuse_halted(self, namespace: str, definition: Active) -> None:
+        switches = self._switches[namespace]
+        switches.require_known()
+        switch = switches.run(definition)
+        if switch is not None:
+            raise RunsHaltedError(switch.told)
 
     async def _earlier(self, namespace: str, run_id: str, value: JsonValue) -> ManualStart | None:
         earlier = await self._starter.started(namespace, run_id)

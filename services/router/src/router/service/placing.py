@@ -8,10 +8,17 @@ from router.domain.routing import Candidate, Outcome, TriggerError
 from router.domain.waiting import FlowControl
 from router.ports import PendingStarts
 from router.service.admission import Task
+from router.service.kill_switches import KillSwitches
 from rules.errors import ExpressionError
 
 
-async def place(tasks: Sequence[Task], *, namespace: str, pending_starts: PendingStarts) -> None:
+async def place(
+    tasks: Sequence[Task],
+    *,
+    namespace: str,
+    pending_starts: PendingStarts,
+    switches: KillSwitches,
+) -> None:
     """Note of each event by which definitions it waits, in the order of the records.
 
     What was queued by the batch before is known to the ledger, since that was recorded first.
@@ -24,6 +31,8 @@ async def place(tasks: Sequence[Task], *, namespace: str, pending_starts: Pendin
         if task.event is not None and task.rejection is None and not task.is_known:
             for index, candidate in enumerate(task.candidates):
                 flow = candidate.definition.flow
+                if flow is None and _is_stopped(candidate, switches):
+                    flow = FlowControl()
                 if flow is not None:
                     _key(task, index, candidate, flow, placing)
     if not placing:
@@ -31,7 +40,12 @@ async def place(tasks: Sequence[Task], *, namespace: str, pending_starts: Pendin
     asked = {
         (candidate.definition.definition_id, key)
         for _, candidate, flow, key in placing
-        if waiting.asks(flow, key, disabled=candidate.definition.disabled)
+        if waiting.asks(
+            flow,
+            key,
+            disabled=candidate.definition.disabled,
+            follows=switches.follows(candidate.definition),
+        )
     }
     found = await pending_starts.find_waiting(namespace, sorted(asked)) if asked else set()
     places = waiting.Places(found)
@@ -45,9 +59,17 @@ async def place(tasks: Sequence[Task], *, namespace: str, pending_starts: Pendin
             disabled=definition.disabled,
             task_queue=definition.task_queue,
             revision=definition.revision,
+            switch=switches.run(definition),
+            follows=switches.follows(definition),
         )
         if wait is not None:
             task.waits[definition.definition_id] = wait
+
+
+def _is_stopped(candidate: Candidate, switches: KillSwitches) -> bool:
+    """Say whether a kill switch has an event wait, or has had others wait that may be before it."""
+    definition = candidate.definition
+    return switches.run(definition) is not None or switches.follows(definition)
 
 
 def _key(

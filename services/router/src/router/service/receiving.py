@@ -44,10 +44,14 @@ class EventsRefusedError(RouterError):
 
 @dataclass(frozen=True)
 class Inlet:
-    """Where the events of a namespace go in, and what admits them."""
+    """Where the events of a namespace go in, and what admits them.
+
+    `refuse_halted` raises IngressHaltedError while a kill switch stops what comes in.
+    """
 
     topic: str
     admit: Admit
+    refuse_halted: Callable[[], None] = lambda: None
 
 
 class EventDoor:
@@ -68,6 +72,7 @@ class EventDoor:
 
         Raises:
             EventsRefusedError: nothing was published.
+            IngressHaltedError: a kill switch stops one of the namespaces; nothing was published.
             NotPublishedError: the brokers did not take all of them.
         """
         outgoing: list[Outgoing] = []
@@ -115,6 +120,7 @@ class EventDoor:
                 Reason.WRONG_NAMESPACE,
                 f"the namespace is {namespace[:100]!r}; taken here: {', '.join(self._inlets)}",
             )
+        inlet.refuse_halted()
         return inlet
 
 

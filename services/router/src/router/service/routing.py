@@ -33,6 +33,7 @@ from router.ports import (
 from router.service import keeping, placing, waking
 from router.service.admission import Admission, Admitted, Task, fault
 from router.service.deciding import Deciding
+from router.service.kill_switches import KillSwitches, Unswitched
 from runtime import logs, telemetry
 
 _WAITING = frozenset({RoutingOutcome.HELD, RoutingOutcome.BATCHED, RoutingOutcome.LIMITED})
@@ -74,13 +75,15 @@ class Router:
         directory: Directory,
         authentication: Authentication,
         concurrency: int,
+        switches: KillSwitches | None = None,
         queued: Callable[[], None] = lambda: None,
         sensitive_values: SensitiveValues = keeping.Unkept(),  # noqa: B008 - a value
     ) -> None:
         """`concurrency` bounds how many records are worked on at a time.
 
-        `directory` finds the instance of an event where a definition is stateful; `queued` is
-        called when something was left to wait; `sensitive_values` keeps what is sensitive.
+        `directory` finds the instance of an event where a definition is stateful; `switches` says
+        what is stopped; `queued` is called when something was left to wait; `sensitive_values`
+        keeps what is sensitive.
         """
         self._namespace = namespace
         self._definitions = definitions
@@ -92,6 +95,7 @@ class Router:
         self._dead_letters = dead_letters
         self._decision_log = decision_log
         self._pending_starts = pending_starts
+        self._switches = Unswitched() if switches is None else switches
         self._queued = queued
         self._observer = observer
         self._concurrency = concurrency
@@ -124,6 +128,12 @@ class Router:
         `may_begin` is false.
         """
         results = Results()
+        try:
+            self._switches.require_let_in(asked_for=bool(cause))
+        except TransientError as exc:
+            # They stay where they are, and are read again.
+            results.failed = dict.fromkeys(range(len(records)), exc)
+            return results
         found = await self._admission.admit(records)
         await self._recall(found.tasks, cause)
         try:
@@ -134,7 +144,10 @@ class Router:
                 values=self._sensitive_values,
             )
             await placing.place(
-                found.tasks, namespace=self._namespace, pending_starts=self._pending_starts
+                found.tasks,
+                namespace=self._namespace,
+                pending_starts=self._pending_starts,
+                switches=self._switches,
             )
         except TransientError as exc:
             # What is sensitive is not kept, or nobody knows what waits: to start anything now could
@@ -243,6 +256,14 @@ class Router:
         for position, rejection in conflicts.items():
             routed[position].rejection = rejection
         if any(task.waits for task in routed):
+            self._switches.queued(
+                [
+                    definition_id
+                    for task in routed
+                    for definition_id, wait in task.waits.items()
+                    if wait.kill_switch_id
+                ]
+            )
             self._queued()
         results.settled.update(dict.fromkeys(found.unrouted, Settled.NO_MATCH))
         if found.unrouted:

@@ -11,12 +11,13 @@ from router.errors import (
     RequestInvalidError,
     TooManyHopsError,
 )
+from router.service.kill_switches import Unswitched
 from router.service.manual import ManualTrigger
 
 
 @pytest.fixture
 def trigger(definitions, starter):
-    manual = ManualTrigger(definitions=definitions, starter=starter)
+    manual = ManualTrigger(definitions=definitions, starter=starter, switches={"dev": Unswitched()})
 
     async def trigger(**changes):
         request = {

@@ -27,15 +27,15 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"backbone/ledger/v1/instances.proto\x12\x12\x62\x61\x63kbone.ledger.v1\x1a\x1f\x62\x61\x63kbone/ledger/v1/ledger.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa6\x03\n\x08Instance\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x15\n\rdefinition_id\x18\x03 \x01(\t\x12\x1a\n\x12\x64\x65\x66inition_version\x18\x04 \x01(\x03\x12\x10\n\x08key_hash\x18\x05 \x01(\t\x12\x12\n\ngeneration\x18\x06 \x01(\x03\x12\x10\n\x08sequence\x18\x07 \x01(\x03\x12\x32\n\x06status\x18\x08 \x01(\x0e\x32\".backbone.ledger.v1.InstanceStatus\x12\x13\n\x0blast_run_id\x18\t \x01(\t\x12.\n\nstarted_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nchanged_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x06timers\x18\r \x03(\x0b\x32 .backbone.ledger.v1.PendingTimer\"H\n\x0cPendingTimer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x06\x64ue_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\x19GetNextApplicationRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x15\n\rdefinition_id\x18\x02 \x01(\t\x12\x10\n\x08key_hash\x18\x03 \x01(\t\x12\x14\n\x0c\x62\x65gun_run_id\x18\x04 \x01(\t\"O\n\x1aGetNextApplicationResponse\x12\x31\n\x04next\x18\x01 \x01(\x0b\x32#.backbone.ledger.v1.NextApplication\"\xa3\x01\n\x0fNextApplication\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07trigger\x18\x02 \x01(\x0c\x12\x0f\n\x07\x61pplied\x18\x03 \x01(\x08\x12\x12\n\ngeneration\x18\x04 \x01(\x03\x12\x10\n\x08sequence\x18\x05 \x01(\x03\x12\r\n\x05state\x18\x06 \x01(\x0c\x12)\n\x06\x64ue_in\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb6\x02\n\x16\x41pplyToInstanceRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x15\n\rdefinition_id\x18\x03 \x01(\t\x12\x0f\n\x07trigger\x18\x04 \x01(\x0c\x12\x10\n\x08snapshot\x18\x05 \x01(\x0c\x12\x10\n\x08\x64\x65\x63ision\x18\x06 \x01(\x0c\x12\x17\n\x0fworkflow_run_id\x18\x07 \x01(\t\x12\x10\n\x08key_hash\x18\x08 \x01(\t\x12\x12\n\ngeneration\x18\t \x01(\x03\x12\x10\n\x08sequence\x18\n \x01(\x03\x12\x14\n\x0cstate_before\x18\x0b \x01(\x0c\x12\x13\n\x0bstate_after\x18\x0c \x01(\x0c\x12\x31\n\x06timers\x18\r \x03(\x0b\x32!.backbone.ledger.v1.InstanceTimer\"G\n\rInstanceTimer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x05\x61\x66ter\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x92\x01\n\x17\x41pplyToInstanceResponse\x12\x32\n\x07outcome\x18\x01 \x01(\x0e\x32!.backbone.ledger.v1.RecordOutcome\x12\x10\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0c\x12\x31\n\x04next\x18\x03 \x01(\x0b\x32#.backbone.ledger.v1.NextApplication\"d\n\x0f\x41\x64optRunRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x15\n\rdefinition_id\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x17\n\x0fworkflow_run_id\x18\x04 \x01(\t\"X\n\x10\x41\x64optRunResponse\x12\x32\n\x07outcome\x18\x01 \x01(\x0e\x32!.backbone.ledger.v1.RecordOutcome\x12\x10\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0c\"<\n\x12GetInstanceRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\"T\n\x13GetInstanceResponse\x12.\n\x08instance\x18\x01 \x01(\x0b\x32\x1c.backbone.ledger.v1.Instance\x12\r\n\x05state\x18\x02 \x01(\x0c\"\x9b\x01\n\x14ListInstancesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x15\n\rdefinition_id\x18\x04 \x01(\t\x12\x32\n\x06status\x18\x05 \x01(\x0e\x32\".backbone.ledger.v1.InstanceStatus\"a\n\x15ListInstancesResponse\x12/\n\tinstances\x18\x01 \x03(\x0b\x32\x1c.backbone.ledger.v1.Instance\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x99\x01\n\x0fWaitingInstance\x12\x15\n\rdefinition_id\x18\x01 \x01(\t\x12\x10\n\x08key_hash\x18\x02 \x01(\t\x12\x1a\n\x12\x64\x65\x66inition_version\x18\x03 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x04 \x01(\x03\x12\x31\n\rwaiting_since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9a\x01\n\x1bListWaitingInstancesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x15\n\rdefinition_id\x18\x04 \x01(\t\x12*\n\x07min_age\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"o\n\x1cListWaitingInstancesResponse\x12\x36\n\tinstances\x18\x01 \x03(\x0b\x32#.backbone.ledger.v1.WaitingInstance\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*f\n\x0eInstanceStatus\x12\x1f\n\x1bINSTANCE_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14INSTANCE_STATUS_OPEN\x10\x01\x12\x19\n\x15INSTANCE_STATUS_ENDED\x10\x02\x32\x8a\x05\n\x0fInstanceService\x12s\n\x12GetNextApplication\x12-.backbone.ledger.v1.GetNextApplicationRequest\x1a..backbone.ledger.v1.GetNextApplicationResponse\x12j\n\x0f\x41pplyToInstance\x12*.backbone.ledger.v1.ApplyToInstanceRequest\x1a+.backbone.ledger.v1.ApplyToInstanceResponse\x12U\n\x08\x41\x64optRun\x12#.backbone.ledger.v1.AdoptRunRequest\x1a$.backbone.ledger.v1.AdoptRunResponse\x12^\n\x0bGetInstance\x12&.backbone.ledger.v1.GetInstanceRequest\x1a\'.backbone.ledger.v1.GetInstanceResponse\x12\x64\n\rListInstances\x12(.backbone.ledger.v1.ListInstancesRequest\x1a).backbone.ledger.v1.ListInstancesResponse\x12y\n\x14ListWaitingInstances\x12/.backbone.ledger.v1.ListWaitingInstancesRequest\x1a\x30.backbone.ledger.v1.ListWaitingInstancesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"backbone/ledger/v1/instances.proto\x12\x12\x62\x61\x63kbone.ledger.v1\x1a\x1f\x62\x61\x63kbone/ledger/v1/ledger.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa6\x03\n\x08Instance\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x15\n\rdefinition_id\x18\x03 \x01(\t\x12\x1a\n\x12\x64\x65\x66inition_version\x18\x04 \x01(\x03\x12\x10\n\x08key_hash\x18\x05 \x01(\t\x12\x12\n\ngeneration\x18\x06 \x01(\x03\x12\x10\n\x08sequence\x18\x07 \x01(\x03\x12\x32\n\x06status\x18\x08 \x01(\x0e\x32\".backbone.ledger.v1.InstanceStatus\x12\x13\n\x0blast_run_id\x18\t \x01(\t\x12.\n\nstarted_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nchanged_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x06timers\x18\r \x03(\x0b\x32 .backbone.ledger.v1.PendingTimer\"H\n\x0cPendingTimer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x06\x64ue_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\x19GetNextApplicationRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x15\n\rdefinition_id\x18\x02 \x01(\t\x12\x10\n\x08key_hash\x18\x03 \x01(\t\x12\x14\n\x0c\x62\x65gun_run_id\x18\x04 \x01(\t\"O\n\x1aGetNextApplicationResponse\x12\x31\n\x04next\x18\x01 \x01(\x0b\x32#.backbone.ledger.v1.NextApplication\"\xb3\x01\n\x0fNextApplication\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07trigger\x18\x02 \x01(\x0c\x12\x0f\n\x07\x61pplied\x18\x03 \x01(\x08\x12\x12\n\ngeneration\x18\x04 \x01(\x03\x12\x10\n\x08sequence\x18\x05 \x01(\x03\x12\r\n\x05state\x18\x06 \x01(\x0c\x12)\n\x06\x64ue_in\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06halted\x18\x08 \x01(\x08\"\xb6\x02\n\x16\x41pplyToInstanceRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x15\n\rdefinition_id\x18\x03 \x01(\t\x12\x0f\n\x07trigger\x18\x04 \x01(\x0c\x12\x10\n\x08snapshot\x18\x05 \x01(\x0c\x12\x10\n\x08\x64\x65\x63ision\x18\x06 \x01(\x0c\x12\x17\n\x0fworkflow_run_id\x18\x07 \x01(\t\x12\x10\n\x08key_hash\x18\x08 \x01(\t\x12\x12\n\ngeneration\x18\t \x01(\x03\x12\x10\n\x08sequence\x18\n \x01(\x03\x12\x14\n\x0cstate_before\x18\x0b \x01(\x0c\x12\x13\n\x0bstate_after\x18\x0c \x01(\x0c\x12\x31\n\x06timers\x18\r \x03(\x0b\x32!.backbone.ledger.v1.InstanceTimer\"G\n\rInstanceTimer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x05\x61\x66ter\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x92\x01\n\x17\x41pplyToInstanceResponse\x12\x32\n\x07outcome\x18\x01 \x01(\x0e\x32!.backbone.ledger.v1.RecordOutcome\x12\x10\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0c\x12\x31\n\x04next\x18\x03 \x01(\x0b\x32#.backbone.ledger.v1.NextApplication\"d\n\x0f\x41\x64optRunRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x15\n\rdefinition_id\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x17\n\x0fworkflow_run_id\x18\x04 \x01(\t\"p\n\x10\x41\x64optRunResponse\x12\x32\n\x07outcome\x18\x01 \x01(\x0e\x32!.backbone.ledger.v1.RecordOutcome\x12\x10\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0c\x12\x16\n\x0e\x65\x66\x66\x65\x63ts_halted\x18\x03 \x01(\x08\"<\n\x12GetInstanceRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\"T\n\x13GetInstanceResponse\x12.\n\x08instance\x18\x01 \x01(\x0b\x32\x1c.backbone.ledger.v1.Instance\x12\r\n\x05state\x18\x02 \x01(\x0c\"\x9b\x01\n\x14ListInstancesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x15\n\rdefinition_id\x18\x04 \x01(\t\x12\x32\n\x06status\x18\x05 \x01(\x0e\x32\".backbone.ledger.v1.InstanceStatus\"a\n\x15ListInstancesResponse\x12/\n\tinstances\x18\x01 \x03(\x0b\x32\x1c.backbone.ledger.v1.Instance\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x99\x01\n\x0fWaitingInstance\x12\x15\n\rdefinition_id\x18\x01 \x01(\t\x12\x10\n\x08key_hash\x18\x02 \x01(\t\x12\x1a\n\x12\x64\x65\x66inition_version\x18\x03 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x04 \x01(\x03\x12\x31\n\rwaiting_since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9a\x01\n\x1bListWaitingInstancesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x15\n\rdefinition_id\x18\x04 \x01(\t\x12*\n\x07min_age\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"o\n\x1cListWaitingInstancesResponse\x12\x36\n\tinstances\x18\x01 \x03(\x0b\x32#.backbone.ledger.v1.WaitingInstance\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*f\n\x0eInstanceStatus\x12\x1f\n\x1bINSTANCE_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14INSTANCE_STATUS_OPEN\x10\x01\x12\x19\n\x15INSTANCE_STATUS_ENDED\x10\x02\x32\x8a\x05\n\x0fInstanceService\x12s\n\x12GetNextApplication\x12-.backbone.ledger.v1.GetNextApplicationRequest\x1a..backbone.ledger.v1.GetNextApplicationResponse\x12j\n\x0f\x41pplyToInstance\x12*.backbone.ledger.v1.ApplyToInstanceRequest\x1a+.backbone.ledger.v1.ApplyToInstanceResponse\x12U\n\x08\x41\x64optRun\x12#.backbone.ledger.v1.AdoptRunRequest\x1a$.backbone.ledger.v1.AdoptRunResponse\x12^\n\x0bGetInstance\x12&.backbone.ledger.v1.GetInstanceRequest\x1a\'.backbone.ledger.v1.GetInstanceResponse\x12\x64\n\rListInstances\x12(.backbone.ledger.v1.ListInstancesRequest\x1a).backbone.ledger.v1.ListInstancesResponse\x12y\n\x14ListWaitingInstances\x12/.backbone.ledger.v1.ListWaitingInstancesRequest\x1a\x30.backbone.ledger.v1.ListWaitingInstancesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'backbone.ledger.v1.instances_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INSTANCESTATUS']._serialized_start=2571
-  _globals['_INSTANCESTATUS']._serialized_end=2673
+  _globals['_INSTANCESTATUS']._serialized_start=2611
+  _globals['_INSTANCESTATUS']._serialized_end=2713
   _globals['_INSTANCE']._serialized_start=157
   _globals['_INSTANCE']._serialized_end=579
   _globals['_PENDINGTIMER']._serialized_start=581
@@ -45,31 +45,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETNEXTAPPLICATIONRESPONSE']._serialized_start=766
   _globals['_GETNEXTAPPLICATIONRESPONSE']._serialized_end=845
   _globals['_NEXTAPPLICATION']._serialized_start=848
-  _globals['_NEXTAPPLICATION']._serialized_end=1011
-  _globals['_APPLYTOINSTANCEREQUEST']._serialized_start=1014
-  _globals['_APPLYTOINSTANCEREQUEST']._serialized_end=1324
-  _globals['_INSTANCETIMER']._serialized_start=1326
-  _globals['_INSTANCETIMER']._serialized_end=1397
-  _globals['_APPLYTOINSTANCERESPONSE']._serialized_start=1400
-  _globals['_APPLYTOINSTANCERESPONSE']._serialized_end=1546
-  _globals['_ADOPTRUNREQUEST']._serialized_start=1548
-  _globals['_ADOPTRUNREQUEST']._serialized_end=1648
-  _globals['_ADOPTRUNRESPONSE']._serialized_start=1650
-  _globals['_ADOPTRUNRESPONSE']._serialized_end=1738
-  _globals['_GETINSTANCEREQUEST']._serialized_start=1740
-  _globals['_GETINSTANCEREQUEST']._serialized_end=1800
-  _globals['_GETINSTANCERESPONSE']._serialized_start=1802
-  _globals['_GETINSTANCERESPONSE']._serialized_end=1886
-  _globals['_LISTINSTANCESREQUEST']._serialized_start=1889
-  _globals['_LISTINSTANCESREQUEST']._serialized_end=2044
-  _globals['_LISTINSTANCESRESPONSE']._serialized_start=2046
-  _globals['_LISTINSTANCESRESPONSE']._serialized_end=2143
-  _globals['_WAITINGINSTANCE']._serialized_start=2146
-  _globals['_WAITINGINSTANCE']._serialized_end=2299
-  _globals['_LISTWAITINGINSTANCESREQUEST']._serialized_start=2302
-  _globals['_LISTWAITINGINSTANCESREQUEST']._serialized_end=2456
-  _globals['_LISTWAITINGINSTANCESRESPONSE']._serialized_start=2458
-  _globals['_LISTWAITINGINSTANCESRESPONSE']._serialized_end=2569
-  _globals['_INSTANCESERVICE']._serialized_start=2676
-  _globals['_INSTANCESERVICE']._serialized_end=3326
+  _globals['_NEXTAPPLICATION']._serialized_end=1027
+  _globals['_APPLYTOINSTANCEREQUEST']._serialized_start=1030
+  _globals['_APPLYTOINSTANCEREQUEST']._serialized_end=1340
+  _globals['_INSTANCETIMER']._serialized_start=1342
+  _globals['_INSTANCETIMER']._serialized_end=1413
+  _globals['_APPLYTOINSTANCERESPONSE']._serialized_start=1416
+  _globals['_APPLYTOINSTANCERESPONSE']._serialized_end=1562
+  _globals['_ADOPTRUNREQUEST']._serialized_start=1564
+  _globals['_ADOPTRUNREQUEST']._serialized_end=1664
+  _globals['_ADOPTRUNRESPONSE']._serialized_start=1666
+  _globals['_ADOPTRUNRESPONSE']._serialized_end=1778
+  _globals['_GETINSTANCEREQUEST']._serialized_start=1780
+  _globals['_GETINSTANCEREQUEST']._serialized_end=1840
+  _globals['_GETINSTANCERESPONSE']._serialized_start=1842
+  _globals['_GETINSTANCERESPONSE']._serialized_end=1926
+  _globals['_LISTINSTANCESREQUEST']._serialized_start=1929
+  _globals['_LISTINSTANCESREQUEST']._serialized_end=2084
+  _globals['_LISTINSTANCESRESPONSE']._serialized_start=2086
+  _globals['_LISTINSTANCESRESPONSE']._serialized_end=2183
+  _globals['_WAITINGINSTANCE']._serialized_start=2186
+  _globals['_WAITINGINSTANCE']._serialized_end=2339
+  _globals['_LISTWAITINGINSTANCESREQUEST']._serialized_start=2342
+  _globals['_LISTWAITINGINSTANCESREQUEST']._serialized_end=2496
+  _globals['_LISTWAITINGINSTANCESRESPONSE']._serialized_start=2498
+  _globals['_LISTWAITINGINSTANCESRESPONSE']._serialized_end=2609
+  _globals['_INSTANCESERVICE']._serialized_start=2716
+  _globals['_INSTANCESERVICE']._serialized_end=3366
 # @@protoc_insertion_point(module_scope)

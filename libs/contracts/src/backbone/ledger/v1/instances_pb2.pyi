@@ -190,6 +190,7 @@ class NextApplication(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     DUE_IN_FIELD_NUMBER: _builtins.int
+    HALTED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Empty when nothing is to be applied now."""
     trigger: _builtins.bytes
@@ -203,6 +204,8 @@ class NextApplication(_message.Message):
     sequence: _builtins.int
     state: _builtins.bytes
     """The state document as canonical JSON; empty when the generation begins."""
+    halted: _builtins.bool
+    """Nothing is applied now, since a kill switch stops runs; to be asked again after `due_in`."""
     @_builtins.property
     def due_in(self) -> _duration_pb2.Duration:
         """When nothing is to be applied now: how long it is until a timer is due, if one is set."""
@@ -217,10 +220,11 @@ class NextApplication(_message.Message):
         sequence: _builtins.int = ...,
         state: _builtins.bytes = ...,
         due_in: _duration_pb2.Duration | None = ...,
+        halted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["due_in", b"due_in"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "due_in", b"due_in", "generation", b"generation", "run_id", b"run_id", "sequence", b"sequence", "state", b"state", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "due_in", b"due_in", "generation", b"generation", "halted", b"halted", "run_id", b"run_id", "sequence", b"sequence", "state", b"state", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -378,19 +382,23 @@ class AdoptRunResponse(_message.Message):
 
     OUTCOME_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
+    EFFECTS_HALTED_FIELD_NUMBER: _builtins.int
     outcome: _ledger_pb2.RecordOutcome.ValueType
     """RECORDED for the first execution, REPEATED when it asks again, DUPLICATE for another one."""
     decision: _builtins.bytes
     """The decision that stands; empty for a duplicate."""
+    effects_halted: _builtins.bool
+    """A kill switch stops effects: no automated task is to be begun now."""
     def __init__(
         self,
         *,
         outcome: _ledger_pb2.RecordOutcome.ValueType = ...,
         decision: _builtins.bytes = ...,
+        effects_halted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "outcome", b"outcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "effects_halted", b"effects_halted", "outcome", b"outcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -467,21 +467,25 @@ class RecordRunResponse(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
     SHADOW_ID_FIELD_NUMBER: _builtins.int
+    EFFECTS_HALTED_FIELD_NUMBER: _builtins.int
     outcome: Global___RecordOutcome.ValueType
     decision: _builtins.bytes
     """The decision that stands, which may differ from the one in a repeated request."""
     shadow_id: _builtins.str
     """With RECORDED: the shadow that is to decide this run as well, if there is one."""
+    effects_halted: _builtins.bool
+    """A kill switch stops effects: no automated task is to be begun now."""
     def __init__(
         self,
         *,
         outcome: Global___RecordOutcome.ValueType = ...,
         decision: _builtins.bytes = ...,
         shadow_id: _builtins.str = ...,
+        effects_halted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "outcome", b"outcome", "shadow_id", b"shadow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "effects_halted", b"effects_halted", "outcome", b"outcome", "shadow_id", b"shadow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

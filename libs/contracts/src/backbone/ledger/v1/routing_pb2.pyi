@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from backbone.ledger.v1 import switches_pb2 as _switches_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -245,6 +246,7 @@ class Waiting(_message.Message):
     DEFINITION_REVISION_FIELD_NUMBER: _builtins.int
     MAX_RUNS_FIELD_NUMBER: _builtins.int
     MAX_RUNS_WINDOW_FIELD_NUMBER: _builtins.int
+    KILL_SWITCH_ID_FIELD_NUMBER: _builtins.int
     task_queue: _builtins.str
     key: _builtins.str
     """Those of one definition and one key wait in order; empty for none."""
@@ -260,6 +262,8 @@ class Waiting(_message.Message):
     """
     max_runs: _builtins.int
     """At most so many runs of the definition are handed out in any window; 0 for any number."""
+    kill_switch_id: _builtins.str
+    """The kill switch for which it waits, where it would not wait otherwise."""
     @_builtins.property
     def batch_max_wait(self) -> _duration_pb2.Duration: ...
     @_builtins.property
@@ -281,10 +285,11 @@ class Waiting(_message.Message):
         definition_revision: _builtins.int = ...,
         max_runs: _builtins.int = ...,
         max_runs_window: _duration_pb2.Duration | None = ...,
+        kill_switch_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["batch_max_wait", b"batch_max_wait", "max_runs_window", b"max_runs_window", "not_before", b"not_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_max_events", b"batch_max_events", "batch_max_wait", b"batch_max_wait", "definition_revision", b"definition_revision", "key", b"key", "max_open_runs", b"max_open_runs", "max_runs", b"max_runs", "max_runs_window", b"max_runs_window", "max_waiting", b"max_waiting", "not_before", b"not_before", "task_queue", b"task_queue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_max_events", b"batch_max_events", "batch_max_wait", b"batch_max_wait", "definition_revision", b"definition_revision", "key", b"key", "kill_switch_id", b"kill_switch_id", "max_open_runs", b"max_open_runs", "max_runs", b"max_runs", "max_runs_window", b"max_runs_window", "max_waiting", b"max_waiting", "not_before", b"not_before", "task_queue", b"task_queue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -744,7 +749,7 @@ class PendingStart(_message.Message):
     definition_version: _builtins.int
     task_queue: _builtins.str
     reason: _builtins.str
-    """held, batch, limited, replay."""
+    """held, batch, limited, replay, halted."""
     key: _builtins.str
     attempts: _builtins.int
     lease: _builtins.str
@@ -829,21 +834,33 @@ class ClaimPendingStartsResponse(_message.Message):
 
     STARTS_FIELD_NUMBER: _builtins.int
     NEXT_DUE_AT_FIELD_NUMBER: _builtins.int
+    KILL_SWITCHES_FIELD_NUMBER: _builtins.int
+    HALTED_DEFINITION_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def starts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PendingStart]: ...
     @_builtins.property
     def next_due_at(self) -> _timestamp_pb2.Timestamp:
         """When the next one that is not due yet will be; empty when nothing waits."""
 
+    @_builtins.property
+    def kill_switches(self) -> _containers.RepeatedCompositeFieldContainer[_switches_pb2.KillSwitch]:
+        """Those that are thrown in the namespace."""
+
+    @_builtins.property
+    def halted_definition_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The definitions of which events wait that a kill switch had wait, thrown or reset."""
+
     def __init__(
         self,
         *,
         starts: _abc.Iterable[Global___PendingStart] | None = ...,
         next_due_at: _timestamp_pb2.Timestamp | None = ...,
+        kill_switches: _abc.Iterable[_switches_pb2.KillSwitch] | None = ...,
+        halted_definition_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["next_due_at", b"next_due_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_due_at", b"next_due_at", "starts", b"starts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["halted_definition_ids", b"halted_definition_ids", "kill_switches", b"kill_switches", "next_due_at", b"next_due_at", "starts", b"starts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
