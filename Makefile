@@ -116,7 +116,7 @@ breaking: setup ## Check that the protos still fit what was released
 .PHONY: check
 check: lint types imports generated breaking ## All static checks
 
-DEPLOYED := $(addprefix tests/contract/test_,$(addsuffix .py,manifests deployment autoscaling kafka_resources temporal_values backups images names))
+DEPLOYED := $(addprefix tests/contract/test_,$(addsuffix .py,manifests deployment autoscaling kafka_resources temporal_values backups images names compose))
 
 .PHONY: render
 render: setup ## Render every base, overlay and combination of an overlay with extras into build/rendered (OUT=…)

@@ -1,5 +1,6 @@
 """How images are made: of what is locked and ours, for a user who may do nothing."""
 
+import json
 import re
 import subprocess
 import sys
@@ -61,6 +62,20 @@ def test_it_runs_as_nobody_in_particular(steps):
     last_stage = steps[max(i for i, (word, _) in enumerate(steps) if word == "FROM") :]
     assert arguments(last_stage, "USER") == ["10001:10001"]
     assert not [rest for rest in arguments(last_stage, "COPY") if "--from=build" not in rest]
+
+
+def test_it_says_what_it_is_and_whether_it_is_well(steps):
+    labels = arguments(steps, "LABEL")[0]
+    (entry,) = arguments(steps, "ENTRYPOINT")
+    package = json.loads(entry)[-1]
+    assert f'image.title="backbone/{package.replace("_", "-")}"' in labels
+    assert "image.description=" in labels
+    # It asks where the image has the service listen.
+    (health,) = arguments(steps, "HEALTHCHECK")
+    (port,) = re.findall(
+        r"BACKBONE_HTTP_LISTEN=0\.0\.0\.0:(\d+)", " ".join(arguments(steps, "ENV"))
+    )
+    assert f"http://127.0.0.1:{port}/readyz" in health
 
 
 def test_its_base_can_be_given_by_digest(steps):

@@ -1,0 +1,116 @@
+"""Policies of the compose files: versions, limits, rights, health; and what is named is there."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from devstack.tools import find_prometheus
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted(ROOT.glob("docker-compose*.yml"))
+_DEFAULT = re.compile(r"\$\{\w+:-([^}]*)\}")
+WITHOUT_HEALTH = {"jaeger"}
+"""Whose image has no program that could ask; a comment beside it says so."""
+
+
+def _filled(value):
+    """Return a value with the defaults of its variables."""
+    return _DEFAULT.sub(lambda found: found[1], value)
+
+
+SERVICES = {
+    name: service
+    for file in FILES
+    for name, service in yaml.safe_load(file.read_text())["services"].items()
+}
+each = pytest.mark.parametrize("name", SERVICES)
+OURS = [name for name, service in SERVICES.items() if "BACKBONE_IMAGES" in service["image"]]
+
+
+def test_the_suite_includes_every_file():
+    suite = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    assert {*suite["include"], "docker-compose.yml"} == {file.name for file in FILES}
+
+
+@each
+def test_an_image_has_a_version(name):
+    repository, _, tag = _filled(SERVICES[name]["image"]).rpartition(":")
+    assert repository
+    assert (tag == "dev") if name in OURS else re.match(r"v?\d+\.\d+", tag)
+
+
+@each
+def test_a_container_has_limits_and_no_right_that_it_does_not_need(name):
+    service = SERVICES[name]
+    assert service["mem_limit"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["logging"]["options"]["max-size"]
+    assert not {"privileged", "network_mode", "pid", "ipc"} & service.keys()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_containers_are_nobody_in_particular_and_write_nothing(name):
+    user, _, group = SERVICES[name]["user"].partition(":")
+    assert min(int(user), int(group)) >= 10_000
+    assert SERVICES[name]["read_only"]
+
+
+@each
+def test_a_port_is_open_to_this_machine_only(name):
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", ()))
+
+
+@each
+def test_it_says_how_it_is_or_comes_to_an_end(name):
+    service = SERVICES[name]
+    ends = service["restart"] == "no"
+    assert ("healthcheck" in service) == (not ends and name not in WITHOUT_HEALTH)
+
+
+@each
+def test_it_waits_for_what_is_there_and_can_be_waited_for(name):
+    service = SERVICES[name]
+    for other, how in service.get("depends_on", {}).items():
+        awaited = SERVICES[other]
+        # With a profile it may be left out, and who needs it would be, too.
+        assert set(awaited.get("profiles", ())) <= set(service.get("profiles", ())), other
+        if how["condition"] == "service_healthy":
+            assert "healthcheck" in awaited, other
+        else:
+            assert how["condition"] == "service_completed_successfully"
+            assert awaited["restart"] == "no", other
+
+
+@each
+def test_what_is_mounted_is_there(name):
+    for volume in SERVICES[name].get("volumes", ()):
+        source = _filled(volume).partition(":")[0]
+        if source.startswith("./"):
+            assert (ROOT / source).exists(), source
+            assert volume.endswith(":ro")
+
+
+def test_prometheus_takes_its_configuration_and_scrapes_every_service():
+    file = ROOT / "deploy" / "observability" / "prometheus.yml"
+    subprocess.run([find_prometheus().promtool, "check", "config", file], check=True, timeout=60)
+    jobs = {
+        one["job_name"]: one["static_configs"][0]["targets"]
+        for one in yaml.safe_load(file.read_text())["scrape_configs"]
+    }
+    served = {name for name in OURS if SERVICES[name]["restart"] != "no"}
+    assert {name for name in served if jobs.get(name) == [f"{name}:8080"]} == served
+    listening = SERVICES["orchestrator-worker"]["environment"]["BACKBONE_TEMPORAL_METRICS_LISTEN"]
+    assert jobs["temporal-sdk"] == [f"orchestrator-worker:{listening.rpartition(':')[2]}"]
+    listening = SERVICES["temporal"]["environment"]["PROMETHEUS_ENDPOINT"]
+    assert jobs["temporal"] == [f"temporal:{listening.rpartition(':')[2]}"]
+
+
+def test_grafana_finds_the_dashboards_where_they_are_mounted():
+    folder = ROOT / "deploy" / "observability" / "grafana"
+    (provider,) = yaml.safe_load((folder / "providers" / "backbone.yaml").read_text())["providers"]
+    mounted = dict(volume.split(":")[:2] for volume in SERVICES["grafana"]["volumes"])
+    assert provider["options"]["path"] == mounted["./deploy/observability/dashboards"]
