@@ -39,7 +39,8 @@ class Case:
         self._sent = 0
 
     def resource(self, kind, name, spec):
-        metadata = {"id": name, "namespace": "dev", "owner": "e2e"}
+        labels = {"case": self.mark}
+        metadata = {"id": name, "namespace": "dev", "owner": "e2e", "labels": labels}
         return {
             "apiVersion": "backbone/v1",
             "kind": kind,
@@ -248,6 +249,35 @@ async def test_disable_a_definition(case, open_runbook):
     await case.statuses(*["cancelled"] * len(opened), *["completed"] * events)
     assert book.step("backbone pending", **names) == ""
     assert "it writes to everybody" in book.step("backbone history", **names)
+
+
+async def test_stop_many_definitions_at_once(case, open_runbook):
+    book = open_runbook("kill-switch")
+    case.apply(case.event_type({}), case.on_event(rules=[{"name": "pack", "task": PACKING}]))
+    await case.known()
+    before = case.documents("runs", "--definition", case.definition)
+
+    label = {"LABEL": f"case={case.mark}"}
+    thrown = json.loads(book.step("backbone switches throw", "-o", "json", **label))
+    try:
+
+        async def selected():
+            return [
+                one["definitions"]
+                for one in case.documents("switches", "list")
+                if one["switch_id"] == thrown["switch_id"]
+            ] == [1]
+
+        assert await until(selected, seconds=PATIENCE)
+        assert thrown["switch_id"] in book.step("backbone switches list", "-o", "json")
+        await case.send({}, {})
+        waiting = book.step("backbone pending", "-o", "json", DEFINITION=case.definition)
+        assert sum(one["events"] for one in rows(waiting)) == 2
+        await case.statuses(*["completed"] * len(before))
+    finally:
+        book.step("backbone switches reset", **label)
+    await case.statuses(*["completed"] * (len(before) + 2))
+    assert book.step("backbone pending", DEFINITION=case.definition) == ""
 
 
 async def test_backfill(case, open_runbook):

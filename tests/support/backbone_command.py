@@ -21,8 +21,11 @@ _FORKS.set_forkserver_preload(
 )
 
 
-def on(suite: Suite) -> Callable[..., str]:
-    """Return the command: it returns what it prints, and fails the test when it fails."""
+def on(suite: Suite, **variables: str) -> Callable[..., str]:
+    """Return the command: it returns what it prints, and fails the test when it fails.
+
+    `variables` go into its environment, beside those by which it finds the suite.
+    """
 
     def call(*words: str) -> str:
         with tempfile.TemporaryDirectory() as name:
@@ -31,7 +34,7 @@ def on(suite: Suite) -> Callable[..., str]:
             said.touch()
             process = _FORKS.Process(
                 target=forked_command.run,
-                args=(words, suite.client_environment(), str(printed), str(said)),
+                args=(words, suite.client_environment() | variables, str(printed), str(said)),
             )
             process.start()
             process.join(_TIMEOUT_S)

@@ -16,6 +16,7 @@ class Reason(StrEnum):
     BATCH = "batch"
     LIMITED = "limited"
     REPLAY = "replay"
+    HALTED = "halted"
 
 
 def pending(
