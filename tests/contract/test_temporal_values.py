@@ -1,6 +1,7 @@
 """The values for Temporal's Helm chart: a server as the overlays call it, and as ours is tested."""
 
 import json
+import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -80,6 +81,30 @@ def test_the_dynamic_configuration_is_that_of_development_but_for_its_short_cuts
     shared = {key: value for key, value in DEVELOPMENT.items() if key not in DEVELOPMENT_ONLY}
     assert set(DEVELOPMENT) >= DEVELOPMENT_ONLY
     assert VALUES["server"]["dynamicConfig"] == shared
+
+
+def warnings(file, configuration):
+    """Return what the server's own validator says of a dynamic configuration."""
+    file.write_text(yaml.safe_dump(configuration))
+    validator = temporal_server.find_temporal_server().server
+    done = subprocess.run(
+        [validator, "validate-dynamic-config", file],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return [line for line in (done.stdout + done.stderr).splitlines() if "warning" in line]
+
+
+@pytest.mark.parametrize("configuration", [DEVELOPMENT, VALUES["server"]["dynamicConfig"]])
+def test_the_server_knows_every_key_and_takes_every_value(configuration, tmp_path):
+    assert warnings(tmp_path / "dynamic.yaml", configuration) == []
+
+
+def test_a_key_that_is_misspelt_and_a_value_of_another_type_are_warned_of(tmp_path):
+    wrong = {"limit.maxIDLenght": [{"value": 3}], "limit.maxIDLength": [{"value": "long"}]}
+    assert len(warnings(tmp_path / "dynamic.yaml", wrong)) == 2
 
 
 def test_both_stores_are_on_the_installations_postgresql_which_shows_its_certificate():
