@@ -6,13 +6,14 @@ is idle is not free: a suite takes a fifth of a processor from the tests that co
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
 import backbone_command
 import crashpoints
 import pytest
+from backbone_command import Backbone
 
 from devstack import ports, signing_keys
 from devstack.infrastructure import SHORT_LIVED
@@ -65,6 +66,6 @@ def suite(tmp_path_factory: pytest.TempPathFactory, keys: SigningKeys) -> Iterat
 
 
 @pytest.fixture(scope="package")
-def backbone(suite: Suite) -> Callable[..., str]:
+def backbone(suite: Suite) -> Backbone:
     """The `backbone` command on the suite: returns what it prints, fails when it fails."""
     return backbone_command.on(suite)

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 import uuid
 from datetime import UTC, datetime
 
@@ -75,16 +73,9 @@ class World:
 
     def call(self, *words):
         """Return the exit code of a command, and the document that it prints."""
-        done = subprocess.run(
-            [sys.executable, "-m", "cli", *words, "-o", "json"],
-            env=self._suite.client_environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.stdout, done.stderr
-        return done.returncode, json.loads(done.stdout)
+        answer = self.backbone.ask(*words, "-o", "json")
+        assert answer.printed, answer.said
+        return answer.code, answer.document
 
     def file(self, document):
         path = self._folder / f"{uuid.uuid4().hex}.yaml"

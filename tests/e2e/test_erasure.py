@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 import json
 import re
-import subprocess
-import sys
 import uuid
 from datetime import UTC, datetime
 
@@ -143,15 +141,8 @@ class World:
 
     def call(self, *words):
         """Return the exit code of a command, and what it prints."""
-        done = subprocess.run(
-            [sys.executable, "-m", "cli", *words],
-            env=self.suite.client_environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        return done.returncode, done.stdout + done.stderr
+        answer = self.backbone.ask(*words)
+        return answer.code, answer.printed + answer.said
 
     def revealed(self, run_id, reason):
         """Return the payload of a run's event as it is shown to who says why."""

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -39,17 +37,10 @@ class Watch:
 
     async def refused(self, *words):
         """Return what is said by a command that fails."""
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "cli", *words, "--reason", "it will not do"],
-            env=self.suite.client_environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 1, done.stdout + done.stderr
-        return done.stderr
+        words = (*words, "--reason", "it will not do")
+        answer = await asyncio.to_thread(self.backbone.ask, *words)
+        assert answer.code == 1, answer
+        return answer.said
 
     async def open_runs(self, definition_id):
         return await self.ledger.fetchval(

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 import uuid
 
 import asyncpg
@@ -47,16 +45,9 @@ class World:
         return str(path)
 
     def report(self, *words):
-        done = subprocess.run(
-            [sys.executable, "-m", "cli", "shadow", "report", NAME, *words, "-o", "json"],
-            env=self._suite.client_environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.stdout, done.stderr
-        return done.returncode, json.loads(done.stdout)
+        answer = self.backbone.ask("shadow", "report", NAME, *words, "-o", "json")
+        assert answer.printed, answer.said
+        return answer.code, answer.document
 
     async def run(self):
         """Start a run by hand, and wait until only its human task is open."""

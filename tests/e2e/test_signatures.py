@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -319,16 +317,9 @@ async def test_what_backbone_emits_is_signed_once_and_copies_carry_the_same_sign
             assert read(record, namespace="dev", authenticated=trusted)
 
 
-def verify(suite, *words):
-    done = subprocess.run(
-        [sys.executable, "-m", "cli", "audit", "verify", "-o", "json", *words],
-        env=suite.client_environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+def verify(backbone, *words):
+    answer = backbone.ask("audit", "verify", "-o", "json", *words)
+    return answer.code, answer.lines
 
 
 @pytest.mark.timeout(300)
@@ -345,11 +336,11 @@ async def test_checkpoints_are_signed_by_a_key_that_the_audit_trusts(
     backbone("apply", "-f", str(file), "--reason", "something to seal")
     assert await until(sealed, seconds=60)
     words = ("--service", "registry", "--trusted-keys")
-    assert verify(suite, *words, str(keys.trusted)) == (0, [])
+    assert verify(backbone, *words, str(keys.trusted)) == (0, [])
     others = tmp_path / "others.json"
     stranger = SigningKey.generate(signer="checkpoints", key_id="1")
     others.write_text(
         json.dumps({"keys": {"checkpoints": [{"id": "1", "publicKey": stranger.public_key}]}})
     )
-    code, (finding,) = verify(suite, *words, str(others))
+    code, (finding,) = verify(backbone, *words, str(others))
     assert (code, finding["finding"]) == (1, "checkpoint_altered")

@@ -1,8 +1,6 @@
 """Kill switches on the whole suite: each point is stopped and goes on, and nothing is lost."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -50,16 +48,9 @@ class Switches:
 
     def refusal(self, *words):
         """Return what the command says that refuses to do something."""
-        done = subprocess.run(
-            [sys.executable, "-m", "cli", *words],
-            env=self.suite.client_environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode != 0
-        return done.stderr
+        answer = self.backbone.ask(*words)
+        assert answer.code != 0
+        return answer.said
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 """The whole suite with certificates everywhere, once for the tests of this folder."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import backbone_command
 import pytest
+from backbone_command import Backbone
 
 from devstack.infrastructure import SHORT_LIVED, Endpoints
 from devstack.infrastructure.certificates import StackCertificates
@@ -45,7 +46,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
 
 # One of its own: that of tests/ may have been made for the other suite by then.
 @pytest.fixture(scope="package")
-def backbone(suite: Suite) -> Callable[..., str]:
+def backbone(suite: Suite) -> Backbone:
     """The `backbone` command on the suite, as its developer."""
     return backbone_command.on(suite)
 

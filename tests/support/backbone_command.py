@@ -4,10 +4,13 @@ To import the command takes a second of a processor, and tests ask thousands of 
 call does is the program's: arguments, environment, files for what it prints, and an exit code.
 """
 
+import json
 import multiprocessing
 import tempfile
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import forked_command
 
@@ -21,20 +24,46 @@ _FORKS.set_forkserver_preload(
 )
 
 
-def on(suite: Suite, **variables: str) -> Callable[..., str]:
-    """Return the command: it returns what it prints, and fails the test when it fails.
+@dataclass(frozen=True)
+class Answer:
+    """What a call came to: its exit code, its standard output and its standard error."""
 
-    `variables` go into its environment, beside those by which it finds the suite.
-    """
+    code: int
+    printed: str
+    said: str
 
-    def call(*words: str) -> str:
+    @property
+    def document(self) -> Any:
+        """The JSON document that it printed."""
+        return json.loads(self.printed)
+
+    @property
+    def lines(self) -> list[Any]:
+        """The JSON documents that it printed, one a line."""
+        return [json.loads(line) for line in self.printed.splitlines()]
+
+
+class Backbone:
+    """The command; called, it returns what it prints, and fails the test when it fails."""
+
+    def __init__(self, suite: Suite, variables: Mapping[str, str]) -> None:
+        self._suite, self._variables = suite, variables
+
+    def __call__(self, *words: str) -> str:
+        answer = self.ask(*words)
+        told = f"{answer.said}{answer.printed}"
+        assert answer.code == 0, f"backbone {' '.join(words)}: {told}"
+        return answer.printed
+
+    def ask(self, *words: str) -> Answer:
+        """Call it, however it ends; -9 is the code of one that did not end in a minute."""
         with tempfile.TemporaryDirectory() as name:
             printed, said = Path(name) / "stdout", Path(name) / "stderr"
             printed.touch()
             said.touch()
+            environment = {**self._suite.client_environment(), **self._variables}
             process = _FORKS.Process(
-                target=forked_command.run,
-                args=(words, suite.client_environment() | variables, str(printed), str(said)),
+                target=forked_command.run, args=(words, environment, str(printed), str(said))
             )
             process.start()
             process.join(_TIMEOUT_S)
@@ -43,8 +72,10 @@ def on(suite: Suite, **variables: str) -> Callable[..., str]:
                 process.join()
             code = process.exitcode
             process.close()
-            told = f"{said.read_text()}{printed.read_text()}"
-            assert code == 0, f"backbone {' '.join(words)}: {told}"
-            return printed.read_text()
+            assert code is not None
+            return Answer(code, printed.read_text(), said.read_text())
 
-    return call
+
+def on(suite: Suite, **variables: str) -> Backbone:
+    """Return the command; `variables` go into its environment, beside those of the suite."""
+    return Backbone(suite, variables)
