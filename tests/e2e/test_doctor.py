@@ -13,10 +13,7 @@ import pytest
 from confluent_kafka import Producer
 from letters import HELD
 from temporalio.client import Client
-from typer.testing import CliRunner
 from waiting import until
-
-import cli.__main__ as command
 
 DOCTORED = "e2e.doctored"
 DEFINITION = Path("tests/e2e/definitions/doctored.yaml")
@@ -37,17 +34,15 @@ OF_THE_STACK = {
 class Doctor:
     """The command, and what it says."""
 
-    def __init__(self, suite):
-        self._environment = suite.client_environment()
+    def __init__(self, backbone):
+        self._backbone = backbone
         self.code, self.said, self.printed = 0, {}, ""
 
     async def look(self, *words):
         """Run the command, and remember what it says."""
-        done = await asyncio.to_thread(
-            CliRunner().invoke, command.app, ["doctor", "-o", "json", *words], env=self._environment
-        )
-        self.code, self.printed = done.exit_code, done.output
-        self.said = json.loads(done.stdout)
+        answer = await asyncio.to_thread(self._backbone.ask, "doctor", "-o", "json", *words)
+        self.code, self.printed = answer.code, answer.said + answer.printed
+        self.said = answer.document
         assert self.code == (1 if self.said["errors"] else 0), self.printed
 
     def found(self, finding, where):
@@ -78,8 +73,8 @@ class Doctor:
 
 
 @pytest.fixture
-def doctor(suite):
-    return Doctor(suite)
+def doctor(backbone):
+    return Doctor(backbone)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -19,8 +19,8 @@ ROUNDS, ARCHIVE = "e2e.rounds", "e2e.archive"
 class Watch:
     """What the command says of definitions, as documents, and who reads the ledger beside it."""
 
-    def __init__(self, suite, backbone, *, ledger, temporal):
-        self.suite, self.backbone = suite, backbone
+    def __init__(self, backbone, *, ledger, temporal):
+        self.backbone = backbone
         self.ledger, self.temporal = ledger, temporal
 
     async def document(self, *words):
@@ -63,7 +63,7 @@ class Watch:
 async def watch(suite, backbone):
     ledger = await asyncpg.connect(suite.endpoints.postgres.dsn())
     temporal = await Client.connect(suite.endpoints.temporal_address, namespace="dev")
-    yield Watch(suite, backbone, ledger=ledger, temporal=temporal)
+    yield Watch(backbone, ledger=ledger, temporal=temporal)
     await ledger.close()
 
 

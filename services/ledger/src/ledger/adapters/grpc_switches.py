@@ -37,16 +37,12 @@ POLICY = authorisation.policy(
 )
 MAX_SELECTED = 100_000
 
-POINT_OF: Mapping[int, Point] = {
-    pb.KILL_SWITCH_POINT_INGRESS: Point.INGRESS,
-    pb.KILL_SWITCH_POINT_RUN: Point.RUN,
-    pb.KILL_SWITCH_POINT_EFFECT: Point.EFFECT,
-}
 _POINT: Mapping[Point, pb.KillSwitchPoint.ValueType] = {
     Point.INGRESS: pb.KILL_SWITCH_POINT_INGRESS,
     Point.RUN: pb.KILL_SWITCH_POINT_RUN,
     Point.EFFECT: pb.KILL_SWITCH_POINT_EFFECT,
 }
+_POINT_OF: Mapping[int, Point] = {value: point for point, value in _POINT.items()}
 
 
 class KillSwitchServicer(pb_grpc.KillSwitchServiceServicer):
@@ -173,7 +169,7 @@ def _state(namespace: str, state: SwitchState) -> pb.KillSwitch:
 
 
 def _point(value: int) -> Point:
-    point = POINT_OF.get(value)
+    point = _POINT_OF.get(value)
     if point is None:
         raise InvalidRequestError(f"point is missing: {', '.join(Point)}")
     return point
