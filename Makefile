@@ -70,7 +70,7 @@ test-unit: setup ## Run the tests that need no server
 	@$(RUN) python -m pytest libs/*/tests/unit services/*/tests/unit tools/*/tests/unit tests/contract tests/replay $(or $(ARGS),$(SHARED))
 
 .PHONY: test-full
-test-full: setup ## Run all tests, and crash at every fault point rather than at a sample (half an hour)
+test-full: setup ## Run all tests, and crash everywhere rather than at the day's sample (two hours)
 	@BACKBONE_CRASHPOINTS=all $(RUN) python -m pytest $(or $(ARGS),$(SHARED))
 
 CHAOS := python tests/chaos/campaign.py $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) \

@@ -12,6 +12,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+import sampling
 import sharing
 
 from devstack import ports
@@ -31,6 +32,11 @@ hypothesis.settings.register_profile(
     "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("suite")
+
+
+def pytest_configure() -> None:
+    """Fix the day of samples before there are workers, who inherit it."""
+    sampling.fix_day()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -7,7 +7,6 @@ is idle is not free: a suite takes a fifth of a processor from the tests that co
 import os
 import sys
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 
 import backbone_command
@@ -21,11 +20,6 @@ from devstack.signing_keys import SigningKeys
 from devstack.suite import Extra, Suite
 
 HANDLERS = Path(__file__).parent / "chaos" / "packing_worker.py"
-
-
-def pytest_configure() -> None:
-    """Fix the day of the sample of crash points before there are workers, who inherit it."""
-    os.environ.setdefault(crashpoints.DAY, date.today().isoformat())  # noqa: DTZ011 - any day will do
 
 
 def pytest_report_header() -> str:

@@ -10,6 +10,7 @@ from fnmatch import fnmatch
 
 import crashpoints_source as source
 import pytest
+import sampling
 
 PROCESSES = (
     (r"eventstore\.\w+_settle_parked", "registry"),
@@ -78,8 +79,6 @@ OF_A_RUN = (
 points that match the first pattern; of the others, those that match any of the rest."""
 
 SAMPLE = 11
-DAY = "CRASHPOINTS_DAY"
-"""The variable by which the workers of a session take the sample of one day, also at midnight."""
 
 
 @dataclass(frozen=True)
@@ -125,11 +124,9 @@ def chosen(points: list[CrashPoint], asked: str, today: date) -> list[CrashPoint
         found = [point for point in points if fnmatch(point.name, asked)]
         assert found, f"no fault point is named {asked!r}"
         return found
-    number = min(int(asked or SAMPLE), len(points))
     # By name, and so by service: points that take turns would fall into step with the sample.
     named = sorted(points, key=lambda point: point.name)
-    day = today.toordinal()
-    return [named[(turn * len(named) // number + day) % len(named)] for turn in range(number)]
+    return sampling.spread(named, int(asked or SAMPLE), today)
 
 
 def of_a_run() -> list[CrashPoint]:
@@ -159,5 +156,4 @@ def of(*stimuli: str) -> Callable[[Callable], Callable | None]:
 @functools.cache
 def to_crash_at() -> list[CrashPoint]:
     """Return the crash points of this session, as `BACKBONE_CRASHPOINTS` asks."""
-    day = date.fromisoformat(os.environ[DAY]) if DAY in os.environ else date.today()  # noqa: DTZ011 - any day will do
-    return chosen(all_points(), os.environ.get("BACKBONE_CRASHPOINTS", ""), day)
+    return chosen(all_points(), os.environ.get(sampling.ASKED, ""), sampling.today())

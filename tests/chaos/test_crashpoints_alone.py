@@ -14,7 +14,8 @@ import observing
 import pytest
 import scenario
 import workload
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 from crashpoints import of
 from history import Sent, digest
 from waiting import until
@@ -36,7 +37,8 @@ REBUILT = {
 
 @pytest.fixture(scope="module")
 def dsn(suite):
-    """A database of the users' own."""
+    """A database of the users' own, whose consumer has read nothing."""
+    forget_group(suite.endpoints.kafka_bootstrap_servers)
     name = f"users_{uuid.uuid4().hex[:8]}"
     yield create_database(suite.endpoints, name).dsn()
     drop_database(suite.endpoints, name)
@@ -232,6 +234,17 @@ async def test_a_consumer_that_dies_counts_every_event_once(
     finally:
         await connection.close()
     assert {(row[0], row[1]): row[2] for row in rows} == expected
+
+
+def forget_group(bootstrap):
+    """Have the consumer begin at the beginning, whoever ran it on this broker before."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    (deleted,) = admin.delete_consumer_groups([GROUP]).values()
+    try:
+        deleted.result(PATIENCE)
+    except KafkaException as exc:
+        if exc.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+            raise
 
 
 def read(bootstrap):

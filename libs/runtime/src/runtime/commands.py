@@ -8,6 +8,8 @@ never a traceback.
 
 import asyncio
 import contextlib
+import logging
+import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,6 +60,18 @@ def errors_told(service: str) -> Iterator[None]:
         sys.exit(_FAILED)
 
 
+def leave(code: int) -> Never:
+    """End the process, its output written, without an end of the interpreter.
+
+    Threads of Temporal's client outlive the event loop, and one of them that reports to an
+    interpreter at its end aborts the process (https://github.com/temporalio/sdk-python/issues/300).
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def run(
     service: str,
     *,
@@ -66,31 +80,36 @@ def run(
     migrate: Callable[[], Sequence[str]] | None = None,
     extra: Mapping[str, Callable[[], Awaitable[Sequence[str]]]] | None = None,
     arguments: Sequence[str] | None = None,
+    end: Callable[[int], Never] = leave,
 ) -> Never:
-    """Do what the command line asks and exit."""
+    """Do what the command line asks, and end the process."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     own = extra or {}
-    known = ["serve", "check", *(["migrate"] if migrate is not None else []), *own]
-    if len(words) != 1 or words[0] not in known:
-        _say(f"usage: python -m {service.replace('-', '_')} {' | '.join(known)}")
-        sys.exit(_MISUSED)
+    code = 0
     try:
         with errors_told(service):
-            if words[0] == "migrate" and migrate is not None:
-                applied = migrate()
-                _say("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
-            elif words[0] == "check":
-                checks = asyncio.run(_gather(check))
-                for item in checks:
-                    _say(f"{'ok  ' if item.ok else 'FAIL'} {item.name}: {item.detail}")
-                sys.exit(0 if all(item.ok for item in checks) else _FAILED)
-            elif words[0] in own:
-                _say("\n".join(asyncio.run(_gather(own[words[0]]))) or "nothing to do")
-            else:
-                asyncio.run(_gather(serve))
+            match words:
+                case ["serve"]:
+                    asyncio.run(_gather(serve))
+                case ["check"]:
+                    checks = asyncio.run(_gather(check))
+                    for item in checks:
+                        _say(f"{'ok  ' if item.ok else 'FAIL'} {item.name}: {item.detail}")
+                    code = 0 if all(item.ok for item in checks) else _FAILED
+                case ["migrate"] if migrate is not None:
+                    applied = migrate()
+                    _say("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
+                case [word] if word in own:
+                    _say("\n".join(asyncio.run(_gather(own[word]))) or "nothing to do")
+                case _:
+                    known = ["serve", "check", *(["migrate"] if migrate else []), *own]
+                    _say(f"usage: python -m {service.replace('-', '_')} {' | '.join(known)}")
+                    code = _MISUSED
     except KeyboardInterrupt:
-        sys.exit(130)
-    sys.exit(0)
+        code = 130
+    except SystemExit as told:
+        code = int(told.code or 0)
+    end(code)
 
 
 async def _gather(work: Callable[[], Awaitable[T]]) -> T:

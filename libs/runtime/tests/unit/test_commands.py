@@ -1,5 +1,8 @@
 """The command line that every service shares."""
 
+import subprocess
+import sys
+
 import pytest
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -20,6 +23,7 @@ def run(*words, serve=None, check=None, migrate=None, extra=None):
             migrate=migrate,
             extra=extra,
             arguments=words,
+            end=sys.exit,
         )
     return caught.value.code
 
@@ -96,3 +100,24 @@ def test_the_usage_names_the_services_own_commands(capsys):
 
     assert run("fly", extra={"rebuild": rebuild}) == 2
     assert "serve | check | rebuild" in capsys.readouterr().err
+
+
+def test_what_a_process_leaves_behind_cannot_change_how_it_ended():
+    """A thread that lives on is not waited for, what was written is out, the code is told."""
+    lines = (
+        "import sys, threading",
+        "from runtime import commands",
+        "threading.Thread(target=threading.Event().wait).start()",
+        "async def nothing(): return []",
+        "print('told')",
+        "commands.run('ledger', serve=nothing, check=nothing)",
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines), "fly"],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stdout == b"told\n"
+    assert b"serve | check" in ended.stderr
