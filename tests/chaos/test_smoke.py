@@ -15,7 +15,7 @@ PLAIN = ("--events=270", "--faults=12")
 SECURE = ("--secure", "--events=120", f"--faults={EVERY_KIND}", "--every-kind")
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("words", [PLAIN, SECURE], ids=["plain", "secure"])
 def test_nothing_is_lost_and_nothing_invented_whatever_is_killed_stopped_or_cut(tmp_path, words):
     options = campaign.parse([f"--seed={SEED}", *words])

@@ -137,13 +137,18 @@ def definition_id(unique_name: str, forget: Callable[[str], None]) -> str:
 
 
 async def every(client: Client, definition_id: str) -> float | None:
-    """Return the seconds between two wake-ups of a definition, None when nothing wakes it."""
+    """Return the seconds between two wake-ups of a definition, None when nothing wakes it.
+
+    -1 while Temporal does not say: a busy server answers late, or no more.
+    """
     handle = client.get_schedule_handle(identifiers.schedule_id(definition_id))
     try:
-        schedule = (await handle.describe(rpc_timeout=timedelta(minutes=1))).schedule
+        schedule = (await handle.describe(rpc_timeout=timedelta(seconds=10))).schedule
     except RPCError as exc:
         if exc.status is RPCStatusCode.NOT_FOUND:
             return None
+        if exc.status is RPCStatusCode.DEADLINE_EXCEEDED:
+            return -1
         raise
     assert not schedule.state.paused
     return schedule.spec.intervals[0].every.total_seconds()
