@@ -357,7 +357,10 @@ def grpc_services(
                     requests=run_store,
                 ),
                 ScheduleExplaining(
-                    database=postgres, schedules=schedules, backfills=backfill_store
+                    database=postgres,
+                    schedules=schedules,
+                    backfills=backfill_store,
+                    halts=switch_store,
                 ),
                 reader=reader,
             ),

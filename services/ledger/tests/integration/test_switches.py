@@ -159,6 +159,12 @@ class World:
         request.effective_from.FromDatetime(datetime.now(UTC) - timedelta(hours=3, minutes=1))
         await self.ledger.PutSchedule(request)
 
+    async def explain(self, definition_id: str) -> Any:
+        """Ask about the due time of the hour that has begun."""
+        request = schedules_pb2.ExplainDueTimeRequest(namespace="dev", definition_id=definition_id)
+        request.at.FromDatetime(datetime.now(UTC).replace(minute=0, second=0, microsecond=0))
+        return await self.schedules.ExplainDueTime(request)
+
     async def tick(self, definition_id: str) -> int:
         request = ledger_pb2.AdvanceScheduleRequest(namespace="dev", definition_id=definition_id)
         return len((await self.ledger.AdvanceSchedule(request)).runs)
@@ -293,7 +299,11 @@ async def test_due_times_wait_for_the_reset_and_a_tick_is_asked_for(world: World
         "run is stopped by kill switch",
     )
     assert await world.operations() == []
+    told = await world.explain("a.hourly")
+    assert told.standing == schedules_pb2.DUE_TIME_STANDING_HALTED
+    assert f"run is stopped by kill switch {switch.switch_id} of local/ana" in told.explanation
     await world.reset(switch)
+    assert (await world.explain("a.hourly")).standing == schedules_pb2.DUE_TIME_STANDING_UNCOVERED
     assert await world.operations() == [(control_pb2.OPERATION_KIND_TICK, "a.hourly")]
     assert await world.tick("a.hourly") >= 3
 

@@ -6,12 +6,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from contracts import identifiers
+from contracts.switches import KillSwitch, Point
 from ledger.backfill_ports import BackfillStore
 from ledger.domain import due
 from ledger.domain.due import Epoch, NextDue
 from ledger.domain.stretches import Pause
 from ledger.errors import ScheduleNotFoundError
 from ledger.ports import Coverage, DueTimeRow, ScheduleStore, SkipRow
+from ledger.switch_ports import Halts
 from rules import schedules as evaluation
 from runtime.postgres import Postgres, Transaction
 
@@ -25,6 +27,7 @@ class Standing(StrEnum):
     AHEAD = "ahead"
     DISABLED = "disabled"
     PAUSED = "paused"
+    HALTED = "halted"
     UNCOVERED = "uncovered"
 
 
@@ -43,11 +46,17 @@ class ScheduleExplaining:
     """Tells how it stands with an instant of a definition's schedules."""
 
     def __init__(
-        self, *, database: Postgres, schedules: ScheduleStore, backfills: BackfillStore
+        self,
+        *,
+        database: Postgres,
+        schedules: ScheduleStore,
+        backfills: BackfillStore,
+        halts: Halts,
     ) -> None:
         self._database = database
         self._schedules = schedules
         self._backfills = backfills
+        self._halts = halts
 
     async def explain(self, *, namespace: str, definition_id: str, at: datetime) -> Explained:
         """Say what became of an instant, or why nothing did. Raises ScheduleNotFoundError."""
@@ -94,6 +103,7 @@ class ScheduleExplaining:
             enabled=epochs[-1].enabled,
             pauses=pauses,
             skips=skips,
+            switch=await self._halts.halting(transaction, Point.RUN, definition_id),
         )
 
 
@@ -120,6 +130,7 @@ def _not_accounted(
     enabled: bool,
     pauses: Sequence[Pause],
     skips: Sequence[SkipRow],
+    switch: KillSwitch | None,
 ) -> Explained:
     at, taken_up_at = due_time.due_at, due_time.taken_up_at
     if at <= coverage.covered_until:
@@ -144,6 +155,8 @@ def _not_accounted(
             Standing.PAUSED,
             f"paused by {pause.paused_by} ({pause.pause_reason}): it is judged when that is over",
         )
+    if switch is not None:
+        return Explained(Standing.HALTED, f"{switch.told}; it is judged when that is over")
     late = taken_up_at <= coverage.now - timedelta(minutes=1)
     return Explained(
         Standing.UNCOVERED,

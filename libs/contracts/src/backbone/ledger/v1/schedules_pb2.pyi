@@ -63,6 +63,8 @@ class _DueTimeStandingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DueTi
     DUE_TIME_STANDING_PAUSED: _DueTimeStanding.ValueType  # 6
     DUE_TIME_STANDING_UNCOVERED: _DueTimeStanding.ValueType  # 7
     """It is due, and nobody has accounted for it."""
+    DUE_TIME_STANDING_HALTED: _DueTimeStanding.ValueType  # 8
+    """A kill switch stops the definition at `run`."""
 
 class DueTimeStanding(_DueTimeStanding, metaclass=_DueTimeStandingEnumTypeWrapper): ...
 
@@ -78,6 +80,8 @@ DUE_TIME_STANDING_DISABLED: DueTimeStanding.ValueType  # 5
 DUE_TIME_STANDING_PAUSED: DueTimeStanding.ValueType  # 6
 DUE_TIME_STANDING_UNCOVERED: DueTimeStanding.ValueType  # 7
 """It is due, and nobody has accounted for it."""
+DUE_TIME_STANDING_HALTED: DueTimeStanding.ValueType  # 8
+"""A kill switch stops the definition at `run`."""
 Global___DueTimeStanding: _TypeAlias = DueTimeStanding  # noqa: Y015
 
 @_typing.final
