@@ -50,6 +50,9 @@ backbone.registry.v1.ScheduleService
   GetSchedule                   x       x       x       -         -          -
   ListScheduleDrifts            x       x       x       -         -          -
 
+backbone.registry.v1.TaskQueueService
+  ListTaskQueues                x       x       x       -         -          -
+
 backbone.ledger.v1.LedgerService
   RecordRun                     -       -       -       -         -          x
   RecordRunFailure              -       -       -       -         -          x
@@ -229,7 +232,7 @@ NOTHING: Any = None
 SERVED = {
     "ledger": ledger.grpc_services(NOTHING, NOTHING, namespaces=["dev"]),
     "registry": registry.grpc_services(
-        NOTHING, NOTHING, NOTHING, postgres=NOTHING, namespaces=["dev"]
+        NOTHING, NOTHING, NOTHING, postgres=NOTHING, namespaces=["dev"], queues={}
     ),
     "router": [
         grpc_router.service(

@@ -15,6 +15,8 @@ from letters import HELD
 from temporalio.client import Client
 from waiting import until
 
+from contracts import names
+
 DOCTORED = "e2e.doctored"
 DEFINITION = Path("tests/e2e/definitions/doctored.yaml")
 PATIENCE = 60.0  # seconds
@@ -93,6 +95,16 @@ async def test_a_stack_that_is_well_has_no_error_of_its_own(doctor):
     assert await until(well, seconds=PATIENCE), doctor.printed
     assert {one["look"]: one["error"] for one in doctor.said["looks"] if one["error"]} == {}
     assert len(doctor.said["looks"]) > 20
+
+
+@pytest.mark.timeout(120)
+async def test_the_queues_of_the_stack_are_served(backbone):
+    async def polled():
+        found = await asyncio.to_thread(backbone.ask, "queues", "-o", "json")
+        served = {one["task_queue"] for one in found.lines if one["pollers"]}
+        return set(names.OWN_TASK_QUEUES) <= served
+
+    assert await until(polled, seconds=PATIENCE)
 
 
 @pytest.mark.timeout(180)

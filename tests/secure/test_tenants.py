@@ -163,6 +163,7 @@ ATTEMPTS: dict[str, tuple[str, ...]] = {
     "inbox": (),
     "ticks": (DEFINITION,),
     "pending": (),
+    "queues": (),
     "operations": (),
     "decisions": (),
     "backtest": (DEFINITION, "--to", "1"),

@@ -15,6 +15,7 @@ from eventstore.wakeup import RelayWakeup
 from registry.adapters import (
     grpc_registry,
     grpc_schedules,
+    grpc_task_queues,
     postgres_projections,
     task_queue_watch,
 )
@@ -141,7 +142,12 @@ async def serve() -> None:
             *grpcserving.servers(
                 settings,
                 services=grpc_services(
-                    service, drift, views, postgres=postgres, namespaces=settings.namespaces
+                    service,
+                    drift,
+                    views,
+                    postgres=postgres,
+                    namespaces=settings.namespaces,
+                    queues={one.namespace: one.found for one in watches},
                 ),
                 tls=tls,
             ),
@@ -178,11 +184,13 @@ def grpc_services(
     *,
     postgres: Postgres,
     namespaces: Sequence[str],
+    queues: grpc_task_queues.Found,
 ) -> list[Service]:
     """Return the gRPC services of the registry."""
     return [
         grpc_registry.grpc_service(service, drift),
         grpc_schedules.grpc_service(views),
+        grpc_task_queues.grpc_service(queues),
         grpc_outbox.grpc_service(postgres, namespaces=namespaces),
         grpc_audit.grpc_service(postgres, namespaces=namespaces),
     ]

@@ -37,6 +37,7 @@ from cli.settings import Settings
 from cli.shadows import Shadows
 from cli.subject_calls import Subjects
 from cli.switch_calls import Switches
+from cli.task_queue_calls import TaskQueues
 from contracts.decisions import RunStatus
 from contracts.routing import RoutingOutcome
 from contracts.simulations import SIMULATION_TIMEOUT
@@ -174,6 +175,15 @@ class Clients:
     def schedule_states(self) -> ScheduleStates:
         """How schedules stand; UsageError when the address of the registry is not known."""
         return ScheduleStates(
+            self._channel("registry"),
+            namespace=self.namespace,
+            explain=lambda exc: self._explained("registry", exc),
+        )
+
+    @property
+    def task_queues(self) -> TaskQueues:
+        """The task queues; UsageError when the address of the registry is not known."""
+        return TaskQueues(
             self._channel("registry"),
             namespace=self.namespace,
             explain=lambda exc: self._explained("registry", exc),

@@ -33,6 +33,7 @@ NAMED = {
     "schedules": "schedule_control.app",
     "instances": "instances.app",
     "pending": "pending.pending",
+    "queues": "task_queues.queues",
     "operations": "runs.operations",
     "decisions": "decisions.decisions",
     "explain": "explaining.app",

@@ -21,7 +21,7 @@ from backbone.ledger.v1 import (
     schedules_pb2,
 )
 from backbone.outbox.v1 import outbox_pb2
-from backbone.registry.v1 import registry_pb2
+from backbone.registry.v1 import registry_pb2, task_queues_pb2
 from backbone.registry.v1 import schedules_pb2 as registry_schedules_pb2
 from backbone.router.v1 import router_pb2
 from cli.doctor_findings import Finding, Kind, capped
@@ -420,6 +420,25 @@ def automated_tasks(seen: Iterable[ledger_pb2.Task], *, now: datetime) -> list[F
                 count=len(tasks),
             )
             for handler, tasks in late.items()
+        ]
+    )
+
+
+def queues(seen: Iterable[task_queues_pb2.TaskQueue], *, patience: timedelta) -> list[Finding]:
+    """Look at task queues on which something waits and that nobody polls."""
+    return capped(
+        [
+            Finding(
+                Kind.QUEUE_UNSERVED,
+                f"task queue {one.name}",
+                f"{one.backlog} tasks wait on {one.name}, the first for {lasting(age)}, and no "
+                "worker has polled it for five minutes",
+                "`backbone queues`; start a worker on it",
+                count=one.backlog,
+            )
+            for one in seen
+            if one.backlog and not one.pollers
+            if (age := one.backlog_age.ToTimedelta()) > patience
         ]
     )
 

@@ -50,6 +50,7 @@ class Kind(StrEnum):
     INSTANCE_EVENTS_LATE = "instance-events-late"
     TASK_OVERDUE = "task-overdue"
     TASK_NOT_CARRIED_OUT = "task-not-carried-out"
+    QUEUE_UNSERVED = "queue-unserved"
     RUN_OPEN_LONG = "run-open-long"
     REPLAY_PAUSED = "replay-paused"
     BACKFILL_PAUSED = "backfill-paused"

@@ -156,6 +156,7 @@ class _Looks:
             Look("events of instances", "ledger", self._waiting_instances),
             Look("human tasks", "ledger", self._human_tasks),
             Look("automated tasks", "ledger", self._automated_tasks),
+            Look("task queues", "registry", self._queues),
             Look("open runs", "ledger", self._runs),
             Look("replays", "ledger", self._replays),
             Look("backfills", "ledger", self._backfills),
@@ -229,6 +230,10 @@ class _Looks:
     async def _tasks(self, kind: TaskKind) -> list[ledger_pb2.Task]:
         wanted = TaskFilter(status=TaskStatus.OPEN, kind=kind)
         return await self._clients.inbox.tasks(wanted, limit=LIMIT)
+
+    async def _queues(self) -> list[Finding]:
+        seen = await self._clients.task_queues.list()
+        return checks.queues(seen.task_queues, patience=self._patience)
 
     async def _runs(self) -> list[Finding]:
         seen = [

@@ -35,7 +35,7 @@ from backbone.ledger.v1 import (
     switches_pb2,
     switches_pb2_grpc,
 )
-from backbone.registry.v1 import registry_pb2_grpc
+from backbone.registry.v1 import registry_pb2_grpc, task_queues_pb2, task_queues_pb2_grpc
 from backbone.registry.v1 import schedules_pb2 as registry_schedules_pb2
 from backbone.registry.v1 import schedules_pb2_grpc as registry_schedules_pb2_grpc
 from backbone.router.v1 import router_pb2, router_pb2_grpc
@@ -890,6 +890,16 @@ class FakeScheduleStates(registry_schedules_pb2_grpc.ScheduleServiceServicer):
         )
 
 
+class FakeTaskQueues(task_queues_pb2_grpc.TaskQueueServiceServicer):
+    """Holds what a test puts here."""
+
+    def __init__(self) -> None:
+        self.answer = task_queues_pb2.ListTaskQueuesResponse()
+
+    def ListTaskQueues(self, request: Any, context: Any) -> Any:
+        return self.answer
+
+
 class Services:
     """The fakes, served on one port."""
 
@@ -907,6 +917,7 @@ class Services:
         self.switches = FakeSwitches()
         self.backfills = FakeBackfills()
         self.schedule_states = FakeScheduleStates()
+        self.task_queues = FakeTaskQueues()
         self.health = HealthServicer()
         self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(self.registry, self._server)
@@ -925,6 +936,7 @@ class Services:
         registry_schedules_pb2_grpc.add_ScheduleServiceServicer_to_server(
             self.schedule_states, self._server
         )
+        task_queues_pb2_grpc.add_TaskQueueServiceServicer_to_server(self.task_queues, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import typer.main
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from backbone.ledger.v1 import (
@@ -18,7 +19,7 @@ from backbone.ledger.v1 import (
     schedules_pb2,
 )
 from backbone.outbox.v1 import outbox_pb2
-from backbone.registry.v1 import registry_pb2
+from backbone.registry.v1 import registry_pb2, task_queues_pb2
 from backbone.registry.v1 import schedules_pb2 as registry_schedules_pb2
 from backbone.router.v1 import router_pb2
 from cli import doctor_checks as checks
@@ -75,6 +76,14 @@ def human(**late):
 
 def automated(**age):
     return [ledger_pb2.Task(handler="pack", created_at=ago(**age))]
+
+
+def queue(*, pollers=0, **age):
+    waits = Duration()
+    waits.FromTimedelta(timedelta(**age))
+    return task_queues_pb2.TaskQueue(
+        name="a-tq", backlog=5 if age else 0, backlog_age=waits, pollers=pollers
+    )
 
 
 def replay(state, **age):
@@ -187,6 +196,10 @@ FOUND = [
         (Kind.TASK_NOT_CARRIED_OUT, "handler pack", "the first for 2h"),
     ),
     (
+        checks.queues([queue(minutes=3)], patience=PATIENCE),
+        (Kind.QUEUE_UNSERVED, "task queue a-tq", "5 tasks wait on a-tq, the first for 3m"),
+    ),
+    (
         checks.runs([ledger_pb2.Run(definition_id="a.b", recorded_at=ago(days=31))], now=NOW),
         (Kind.RUN_OPEN_LONG, "a.b", "the first for 31d"),
     ),
@@ -220,6 +233,7 @@ WELL = [
     checks.human_tasks(human(days=-1), now=NOW),
     checks.human_tasks([ledger_pb2.Task(definition_id="a.b")], now=NOW),
     checks.automated_tasks(automated(minutes=50), now=NOW),
+    checks.queues([queue(minutes=1), queue(pollers=1, minutes=9), queue()], patience=PATIENCE),
     checks.runs([ledger_pb2.Run(definition_id="a.b", recorded_at=ago(days=29))], now=NOW),
     checks.replays(replay(replay_pb2.REPLAY_STATE_PAUSED, hours=20), now=NOW),
     checks.replays(replay(replay_pb2.REPLAY_STATE_FINISHED, days=20), now=NOW),

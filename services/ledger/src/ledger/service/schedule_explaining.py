@@ -145,21 +145,26 @@ def _not_accounted(
             return Explained(Standing.AHEAD, f"it has not come yet{told}")
         until = identifiers.instant(taken_up_at)
         return Explained(Standing.AHEAD, f"it waits for its jitter until {until}{told}")
-    if not enabled:
-        return Explained(
-            Standing.DISABLED, "the definition is disabled: it is judged when that is over"
-        )
-    pause = next((one for one in pauses if one.resumed_at is None), None)
-    if pause is not None:
-        return Explained(
-            Standing.PAUSED,
-            f"paused by {pause.paused_by} ({pause.pause_reason}): it is judged when that is over",
-        )
-    if switch is not None:
-        return Explained(Standing.HALTED, f"{switch.told}; it is judged when that is over")
     late = taken_up_at <= coverage.now - timedelta(minutes=1)
-    return Explained(
+    return _held_back(enabled=enabled, pauses=pauses, switch=switch) or Explained(
         Standing.UNCOVERED,
         "nobody has looked at it yet"
         + ("; is there a worker of ticks, and does Temporal answer?" if late else ""),
     )
+
+
+def _held_back(
+    *, enabled: bool, pauses: Sequence[Pause], switch: KillSwitch | None
+) -> Explained | None:
+    """Say what keeps due times of a definition waiting; None when nothing does."""
+    later = "it is judged when that is over"
+    if not enabled:
+        return Explained(Standing.DISABLED, f"the definition is disabled: {later}")
+    pause = next((one for one in pauses if one.resumed_at is None), None)
+    if pause is not None:
+        return Explained(
+            Standing.PAUSED, f"paused by {pause.paused_by} ({pause.pause_reason}): {later}"
+        )
+    if switch is not None:
+        return Explained(Standing.HALTED, f"{switch.told}; {later}")
+    return None

@@ -7,9 +7,8 @@ definition, and so every queue that there is work on.
 import asyncio
 import functools
 import itertools
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
 
 from opentelemetry.metrics import CallbackOptions, Observation
 from temporalio.api.enums.v1 import TaskQueueType
@@ -23,6 +22,7 @@ from contracts.resources import ResourceKind
 from contracts.telemetry import Attribute, Metric
 from registry.adapters.pacing import Pace
 from registry.domain import task_queues
+from registry.domain.task_queues import QueueState, QueueStates, TaskKind
 from registry.service.mirror import Mirrors
 from runtime import logs, telemetry
 from runtime.lifecycle import Background
@@ -34,20 +34,11 @@ _CALLS_PER_S = 20.0
 _RPC_TIMEOUT = timedelta(seconds=5)
 _AWAY = frozenset({RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED})
 _KINDS = {
-    "workflow": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-    "activity": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+    TaskKind.WORKFLOW: TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+    TaskKind.ACTIVITY: TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
 }
 
 _log = logs.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """One kind of tasks of a queue: how many wait, the oldest for so long, and who polls."""
-
-    backlog: int
-    age_s: float
-    pollers: int
 
 
 class TaskQueueWatch(Background):
@@ -60,43 +51,52 @@ class TaskQueueWatch(Background):
         self._client = client
         self._pace = Pace(_CALLS_PER_S)
         self._named: dict[str, tuple[int, frozenset[str]]] = {}
-        self._found: Mapping[tuple[str, str], _Found] = {}
-        self._unwatched = 0
+        self._found = QueueStates()
+
+    @property
+    def namespace(self) -> str:
+        """Of which it asks."""
+        return self._namespace
+
+    def found(self) -> QueueStates:
+        """What Temporal said when it was last asked."""
+        return self._found
 
     async def look(self) -> None:
         """Ask once of every queue; while Temporal is away nothing is known of any."""
         queues = await self._queues()
         asked = [*sorted(names.OWN_TASK_QUEUES), *sorted(queues - names.OWN_TASK_QUEUES)]
-        self._unwatched = max(0, len(asked) - MOST)
-        found = {}
+        unwatched = max(0, len(asked) - MOST)
+        asked_at = datetime.now(UTC)
+        states = []
         for queue, kind in itertools.product(asked[:MOST], _KINDS):
             try:
-                found[queue, kind] = await self._ask(queue, kind)
+                states.append(await self._ask(queue, kind))
             # The second is what a client says that could not connect.
             except (RPCError, RuntimeError) as exc:
                 _log.warning("task_queue_unknown", task_queue=queue, error=str(exc))
                 if not isinstance(exc, RPCError) or exc.status in _AWAY:
-                    found = {}
-                    break
-        self._found = found
+                    self._found = QueueStates(unwatched=unwatched)
+                    return
+        self._found = QueueStates(tuple(states), unwatched, asked_at)
 
-    def observed(self, what: str) -> Iterable[Observation]:
-        """Return `backlog`, `age_s` or `pollers` of each queue and kind of tasks."""
+    def observed(self, what: Callable[[QueueState], float]) -> Iterable[Observation]:
+        """Return something of each queue and kind of tasks."""
         return [
             Observation(
-                getattr(found, what),
+                what(one),
                 {
                     Attribute.NAMESPACE: self._namespace,
-                    Attribute.TASK_QUEUE: queue,
-                    Attribute.TASK_KIND: kind,
+                    Attribute.TASK_QUEUE: one.name,
+                    Attribute.TASK_KIND: one.kind.value,
                 },
             )
-            for (queue, kind), found in self._found.items()
+            for one in self._found.states
         ]
 
     def unwatched(self) -> Observation:
         """Return how many queues were left out."""
-        return Observation(self._unwatched, {Attribute.NAMESPACE: self._namespace})
+        return Observation(self._found.unwatched, {Attribute.NAMESPACE: self._namespace})
 
     async def _run(self) -> None:
         while True:
@@ -121,7 +121,7 @@ class TaskQueueWatch(Background):
         self._named = named
         return frozenset().union(*(queues for _, queues in named.values()))
 
-    async def _ask(self, queue: str, kind: str) -> _Found:
+    async def _ask(self, queue: str, kind: TaskKind) -> QueueState:
         await self._pace.turn()
         told = await self._client.workflow_service.describe_task_queue(
             DescribeTaskQueueRequest(
@@ -133,9 +133,11 @@ class TaskQueueWatch(Background):
             timeout=_RPC_TIMEOUT,
         )
         stats = told.stats
-        return _Found(
+        return QueueState(
+            queue,
+            kind,
             backlog=stats.approximate_backlog_count,
-            age_s=stats.approximate_backlog_age.ToTimedelta().total_seconds(),
+            age=stats.approximate_backlog_age.ToTimedelta(),
             pollers=len(told.pollers),
         )
 
@@ -145,13 +147,28 @@ def observe(watches: Iterable[TaskQueueWatch]) -> None:
     watched = list(watches)
     meter = telemetry.meter(__name__)
 
-    def each(what: str, _: CallbackOptions) -> Iterable[Observation]:
+    def each(what: Callable[[QueueState], float], _: CallbackOptions) -> Iterable[Observation]:
         return [one for watch in watched for one in watch.observed(what)]
 
     for metric, what, unit, description in (
-        (Metric.TASK_QUEUE_BACKLOG, "backlog", "", "Tasks that wait on a queue, about."),
-        (Metric.TASK_QUEUE_AGE, "age_s", "s", "Age of the oldest task that waits, about."),
-        (Metric.TASK_QUEUE_POLLERS, "pollers", "", "Workers that polled within five minutes."),
+        (
+            Metric.TASK_QUEUE_BACKLOG,
+            lambda one: one.backlog,
+            "",
+            "Tasks that wait on a queue, about.",
+        ),
+        (
+            Metric.TASK_QUEUE_AGE,
+            lambda one: one.age.total_seconds(),
+            "s",
+            "Age of the oldest task that waits, about.",
+        ),
+        (
+            Metric.TASK_QUEUE_POLLERS,
+            lambda one: one.pollers,
+            "",
+            "Workers that polled within five minutes.",
+        ),
     ):
         meter.create_observable_gauge(
             metric,
