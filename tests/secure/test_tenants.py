@@ -257,6 +257,7 @@ ALONE = {
     "contract examples": "prints what is promised",
     "contract verify consumer": "runs a program of one's own",
     "contract verify producer": "reads files",
+    "new": "makes files",
     "certs init": "makes files",
     "certs issue": "makes files",
     "certs show": "reads files",

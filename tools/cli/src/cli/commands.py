@@ -13,6 +13,7 @@ import typer.main
 from typer.core import TyperCommand, TyperGroup
 
 NAMED = {
+    "new": "new.new",
     "plan": "applying.plan",
     "apply": "applying.apply",
     "get": "resources.get",
