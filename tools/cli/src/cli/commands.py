@@ -14,6 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 NAMED = {
     "new": "new.new",
+    "dev": "dev.dev",
     "plan": "applying.plan",
     "apply": "applying.apply",
     "get": "resources.get",
