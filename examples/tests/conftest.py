@@ -13,7 +13,8 @@ from contracts.resources import ResourceKind
 from runtime import catalogue as catalogue_file
 
 EXAMPLES = Path(__file__).parents[1]
-sys.path.insert(0, str(EXAMPLES / "handlers"))
+ALONE = ("nightly-report", "order-saga", "sensor-alarm")
+sys.path[:0] = [str(EXAMPLES / name) for name in ("handlers", *ALONE)]
 
 
 @pytest.fixture

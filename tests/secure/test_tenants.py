@@ -258,6 +258,8 @@ ALONE = {
     "contract examples": "prints what is promised",
     "contract verify consumer": "runs a program of one's own",
     "contract verify producer": "reads files",
+    "new": "makes files",
+    "dev": "runs a stack of its own on this machine",
     "certs init": "makes files",
     "certs issue": "makes files",
     "certs show": "reads files",

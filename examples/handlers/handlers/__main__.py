@@ -4,6 +4,8 @@ Its addresses come from the environment: BACKBONE_TEMPORAL_ADDRESS and BACKBONE_
 """
 
 import sdk
-from handlers import TASK_QUEUE, send_payment_confirmation, send_reminder
+from handlers import TASK_QUEUE, post_payment, send_payment_confirmation, send_reminder
 
-sdk.run_worker(handlers=[send_reminder, send_payment_confirmation], task_queue=TASK_QUEUE)
+sdk.run_worker(
+    handlers=[send_reminder, send_payment_confirmation, post_payment], task_queue=TASK_QUEUE
+)

@@ -13,6 +13,8 @@ import typer.main
 from typer.core import TyperCommand, TyperGroup
 
 NAMED = {
+    "new": "new.new",
+    "dev": "dev.dev",
     "plan": "applying.plan",
     "apply": "applying.apply",
     "get": "resources.get",

@@ -1,4 +1,4 @@
-"""The command `devstack`: up, down, status, logs, tools, env, token."""
+"""The command `devstack`: up, down, dev, status, logs, tools, env, token."""
 
 import json
 import os
@@ -14,10 +14,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from contracts.roles import Role
 from devstack import bills, daemon, issuer, manifests, processes, tools
 from devstack import dashboards as grafana
+from devstack.development import Development, Project
 from devstack.errors import DevstackError, NotReadyError, UnknownProcessError
 from devstack.issuer import Issuer, Person
 from devstack.processes import Identity
@@ -124,6 +126,39 @@ def down(state: StateOption = None) -> None:
     Supervisor(folder, tell=typer.echo).open().close()
     folder.remove(daemon.PHASE)
     typer.echo("The stack is down.")
+
+
+@application.command()
+def dev(
+    project: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The project: definitions, handlers.py.")
+    ] = Path(),
+    handlers: Annotated[
+        Path | None,
+        typer.Option(help="The handler worker's script, below FOLDER. [default: handlers.py]"),
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option("--state", help="The stack's folder. [default: FOLDER/.backbone]")
+    ] = None,
+) -> None:
+    """Run a project on a stack of its own, and take up what changes in it, until Ctrl-C."""
+    screen = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    development = Development(
+        Project.at(project, handlers=handlers),
+        state=state,
+        say=lambda text: screen.print(Text(f"dev  {text}", style="cyan")),
+        log=lambda text: screen.print(Text(text, style="red" if "Failed " in text else "")),
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        development.run()
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    finally:
+        # A second Ctrl-C must not leave half a stack.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        development.close()
 
 
 @application.command()

@@ -362,7 +362,7 @@ class Suite:
         if service in _WITH_CATALOGUE and self._catalogue is not None:
             own["BACKBONE_CATALOGUE"] = str(self._catalogue.absolute())
         return {
-            **_inherited(),
+            **inherited(),
             "BACKBONE_NAMESPACES": json.dumps(self._namespaces),
             **self._shared(),
             **self._identity(service),
@@ -444,7 +444,7 @@ class Suite:
                 *(sys.executable, "-m", "devstack.issuer"),
                 *(port, folder, str(files.certificate), str(files.private_key)),
             ),
-            env=_inherited(),
+            env=inherited(),
             address=f"127.0.0.1:{port}",
             grace=_GRACE,
         )
@@ -515,7 +515,7 @@ class Suite:
 
     def _extra_program(self, extra: Extra) -> Program:
         env = {
-            **_inherited(),
+            **inherited(),
             **self.client_environment(),
             **extra.env,
             **self._env.get(extra.name, {}),
@@ -572,7 +572,7 @@ def _package(service: Service) -> str:
     return service.replace("-", "_")
 
 
-def _inherited() -> dict[str, str]:
+def inherited() -> dict[str, str]:
     """Return the caller's environment without settings meant for another stack."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BACKBONE_")}
     return {**kept, "PYTHONUNBUFFERED": "1"}
