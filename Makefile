@@ -116,10 +116,10 @@ breaking: setup ## Check that the protos still fit what was released
 .PHONY: check
 check: lint types imports generated breaking ## All static checks
 
-DEPLOYED := $(addprefix tests/contract/test_,$(addsuffix .py,manifests deployment autoscaling kafka_resources temporal_values backups images names compose))
+DEPLOYED := $(addprefix tests/contract/test_,$(addsuffix .py,manifests deployment autoscaling deployed_observability kafka_resources temporal_values backups images names compose))
 
 .PHONY: render
-render: setup ## Render every base, overlay and combination of an overlay with extras into build/rendered (OUT=…)
+render: setup ## Render every base and overlay, alone and with extras, into build/rendered (OUT=…)
 	@$(RUN) devstack render --output $(or $(OUT),build/rendered)
 
 .PHONY: check-deploy
@@ -158,7 +158,7 @@ asyncapi: setup ## Write docs/asyncapi.yaml from the models
 	@$(RUN) backbone contract asyncapi > docs/asyncapi.yaml.new && mv docs/asyncapi.yaml.new docs/asyncapi.yaml
 
 .PHONY: dashboards
-dashboards: setup ## Write deploy/observability/dashboards from the code
+dashboards: setup ## Write the dashboards from the code, and the alerts for the Prometheus operator
 	@$(RUN) devstack dashboards
 
 .PHONY: release-contracts
