@@ -116,7 +116,7 @@ breaking: setup ## Check that the protos still fit what was released
 .PHONY: check
 check: lint types imports generated breaking ## All static checks
 
-DEPLOYED := $(addprefix tests/contract/test_,$(addsuffix .py,manifests deployment autoscaling deployed_observability kafka_resources temporal_values backups images names compose))
+DEPLOYED := $(addprefix tests/contract/test_,$(addsuffix .py,manifests deployment autoscaling deployed_observability worker_builds kafka_resources temporal_values backups images names compose))
 
 .PHONY: render
 render: setup ## Render every base and overlay, alone and with extras, into build/rendered (OUT=…)

@@ -52,18 +52,27 @@ def ports(layer, service):
     return {port["name"]: port["containerPort"] for port in container["ports"]}
 
 
+def selects(selector, labels):
+    """Say whether a selector of Kubernetes takes something with these labels."""
+    assert set(selector) <= {"matchLabels", "matchExpressions"}
+    expressions = selector.get("matchExpressions", ())
+    assert {one["operator"] for one in expressions} <= {"In"}
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        labels.get(one["key"]) in one["values"] for one in expressions
+    )
+
+
 def edges(layer):
     """Return who calls whom by which port, by what each policy selects: (pod, whom, port)."""
-    servers = {
-        service: template(layer, service)["metadata"]["labels"].items() for service in SERVICES
-    }
+    servers = {service: template(layer, service)["metadata"]["labels"] for service in SERVICES}
     found = set()
     for policy in of_kind(layer, "NetworkPolicy"):
         spec = policy["spec"]
-        selected = spec["podSelector"].get("matchLabels", {}).items()
         for direction, peers in {"ingress": "from", "egress": "to"}.items():
             for rule in spec.get(direction, ()):
-                for service in (one for one in SERVICES if selected <= servers[one]):
+                for service, labels in servers.items():
+                    if not selects(spec["podSelector"], labels):
+                        continue
                     found |= {
                         (service, direction, str(peer), port["port"])
                         for peer in rule[peers]
@@ -158,16 +167,31 @@ def test_the_labels_that_scrapes_go_by_are_those_of_the_pods(layer):
     scrape = yaml.safe_load((FOLDER / "scrape.yaml").read_text())["scrape_configs"]
     (ours,) = (one for one in scrape if one["job_name"] == "backbone")
     ((discovered,),) = (one["selectors"] for one in ours["kubernetes_sd_configs"])
-    wanted = dict(pair.split("=") for pair in discovered["label"].split(","))
-    for service in SERVICES:
-        labels = template(layer, service)["metadata"]["labels"]
-        assert wanted.items() <= labels.items()
+    assert discovered["label"] == (
+        "app.kubernetes.io/part-of=backbone,app.kubernetes.io/component in (server,build)"
+    )
+    scraped_alike(layer, SAID)
+
+
+SAID = {
+    "matchLabels": {"app.kubernetes.io/part-of": "backbone"},
+    "matchExpressions": [
+        {"key": "app.kubernetes.io/component", "operator": "In", "values": ["server", "build"]}
+    ],
+}
+"""What `scrape.yaml` says in one line."""
+
+
+def scraped_alike(layer, selector):
+    """Hold a selector to every server and build, and to no pod that ends by itself."""
+    for deployment in of_kind(layer, "Deployment"):
+        labels = deployment["spec"]["template"]["metadata"]["labels"]
+        assert selects(selector, labels)
         # By which alerts and dashboards tell services apart.
-        assert labels["app.kubernetes.io/name"] == service
-    # No other pod: a migration or a backup has ended before it is asked.
+        assert labels["app.kubernetes.io/name"] in SERVICES
     for other in of_kind(layer, "Job", "CronJob"):
         spec = other["spec"].get("jobTemplate", other)["spec"]
-        assert not wanted.items() <= spec["template"]["metadata"]["labels"].items()
+        assert not selects(selector, spec["template"]["metadata"]["labels"])
 
 
 def test_scrapes_on_kubernetes_have_the_jobs_of_the_composed_suite():
@@ -201,10 +225,8 @@ def test_grafana_s_sidecar_is_given_every_dashboard(layer):
 def test_the_operator_scrapes_the_same_pods_and_ports(layer):
     (monitor,) = of_kind(layer, "PodMonitor")
     spec = monitor["spec"]
-    for service in SERVICES:
-        deployed = template(layer, service)["metadata"]["labels"]
-        assert spec["selector"]["matchLabels"].items() <= deployed.items()
-        assert deployed[spec["jobLabel"]] == service
+    scraped_alike(layer, spec["selector"])
+    assert spec["jobLabel"] == "app.kubernetes.io/name"
     known = {name for service in SERVICES for name in ports(layer, service)}
     scraped = [one["port"] for one in spec["podMetricsEndpoints"]]
     assert scraped == ["http", "temporal-sdk"]

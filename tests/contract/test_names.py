@@ -82,7 +82,7 @@ def _compose_variables():
 def _kustomize_variables():
     for path in SETTINGS:
         variables = {line.partition("=")[0] for line in path.read_text().splitlines()}
-        deployment = (path.parent / "deployment.yaml").read_text()
+        (deployment,) = (one.read_text() for one in path.parent.rglob("deployment.yaml"))
         variables |= set(re.findall(r"name: (BACKBONE_\w+)", deployment))
         yield pytest.param(path.parent.name, variables, id=f"kustomize-{path.parent.name}")
 

@@ -18,8 +18,11 @@ from devstack.errors import DevstackError
 from devstack.tools import kustomize
 
 FOLDER = Path("deploy/kustomize")
-EXTRAS = ("kafka-strimzi", "keda", "hpa", "backups", "observability", "prometheus-operator")
-_SECURED_ONLY = frozenset(EXTRAS) - {"hpa"}  # they go by certificates
+EXTRAS = (
+    *("kafka-strimzi", "keda", "hpa", "backups"),
+    *("worker-builds", "observability", "prometheus-operator"),
+)
+_SECURED_ONLY = frozenset(EXTRAS) - {"hpa", "worker-builds"}  # they go by certificates
 _EITHER = frozenset({"keda", "hpa"})  # both count replicas of the same Deployments
 _BEHIND = {"prometheus-operator": "observability"}  # scrapes a port that the other opens
 _LIMIT = 120.0  # seconds

@@ -43,7 +43,11 @@ def test_two_that_count_the_same_replicas_are_not_put_together(clone: Path) -> N
 def test_where_nobody_has_a_certificate_nothing_is_put_that_needs_one(clone: Path) -> None:
     found = [one for one in manifests.layers(clone) if one.overlay == "open"]
 
-    assert found == [Layer("open"), Layer("open", ("hpa",))]
+    assert found == [
+        Layer("open"),
+        *(Layer("open", (extra,)) for extra in ("hpa", "worker-builds")),
+        Layer("open", ("hpa", "worker-builds")),
+    ]
 
 
 def test_what_cannot_be_rendered_is_told_with_the_reason(clone: Path) -> None:
