@@ -36,8 +36,8 @@ tools: setup ## Install the servers of the local stack into the cache, where the
 # --- the product, locally ------------------------------------------------------------------------
 
 .PHONY: demo
-demo: setup ## Bring everything up, run two definitions, show what happens (KEEP=1 leaves it running)
-	@$(RUN) python examples/demo/run.py $(if $(KEEP),--keep)
+demo: setup ## Bring everything up, run two definitions, show what happens (KEEP=1 leaves it running; STACK=compose: on a running suite)
+	@$(RUN) python examples/demo/run.py $(if $(KEEP),--keep) $(if $(STACK),--stack $(STACK))
 
 .PHONY: up
 up: setup ## Start the local stack and every service (SECURE=1: with certificates everywhere)
