@@ -36,8 +36,8 @@ tools: setup ## Install the servers of the local stack into the cache, where the
 # --- the product, locally ------------------------------------------------------------------------
 
 .PHONY: demo
-demo: setup ## Bring everything up, run two definitions, show what happens (KEEP=1 leaves it running)
-	@$(RUN) python examples/demo/run.py $(if $(KEEP),--keep)
+demo: setup ## Bring everything up, run two definitions, show what happens (KEEP=1 leaves it running; STACK=compose: on a running suite)
+	@$(RUN) python examples/demo/run.py $(if $(KEEP),--keep) $(if $(STACK),--stack $(STACK))
 
 .PHONY: up
 up: setup ## Start the local stack and every service (SECURE=1: with certificates everywhere)
@@ -116,10 +116,10 @@ breaking: setup ## Check that the protos still fit what was released
 .PHONY: check
 check: lint types imports generated breaking ## All static checks
 
-DEPLOYED := $(addprefix tests/contract/test_,$(addsuffix .py,manifests deployment autoscaling kafka_resources temporal_values backups images names compose))
+DEPLOYED := $(addprefix tests/contract/test_,$(addsuffix .py,manifests deployment autoscaling deployed_observability worker_builds kafka_resources temporal_values backups images names compose))
 
 .PHONY: render
-render: setup ## Render every base, overlay and combination of an overlay with extras into build/rendered (OUT=…)
+render: setup ## Render every base and overlay, alone and with extras, into build/rendered (OUT=…)
 	@$(RUN) devstack render --output $(or $(OUT),build/rendered)
 
 .PHONY: check-deploy
@@ -158,7 +158,7 @@ asyncapi: setup ## Write docs/asyncapi.yaml from the models
 	@$(RUN) backbone contract asyncapi > docs/asyncapi.yaml.new && mv docs/asyncapi.yaml.new docs/asyncapi.yaml
 
 .PHONY: dashboards
-dashboards: setup ## Write deploy/observability/dashboards from the code
+dashboards: setup ## Write the dashboards from the code, and the alerts for the Prometheus operator
 	@$(RUN) devstack dashboards
 
 .PHONY: release-contracts

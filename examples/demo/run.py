@@ -1,9 +1,10 @@
 """The demo: everything up, two definitions, an event, a due time, and what becomes of them.
 
     python examples/demo/run.py [--keep] [--state FOLDER]
+    python examples/demo/run.py --stack compose
 
 Exit code 0 when all of it was seen, 1 when not, 130 on Ctrl-C. Nothing is left running unless
-`--keep` says so.
+`--keep` says so. `--stack compose` is for a suite that runs already, and which is left as it is.
 """
 
 import argparse
@@ -13,16 +14,17 @@ import queue
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Never
 
+from composed import ComposedStack
 from screen import Screen
 from stack import Stack, StackError
 from story import Story, WaitError
 
-from cli import settings
 from cli.errors import CliError
 from runtime import logs
 
@@ -34,23 +36,40 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Show Backbone at work.")
     parser.add_argument("--keep", action="store_true", help="leave everything running")
     parser.add_argument("--state", type=Path, default=ROOT / ".backbone", help="default: .backbone")
+    parser.add_argument(
+        "--stack",
+        choices=("local", "compose"),
+        default="local",
+        help="compose: the suite that `docker compose up --wait` has started, or one at the "
+        "addresses in the environment. [default: local]",
+    )
     options = parser.parse_args()
-    # Settings of the caller's are of another stack.
+    if options.keep and options.stack == "compose":
+        parser.error("--keep is for --stack local: what compose has started is left running")
+    given = dict(os.environ)
+    # Settings of the caller's are of another stack, or are said to the demo again.
     for name in [name for name in os.environ if name.startswith("BACKBONE_")]:
         del os.environ[name]
     signal.signal(signal.SIGTERM, _interrupt)
     logs.setup(service="demo", level="critical")
-    return Demo(options.state, keep=options.keep).run()
+    composed = given if options.stack == "compose" else None
+    return Demo(options.state, keep=options.keep, composed=composed).run()
 
 
 class Demo:
     """One run of the demo."""
 
-    def __init__(self, folder: Path, *, keep: bool) -> None:
+    def __init__(
+        self, folder: Path, *, keep: bool, composed: Mapping[str, str] | None = None
+    ) -> None:
+        """Tell on a stack in `folder`; or, with the environment `composed`, on a running one."""
         self._screen = Screen()
         self._keep = keep
+        self._composed = composed is not None
         self._troubles: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._stack = Stack(folder, tell=self._told)
+        self._stack: Stack | ComposedStack = (
+            Stack(folder, tell=self._told) if composed is None else ComposedStack(composed)
+        )
         self._up = False
 
     def run(self) -> int:
@@ -79,7 +98,11 @@ class Demo:
         screen = self._screen
         began = datetime.now(UTC)
         started = time.monotonic()
-        screen.step("PostgreSQL, Redis, Kafka, Temporal and all services start")
+        screen.step(
+            "The billing database is made, and handlers start, beside the suite that runs"
+            if self._composed
+            else "PostgreSQL, Redis, Kafka, Temporal and all services start"
+        )
         if self._stack.end_earlier():
             screen.note("stopped the stack that was running in the same folder")
         self._stack.start(lambda passed: screen.note(f"still starting ({passed:.0f} s so far)"))
@@ -89,7 +112,7 @@ class Demo:
         story = Story(
             screen=screen,
             stack=self._stack,
-            settings=settings.load(self._stack.env_file),
+            settings=self._stack.settings(),
             troubles=self._troubles,
             began=began,
         )
@@ -108,7 +131,10 @@ class Demo:
             "events tail --from-beginning",
         ):
             screen.line("command", f".venv/bin/backbone {words}")
-        if self._keep:
+        if self._composed:
+            screen.note("export the addresses first: docker-compose.yml says which")
+            screen.line("stack", "left running: docker compose ps, docker compose logs router")
+        elif self._keep:
             screen.line("temporal", f"{self._stack.temporal_ui}/namespaces/dev/workflows")
             screen.line("stack", "left running: make status, make logs NAME=router, make down")
         else:
@@ -120,7 +146,7 @@ class Demo:
             self._stack.keep()
             return
         if self._up:
-            self._screen.note("stopping everything …")
+            self._screen.note(f"stopping {'the handlers' if self._composed else 'everything'} …")
         self._stack.stop()
 
     def _told(self, text: str) -> None:

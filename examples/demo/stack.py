@@ -14,6 +14,7 @@ from typing import Any
 
 import holder
 
+from cli import settings
 from devstack import processes
 from devstack.state import StateFolder
 from devstack.suite import answers_ok
@@ -40,10 +41,9 @@ class Stack:
         self._answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.temporal_ui = ""
 
-    @property
-    def env_file(self) -> Path:
-        """The addresses, as the command reads them."""
-        return self._state.path / "env"
+    def settings(self) -> settings.Settings:
+        """Return the addresses, as the command reads them."""
+        return settings.load(self._state.path / "env")
 
     def end_earlier(self) -> bool:
         """Stop the stack that holds the folder, if any does; return whether there was one."""

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from composed import ComposedStack
 from records import Records
 from screen import Screen
 from stack import Stack
@@ -57,7 +58,7 @@ class Story:
         self,
         *,
         screen: Screen,
-        stack: Stack,
+        stack: Stack | ComposedStack,
         settings: Settings,
         troubles: "queue.SimpleQueue[str]",
         began: datetime,

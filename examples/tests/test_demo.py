@@ -4,22 +4,35 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
+import pytest
 
+from devstack.infrastructure.endpoints import Endpoints
 from devstack.state import StateFolder
+from devstack.suite import Suite
 from devstack.supervision import read_status
 
 Hook = Callable[[str, "subprocess.Popen[str]"], None]
 
 
-def demo(examples: Path, folder: Path, *, on_line: Hook) -> tuple[int, str]:
-    """Run the demo to its end; `on_line` may do something to it at each line it prints."""
+def demo(
+    examples: Path,
+    folder: Path,
+    *words: str,
+    on_line: Hook = lambda _line, _process: None,
+    told: Mapping[str, str] | None = None,
+) -> tuple[int, str]:
+    """Run the demo to its end; `on_line` may do something to it at each line it prints.
+
+    `words` and the variables `told` are given to it beside its folder.
+    """
     printed = []
     with subprocess.Popen(
-        [sys.executable, str(examples / "demo" / "run.py"), "--state", str(folder)],
+        [sys.executable, str(examples / "demo" / "run.py"), "--state", str(folder), *words],
+        env=os.environ | (told or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -92,3 +105,65 @@ def test_ctrl_c_stops_everything(examples: Path, tmp_path: Path) -> None:
     assert "Traceback" not in printed
     assert len(running) > 8
     assert [process for process in running if process.is_running()] == []
+
+
+@pytest.fixture
+def composed(examples: Path, tmp_path: Path) -> Iterator[Suite]:
+    """A suite as docker-compose.yml has it: with the examples' catalogue, and nothing else of them.
+
+    Its worker knows where the billing database will be, as there, before there is one.
+    """
+    connectors: dict[str, str] = {}
+
+    def name(endpoints: Endpoints) -> None:
+        at = f"{endpoints.postgres.host}:{endpoints.postgres.port}"
+        connectors["BILLING_DB_DSN"] = f"postgresql://context_ro:{PASSWORD}@{at}/billing"
+
+    suite = Suite(
+        tmp_path / "suite",
+        catalogue=examples / "catalogue.yaml",
+        env={"orchestrator-worker": connectors},
+        prepare=name,
+        durable=False,
+    )
+    try:
+        suite.start()
+        yield suite
+    finally:
+        suite.stop()
+
+
+PASSWORD = "c0de"
+
+
+def test_on_a_suite_that_runs_the_same_is_shown_and_the_suite_is_left_as_it_was(
+    examples: Path, tmp_path: Path, composed: Suite
+) -> None:
+    at = composed.endpoints
+    told = {
+        "BACKBONE_REGISTRY_ADDRESS": str(composed.addresses["registry"].grpc),
+        "BACKBONE_LEDGER_ADDRESS": str(composed.addresses["ledger"].grpc),
+        "BACKBONE_ROUTER_ADDRESS": str(composed.addresses["router"].grpc),
+        "BACKBONE_KAFKA_BOOTSTRAP_SERVERS": at.kafka_bootstrap_servers,
+        "BACKBONE_TEMPORAL_ADDRESS": at.temporal_address,
+        "POSTGRES_ADDRESS": f"{at.postgres.host}:{at.postgres.port}",
+        "POSTGRES_PASSWORD": at.postgres.password,
+        "BILLING_DB_PASSWORD": PASSWORD,
+    }
+    before = [(status.name, status.pid) for status in composed.status()]
+
+    code, printed = demo(examples, tmp_path / "none", "--stack", "compose", told=told)
+
+    assert code == 0, printed
+    for shown in ("send_reminder", "backbone.TaskCreated", "backbone.RunCompleted", "review"):
+        assert shown in printed
+    assert [(status.name, status.pid) for status in composed.status()] == before
+    assert not (tmp_path / "none").exists(), "a stack of its own was begun"
+
+
+def test_where_no_suite_runs_it_says_so_in_a_sentence(examples: Path, tmp_path: Path) -> None:
+    nobody = {"POSTGRES_ADDRESS": "127.0.0.1:1"}
+    code, printed = demo(examples, tmp_path, "--stack", "compose", told=nobody)
+    assert code == 1
+    assert "start the suite with `docker compose up --wait`" in printed
+    assert "Traceback" not in printed

@@ -1,8 +1,12 @@
 """Policies of the compose files: versions, limits, rights, health; and what is named is there."""
 
+import importlib
+import json
 import re
 import subprocess
+import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -10,6 +14,7 @@ import yaml
 from devstack.tools import find_prometheus
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "examples" / "demo"))
 FILES = sorted(ROOT.glob("docker-compose*.yml"))
 _DEFAULT = re.compile(r"\$\{\w+:-([^}]*)\}")
 WITHOUT_HEALTH = {"jaeger"}
@@ -107,6 +112,51 @@ def test_prometheus_takes_its_configuration_and_scrapes_every_service():
     assert jobs["temporal-sdk"] == [f"orchestrator-worker:{listening.rpartition(':')[2]}"]
     listening = SERVICES["temporal"]["environment"]["PROMETHEUS_ENDPOINT"]
     assert jobs["temporal"] == [f"temporal:{listening.rpartition(':')[2]}"]
+
+
+def test_the_demo_looks_for_the_suite_where_it_is_published():
+    """The addresses that the demo takes without a word are those of these files."""
+    usual = importlib.import_module("composed").ADDRESSES
+
+    def published(service, port):
+        (found,) = (
+            _filled(one).rpartition(":")[0]
+            for one in SERVICES[service]["ports"]
+            if one.endswith(f":{port}")
+        )
+        return found
+
+    for name, (service, port) in {
+        "BACKBONE_REGISTRY_ADDRESS": ("registry", 50051),
+        "BACKBONE_LEDGER_ADDRESS": ("ledger", 50051),
+        "BACKBONE_ROUTER_ADDRESS": ("router", 50051),
+        "BACKBONE_KAFKA_BOOTSTRAP_SERVERS": ("kafka", 19092),
+        "BACKBONE_TEMPORAL_ADDRESS": ("temporal", 7233),
+    }.items():
+        assert usual[name] == published(service, port)
+    assert usual["TEMPORAL_UI"] == f"http://{published('temporal-ui', 8080)}"
+    superuser = SERVICES["postgres"]["environment"]
+    assert superuser["POSTGRES_USER"] == "postgres"
+    assert usual["POSTGRES_PASSWORD"] == _filled(superuser["POSTGRES_PASSWORD"])
+    assert usual["POSTGRES_ADDRESS"] == published("postgres", 5432)
+
+
+def test_the_demo_s_definitions_can_run_as_the_suite_is():
+    usual = importlib.import_module("composed").ADDRESSES
+    worker = SERVICES["orchestrator-worker"]["environment"]
+    for name in ("registry", "orchestrator-worker"):
+        mounted = [_filled(one).partition(":")[0] for one in SERVICES[name]["volumes"]]
+        assert mounted == ["./examples/catalogue.yaml"]
+    examples = ROOT / "examples"
+    connectors = yaml.safe_load((examples / "catalogue.yaml").read_text())["connectors"]
+    (variable,) = (one["postgres"]["dsnEnv"] for one in connectors.values() if "postgres" in one)
+    database = urlsplit(_filled(worker[variable]))
+    assert (database.username, database.path) == ("context_ro", "/billing")
+    assert database.password == usual["BILLING_DB_PASSWORD"]
+    assert f"{database.hostname}:{database.port}" == "postgres:5432"
+    served = set(json.loads(_filled(worker["BACKBONE_TASK_QUEUES"])))
+    specs = [yaml.safe_load(file.read_text())["spec"] for file in examples.glob("definitions/*")]
+    assert {spec["taskQueue"] for spec in specs if "taskQueue" in spec} <= served
 
 
 def test_grafana_finds_the_dashboards_where_they_are_mounted():

@@ -1,4 +1,4 @@
-"""Policies of what is deployed: each base by itself, each overlay with every choice of extras."""
+"""Policies of what is deployed: each base by itself, each overlay alone and with its extras."""
 
 import importlib
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import rendering
 import yaml
+from opentelemetry.sdk import environment_variables
 
 from devstack import manifests
 from devstack.tools import auditing
@@ -30,8 +31,11 @@ OWNERS = {
     "external-secrets.io": "external-secrets",
     "kafka.strimzi.io": "kafka-strimzi",
     "keda.sh": "keda",
+    "monitoring.coreos.com": "prometheus-operator",
 }
 """The component of each API group that a cluster has only where somebody has installed it."""
+OPENTELEMETRY = {one for one in vars(environment_variables) if one.startswith("OTEL_")}
+"""Variables that the SDK of OpenTelemetry reads by itself, wherever it is used."""
 VALIDATE = """
 import json, sys
 import kubernetes_validate
@@ -123,7 +127,7 @@ def test_every_variable_is_a_setting_and_none_that_is_needed_lacks(name, setting
         fields = classes(service).model_fields
         known = {f"BACKBONE_{field.upper()}": field for field in fields}
         where = document["metadata"]["name"]
-        assert set(told) <= set(known), where
+        assert {one for one in told if one not in OPENTELEMETRY} <= set(known), where
         assert {one for one in known if fields[known[one]].is_required()} <= set(told), where
         # And each is a value that the service takes.
         settings(service, told)

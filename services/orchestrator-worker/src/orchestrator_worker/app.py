@@ -23,6 +23,7 @@ from orchestrator_worker.adapters.grpc_shadows import GrpcShadowRecords
 from orchestrator_worker.adapters.grpc_subjects import GrpcSensitiveValues
 from orchestrator_worker.adapters.http_context import HttpContextSource
 from orchestrator_worker.adapters.postgres_context import PostgresContextSource
+from orchestrator_worker.adapters.temporal_builds import BuildError, BuildStatus, TemporalBuild
 from orchestrator_worker.adapters.temporal_executions import TemporalExecutions
 from orchestrator_worker.adapters.temporal_sweep_clock import SweepClock
 from orchestrator_worker.adapters.temporal_worker import Capacity, queue_server
@@ -36,7 +37,7 @@ from orchestrator_worker.service.simulating import Simulations
 from orchestrator_worker.service.sweeping import Sweeper
 from orchestrator_worker.service.ticking import Ticker
 from orchestrator_worker.settings import Settings
-from orchestrator_worker.workflows.instance import Instance
+from orchestrator_worker.workflows.instance import Instance, RoutedInstance
 from orchestrator_worker.workflows.retry_task import RetryTask
 from orchestrator_worker.workflows.run_activity import RunActivity
 from orchestrator_worker.workflows.scheduled_tick import ScheduledTick
@@ -251,13 +252,14 @@ def _workers(
         build_id=settings.build_id,
         worker_versioning=settings.worker_versioning,
     )
+    instance = RoutedInstance if settings.worker_versioning else Instance
     made = []
     for namespace, connect in connects.items():
         made += [
             queue_server(
                 task_queue=queue,
                 connect=connect,
-                workflows=[RunActivity, RetryTask, TellFailure, Instance, Simulate],
+                workflows=[RunActivity, RetryTask, TellFailure, instance, Simulate],
                 activities=[
                     runs.decide,
                     runs.record_run_failure,
@@ -348,6 +350,68 @@ async def check() -> Sequence[commands.Check]:
     )
     await context.close()
     return found
+
+
+async def promote() -> Sequence[str]:
+    """Make this build the current one, as `promoted` does."""
+    return await promoted(_told())
+
+
+async def drained() -> Sequence[str]:
+    """Say that this build may be removed, as `removable` does."""
+    return await removable(_told())
+
+
+def _told() -> Settings:
+    settings = Settings()
+    logs.setup(service=SERVICE, level=settings.log_level)
+    return settings
+
+
+async def promoted(settings: Settings) -> list[str]:
+    """Make this build the current one of its deployment, in each namespace that it serves.
+
+    Raises:
+        BuildError: Temporal refuses it somewhere; namespaces before that one have it.
+        ConfigurationError: builds are not routed here.
+    """
+    said = []
+    for build in _builds(settings):
+        before = await build.promote()
+        said.append(f"{build} is the current build" + (f", after {before}" if before else ""))
+    return said
+
+
+async def removable(settings: Settings) -> list[str]:
+    """Say that this build may be removed: it gets nothing, and no run is left to it.
+
+    Raises:
+        BuildError: it may not be removed yet, or nobody knows.
+        ConfigurationError: builds are not routed here.
+    """
+    found = [(build, await build.status()) for build in _builds(settings)]
+    kept = {BuildStatus.CURRENT, BuildStatus.RAMPING, BuildStatus.DRAINING}
+    if holding := [f"{build} is {status}" for build, status in found if status in kept]:
+        raise BuildError(f"{', '.join(holding)}: leave its workers where they are")
+    return [f"{build} is {status}: its workers may be removed" for build, status in found]
+
+
+def _builds(settings: Settings) -> list[TemporalBuild]:
+    if not settings.worker_versioning:
+        raise ConfigurationError(
+            "builds are not routed here: BACKBONE_WORKER_VERSIONING is not true, and any build "
+            "serves any run"
+        )
+    at_rest = encryption.load(settings, environment=settings.environment)
+    return [
+        TemporalBuild(
+            namespace,
+            connect=_connector(settings, namespace, at_rest),
+            deployment_name=settings.deployment_name,
+            build_id=settings.build_id,
+        )
+        for namespace in settings.namespaces
+    ]
 
 
 def _temporal(settings: Settings, namespace: str, at_rest: AtRest) -> Callable[[], Awaitable[str]]:

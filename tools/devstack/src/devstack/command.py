@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from contracts.roles import Role
-from devstack import bills, daemon, issuer, manifests, processes, tools
+from devstack import bills, daemon, issuer, manifests, processes, prometheusrule, tools
 from devstack import dashboards as grafana
 from devstack.development import Development, Project
 from devstack.errors import DevstackError, NotReadyError, UnknownProcessError
@@ -225,8 +225,8 @@ def render(output: Path = Path("build/rendered")) -> None:
 
 @application.command()
 def dashboards() -> None:
-    """Write the Grafana dashboards into the clone, as the code says they are."""
-    for written in grafana.write(_clone()):
+    """Write the Grafana dashboards into the clone, and the alerts for the Prometheus operator."""
+    for written in (*grafana.write(_clone()), prometheusrule.write(_clone())):
         typer.echo(written)
 
 

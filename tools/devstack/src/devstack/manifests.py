@@ -9,7 +9,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,13 @@ from devstack.errors import DevstackError
 from devstack.tools import kustomize
 
 FOLDER = Path("deploy/kustomize")
-EXTRAS = ("kafka-strimzi", "keda", "hpa", "backups")
-_SECURED_ONLY = frozenset({"kafka-strimzi", "keda", "backups"})  # they go by certificates
+EXTRAS = (
+    *("kafka-strimzi", "keda", "hpa", "backups"),
+    *("worker-builds", "observability", "prometheus-operator"),
+)
+_SECURED_ONLY = frozenset(EXTRAS) - {"hpa", "worker-builds"}  # they go by certificates
 _EITHER = frozenset({"keda", "hpa"})  # both count replicas of the same Deployments
+_BEHIND = {"prometheus-operator": "observability"}  # scrapes a port that the other opens
 _LIMIT = 120.0  # seconds
 
 
@@ -47,14 +50,18 @@ def bases(root: Path) -> list[str]:
 
 
 def layers(root: Path) -> Iterator[Layer]:
-    """Yield each overlay alone, and with every choice of extras that can be made together."""
+    """Yield each overlay alone, with each extra, and with as many as go together.
+
+    Any two that go together are so in one of them. All choices would be five times as many, and
+    twice that with each extra more.
+    """
     for overlay in overlays(root):
         secured = _is_secured(root, overlay)
         possible = [extra for extra in EXTRAS if secured or extra not in _SECURED_ONLY]
-        for count in range(len(possible) + 1):
-            for chosen in combinations(possible, count):
-                if not _EITHER.issubset(chosen):
-                    yield Layer(overlay, chosen)
+        most = [tuple(one for one in possible if one not in _EITHER - {kept}) for kept in _EITHER]
+        alone = [(_BEHIND[one], one) if one in _BEHIND else (one,) for one in possible]
+        for chosen in dict.fromkeys([(), *alone, *sorted(most)]):
+            yield Layer(overlay, chosen)
 
 
 def base(root: Path, name: str) -> str:

@@ -8,7 +8,7 @@ start it again.
 import contextlib
 
 from temporalio import workflow
-from temporalio.common import WorkflowIDReusePolicy
+from temporalio.common import VersioningBehavior, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
@@ -65,6 +65,20 @@ class Instance:
             or self._signals >= SIGNALS_PER_EXECUTION
             or workflow.info().is_continue_as_new_suggested()
         )
+
+
+@workflow.defn(name=Workflow.INSTANCE.value, versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+class RoutedInstance(Instance):
+    """The same where builds are routed: it is open for longer than a build is kept.
+
+    Pinned, a build would never be drained. So it moves to each new build, and its code is changed
+    by patches. A worker whose builds are not routed may not say so.
+    """
+
+    @workflow.run
+    async def run(self, instance: InstanceInput) -> None:
+        """Do as `Instance` does."""
+        await super().run(instance)
 
 
 async def _apply(instance: InstanceInput, begun: str) -> Applied:

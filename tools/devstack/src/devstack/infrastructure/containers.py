@@ -254,6 +254,7 @@ class ContainerInfrastructure:
                     *("server", "start-dev", "--ip", "0.0.0.0"),  # noqa: S104 - in the container
                     *("--db-filename", "/data/temporal.db", "--log-level", "warn"),
                     *(part for name in self._namespaces for part in ("--namespace", name)),
+                    *servers.TEMPORAL_IN_HASTE,
                 ),
                 # A new volume belongs to root, the image's user is another.
                 user="0",
