@@ -96,7 +96,7 @@ lint: setup ## ruff, buf and the lock: format, lint, no address in a lock file
 
 .PHONY: types
 types: setup ## mypy --strict over every package
-	@$(RUN) mypy libs/*/src services/*/src tools/*/src benchmarks examples
+	@$(RUN) mypy libs/*/src services/*/src tools/*/src benchmarks examples docs/site
 
 .PHONY: imports
 imports: setup ## import-linter: who may import whom
@@ -142,6 +142,11 @@ format: setup ## Format the code
 bench: setup ## Run one benchmark: make bench NAME=first-run
 	@test -n "$(NAME)" || { echo "bench: say which, for example make bench NAME=first-run"; exit 2; }
 	@$(RUN) python -m benchmarks $(NAME) $(ARGS)
+
+.PHONY: docs
+docs: setup ## Build docs/ as a site into build/site; a broken link or an unlisted page fails
+	@NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet --site-dir $(or $(OUT),build/site)
+	@echo "docs: open $(or $(OUT),build/site)/index.html"
 
 # --- sources that are generated -------------------------------------------------------------------
 

@@ -5,18 +5,18 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import pages
+
 from devstack.suite import Suite
 
 FOLDER = Path(__file__).parents[2] / "docs" / "runbooks"
-_BLOCK = re.compile(r"^ *```(?:console)?\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 _PLACEHOLDER = re.compile(r"\b[A-Z][A-Z_]+\b")
 
 
 def commands(name: str) -> list[str]:
     """Return the commands of a runbook in their order, without prompts."""
-    text = (FOLDER / f"{name}.md").read_text()
-    lines = (line.strip() for block in _BLOCK.findall(text) for line in block.splitlines())
-    return [line.removeprefix("$ ") for line in lines if line]
+    found = pages.steps(FOLDER / f"{name}.md")
+    return [step.line for step in found if isinstance(step, pages.Command)]
 
 
 class Runbook:

@@ -14,6 +14,7 @@ ORDER = (
     "tests/chaos/test_crashpoints.py",
     "tests/e2e",
     "tests/chaos",
+    "tests/tutorial",
     "services/registry/tests/integration/test_replicas.py",
     "tests/secure",
     "examples",

@@ -44,7 +44,9 @@ class EncryptionCodec(PayloadCodec):
         self._keys = keys
         self._namespace = namespace
         self._encryption = encryption
-        self._refusals: Counter = telemetry.meter(__name__).create_counter(Metric.PAYLOADS_REFUSED)
+        self._refusals: Counter = telemetry.meter(__name__).create_counter(
+            Metric.PAYLOADS_REFUSED, description="Payloads that were refused, by reason."
+        )
 
     @property
     def encrypts(self) -> bool:
