@@ -4,7 +4,6 @@ A package's fixture ends when a worker comes to a test outside the folder of its
 is idle is not free: a suite takes a fifth of a processor from the tests that come after.
 """
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
