@@ -136,7 +136,7 @@ class Page:
         return self.field("request_id", required=True, limit=100)
 
     def render(
-        self, template: str, *, status: HTTPStatus = HTTPStatus.OK, **context: Any
+        self, template: str, *, code: HTTPStatus = HTTPStatus.OK, **context: Any
     ) -> Response:
         """Return a page, or a fragment of one, made of a template."""
         text = self.desk.templates.get_template(template).render(
@@ -145,7 +145,7 @@ class Page:
             new_request_id=lambda: secrets.token_hex(16),
             **context,
         )
-        return HTMLResponse(text, status_code=status)
+        return HTMLResponse(text, status_code=code)
 
     def go(self, where: str) -> Response:
         """Send the visitor to another page (of `links`), after an action."""

@@ -30,6 +30,7 @@ def environment() -> Environment:
         "count": words.count,
         "word": word,
         "pretty": pretty,
+        "json": json.dumps,
     }
     made.tests["given"] = given
     return made
