@@ -130,3 +130,14 @@ def test_lists_are_filtered_and_lead_on(visit, order):
     page = visit.open("tasks?type=human&status=open")
     expect(page.get_by_role("link", name="Look at the order over 200").first).to_be_visible()
     visit.check("tasks")
+
+
+def test_what_strangers_write_is_shown_and_never_carried_out(visit, shop):
+    subject = '"><img src=x onerror=alert(1)><script>alert(2)</script>{{ 7 * 7 }}'
+    run_id = shop.run_of(shop.place(170, subject=subject))
+    page = visit.open("overview")
+    page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    visit.find(subject)
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Search: {subject}")
+    expect(page.get_by_role("link", name=run_id, exact=True)).to_be_visible()
+    assert page.locator("main img, main script").count() == 0
