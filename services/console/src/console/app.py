@@ -10,7 +10,15 @@ from console.adapters import rendering, web
 from console.adapters.areas import Area, Desk
 from console.adapters.forms import Forms, Limits
 from console.adapters.neighbours import Ledger, Registry, Router
-from console.adapters.pages import events, overview, runs, search, session, tasks
+from console.adapters.pages import (
+    definitions,
+    events,
+    overview,
+    runs,
+    search,
+    session,
+    tasks,
+)
 from console.adapters.visitors import LocalVisitors, TokenVisitors, Visitors, current_token
 from console.settings import Settings
 from runtime import commands, grpcclient, logs, telemetry
@@ -27,6 +35,7 @@ AREAS: tuple[Area, ...] = (
     runs.AREA,
     tasks.AREA,
     events.AREA,
+    definitions.AREA,
     search.AREA,
     session.AREA,
 )

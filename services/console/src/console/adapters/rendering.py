@@ -30,7 +30,7 @@ def environment() -> Environment:
         "count": words.count,
         "word": word,
         "pretty": pretty,
-        "json": json.dumps,
+        "json": lambda value: json.dumps(value, ensure_ascii=False),
     }
     made.tests["given"] = given
     return made
