@@ -17,6 +17,7 @@ ORDER = (
     "tests/tutorial",
     "services/registry/tests/integration/test_replicas.py",
     "tests/secure",
+    "tests/browser",
     "examples",
     "tools/devstack",
     "integration",

@@ -10,10 +10,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp
 
 from runtime import httpconnections, logs
 from runtime.errors import ConfigurationError
 from runtime.httpconnections import Limits
+from runtime.tls import TlsFiles
 
 _CHECK_TIMEOUT_S = 2.0
 _log = logs.get_logger(__name__)
@@ -63,32 +65,29 @@ async def _failing(checks: Mapping[str, HealthCheck]) -> dict[str, str]:
     return found
 
 
-class HttpServer:
-    """Serves `/livez`, `/readyz`, `/metrics` and the routes of the service itself."""
-
-    name = "http"
+class WebServer:
+    """Serves an application to strangers: bounded in connections, heads and waiting."""
 
     def __init__(
         self,
+        app: ASGIApp,
         *,
         listen: str,
-        health: Health,
-        routes: Sequence[BaseRoute] = (),
+        name: str = "http",
+        setting: str = "BACKBONE_HTTP_LISTEN",
         limits: Limits = httpconnections.DEFAULT,
+        tls: TlsFiles | None = None,
     ) -> None:
+        """`setting` is where `listen` (host:port) comes from; with `tls` it speaks nothing else.
+
+        Raises ConfigurationError when `listen` is malformed.
+        """
         host, _, port = listen.rpartition(":")
         if not host or not port.isdigit():
-            raise ConfigurationError(f"not host:port: {listen!r} (BACKBONE_HTTP_LISTEN)")
+            raise ConfigurationError(f"not host:port: {listen!r} ({setting})")
+        self.name = name
         self._listen = listen
-        self._health = health
-        app = Starlette(
-            routes=[
-                Route("/livez", _alive),
-                Route("/readyz", self._ready),
-                Mount("/metrics", app=make_asgi_app()),
-                *routes,
-            ]
-        )
+        self._setting = setting
         self._server = _Server(
             uvicorn.Config(
                 app,
@@ -104,17 +103,19 @@ class HttpServer:
                 proxy_headers=False,
                 server_header=False,
                 timeout_graceful_shutdown=5,
+                ssl_certfile=None if tls is None else tls.certificate,
+                ssl_keyfile=None if tls is None else tls.private_key,
             )
         )
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Listen and serve. Raises ConfigurationError when the address is taken."""
-        self._task = asyncio.create_task(self._server.serve(), name="http")
+        self._task = asyncio.create_task(self._server.serve(), name=self.name)
         while not self._server.started:
             if self._task.done():
                 raise ConfigurationError(
-                    f"cannot listen on {self._listen} (BACKBONE_HTTP_LISTEN)"
+                    f"cannot listen on {self._listen} ({self._setting})"
                 ) from self._task.exception()
             await asyncio.sleep(0.01)
         _log.info("http_listening", listen=self._listen)
@@ -125,6 +126,29 @@ class HttpServer:
         if self._task is not None:
             with contextlib.suppress(SystemExit):
                 await self._task
+
+
+class HttpServer(WebServer):
+    """Serves `/livez`, `/readyz`, `/metrics` and the routes of the service itself."""
+
+    def __init__(
+        self,
+        *,
+        listen: str,
+        health: Health,
+        routes: Sequence[BaseRoute] = (),
+        limits: Limits = httpconnections.DEFAULT,
+    ) -> None:
+        self._health = health
+        app = Starlette(
+            routes=[
+                Route("/livez", _alive),
+                Route("/readyz", self._ready),
+                Mount("/metrics", app=make_asgi_app()),
+                *routes,
+            ]
+        )
+        super().__init__(app, listen=listen, limits=limits)
 
     async def _ready(self, _request: Request) -> Response:
         problems = await self._health.problems()

@@ -10,20 +10,21 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import definition_files, simulations, starts, versions
+from cli import definition_files, starts, versions
 from cli.clients import Clients
 from cli.errors import CliError, UsageError
 from cli.kinds import Kind
 from cli.output import Output
 from cli.session import NamespaceOption, OutputOption, Session, moment_option, read
 from cli.simulating_online import Stack
-from cli.simulations import Paper, Simulation, Simulator
 from contracts import identifiers
 from contracts.decisions import HumanInstance, TaskInstance
 from contracts.simulations import LookedAt
 from contracts.triggers import MAX_BATCH_EVENTS, TriggerKind
+from rules import simulations
 from rules.backtests import Version
 from rules.errors import DecisionError, RulesError
+from rules.simulations import Paper, Simulation, Simulator
 
 VERSION = 1
 """What expressions see as `trigger.definition_version` of a definition that is not applied yet."""

@@ -7,11 +7,11 @@ from typing import Any
 from backbone.router.v1 import router_pb2
 from cli.clients import Clients
 from cli.errors import CliError
-from cli.simulations import Simulation
 from contracts import canonical, definitions
 from contracts.decisions import Decision
 from contracts.simulations import LookedAt, SimulationOutcome
 from rules.backtests import Version
+from rules.simulations import Simulation
 
 
 class Stack:

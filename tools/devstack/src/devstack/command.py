@@ -271,6 +271,7 @@ def install() -> None:
     typer.echo(f"full Temporal {tools.find_temporal_server().server}")
     typer.echo(f"toxiproxy     {tools.find_toxiproxy()}")
     typer.echo(f"Prometheus    {tools.find_prometheus().server}")
+    typer.echo(f"Chromium      {tools.find_chromium().program}")
 
 
 def _folder(path: Path | None) -> StateFolder:

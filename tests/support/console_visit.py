@@ -1,0 +1,82 @@
+"""Somebody in front of the console, in a real browser."""
+
+import json
+from pathlib import Path
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+
+PATIENCE_MS = 15_000
+PHONE = {"width": 360, "height": 740}
+DESK = {"width": 1200, "height": 800}
+_AXE = Axe()
+expect.set_options(timeout=PATIENCE_MS)
+
+
+class Visit:
+    """A browser's window, light or dark, wide or as narrow as a phone.
+
+    What a page's scripts complain of, and what its policy has stopped, fails the test at `close`.
+    """
+
+    def __init__(self, browser: Browser, url: str, *, pictures: Path | None) -> None:
+        """`url` is the console's; `pictures` the folder for screenshots, None for none."""
+        self.url, self._pictures = url, pictures
+        self._context = browser.new_context(viewport=DESK)
+        self._complaints: list[str] = []
+        self.page: Page = self._context.new_page()
+        self.page.set_default_timeout(PATIENCE_MS)
+        self.page.on("console", self._complained)
+        self.page.on("pageerror", lambda error: self._complaints.append(str(error)))
+
+    def open(self, path: str, *, namespace: str = "dev") -> Page:
+        """Open a page of a namespace (`task?id=…`), and return it once it is there."""
+        self.page.goto(f"{self.url}/{namespace}/{path}")
+        return self.page
+
+    def find(self, words: str) -> Page:
+        """Search for an id by the box at the top, as it is on every page."""
+        self.page.get_by_role("searchbox").fill(words)
+        self.page.get_by_role("searchbox").press("Enter")
+        self.page.wait_for_load_state()
+        return self.page
+
+    def check(self, name: str) -> None:
+        """Hold the page that is open against what everybody must be able to use.
+
+        In light and dark it has no violation of axe's rules, and on a phone nothing lies beyond the
+        edge. With pictures wanted, they are written: `<name>-light.png`, `-dark.png`, `-phone.png`.
+        """
+        for scheme in ("light", "dark"):
+            self.page.emulate_media(color_scheme=scheme)
+            found = _AXE.run(self.page)
+            told = [
+                (one["id"], [node["html"] for node in one["nodes"]])
+                for one in found.response["violations"]
+            ]
+            assert not told, f"{name}, {scheme}: {json.dumps(told, indent=2)}"
+            self._picture(f"{name}-{scheme}")
+        self.page.emulate_media(color_scheme="light")
+        self.page.set_viewport_size(PHONE)
+        wide = self.page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= PHONE["width"], f"{name}: {wide} px wide on a phone"
+        self._picture(f"{name}-phone")
+        self.page.set_viewport_size(DESK)
+
+    def close(self) -> None:
+        """Close the window; fail when a page has complained."""
+        self._context.close()
+        assert not self._complaints, self._complaints
+
+    def expect_complaints(self) -> None:
+        """Take what pages have complained of until now as expected: a refusal is one."""
+        self._complaints.clear()
+
+    def _complained(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self._complaints.append(message.text)
+
+    def _picture(self, name: str) -> None:
+        if self._pictures is not None:
+            self._pictures.mkdir(parents=True, exist_ok=True)
+            self.page.screenshot(path=self._pictures / f"{name}.png", full_page=True)
