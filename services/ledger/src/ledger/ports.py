@@ -381,6 +381,8 @@ class TaskStore(Protocol):
         run_id: str | None,
         status: TaskStatus | None,
         task_type: TaskType | None,
+        definition_id: str | None,
+        due_before: datetime | None,
         whose: Assignment | None,
         limit: int,
     ) -> list[TaskRow]:

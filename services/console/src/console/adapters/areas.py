@@ -5,8 +5,9 @@ read and found to be from a page of ours before it is called: `page.form`.
 """
 
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from console.adapters.neighbours import Ledger, Registry, Router
 from console.adapters.visitors import Visitor
+from console.domain import moments
 from console.domain.links import Links
 from console.errors import BadRequestError
 
@@ -122,6 +124,27 @@ class Page:
             raise BadRequestError(f"The field {name} is a file, and should be a text.")
         return _checked(value, name, required, limit)
 
+    def moment(self, name: str) -> datetime | None:
+        """Return a time of the form, or of the address; None without one.
+
+        Raises BadRequestError when it is none.
+        """
+        said = self.field(name, limit=64) or self.query(name, limit=64)
+        try:
+            return moments.parse(said) if said else None
+        except ValueError as exc:
+            raise BadRequestError(f"{name.replace('_', ' ').capitalize()}: {exc}") from exc
+
+    def one_of(self, name: str, known: Collection[str]) -> str:
+        """Return what was chosen in the form, or in the address; the first of `known` without it.
+
+        Raises BadRequestError when it is none of them.
+        """
+        said = self.field(name) or self.query(name) or next(iter(known))
+        if said not in known:
+            raise BadRequestError(f"The {name.replace('_', ' ')} is one of {', '.join(known)}.")
+        return said
+
     @property
     def reason(self) -> str:
         """Why the visitor does it; every action that changes something asks for it.
@@ -136,7 +159,7 @@ class Page:
         return self.field("request_id", required=True, limit=100)
 
     def render(
-        self, template: str, *, status: HTTPStatus = HTTPStatus.OK, **context: Any
+        self, template: str, *, code: HTTPStatus = HTTPStatus.OK, **context: Any
     ) -> Response:
         """Return a page, or a fragment of one, made of a template."""
         text = self.desk.templates.get_template(template).render(
@@ -145,7 +168,7 @@ class Page:
             new_request_id=lambda: secrets.token_hex(16),
             **context,
         )
-        return HTMLResponse(text, status_code=status)
+        return HTMLResponse(text, status_code=code)
 
     def go(self, where: str) -> Response:
         """Send the visitor to another page (of `links`), after an action."""

@@ -30,6 +30,7 @@ def environment() -> Environment:
         "count": words.count,
         "word": word,
         "pretty": pretty,
+        "text": lambda content: content.decode("utf-8", "replace"),
     }
     made.tests["given"] = given
     return made

@@ -142,7 +142,7 @@ class Web:
         if isinstance(error, SignedOutError) and self._who.signs_in:
             namespace = self._namespace(request)
             page = self._page(request, namespace, None, "session")
-            response = page.render("session/sign_in.html", status=error.status, problem=str(error))
+            response = page.render("session/sign_in.html", code=error.status, problem=str(error))
             return self._with_cookie(page, response)
         return self._told(request, error.status, str(error))
 
@@ -167,7 +167,7 @@ class Web:
         page = self._page(request, self._namespace(request), self._who.of(request), "")
         template = "problem_fragment.html" if page.is_fragment else "problem.html"
         return self._with_cookie(
-            page, page.render(template, status=status, problem=sentence, title=status.phrase)
+            page, page.render(template, code=status, problem=sentence, title=status.phrase)
         )
 
     def _namespace(self, request: Request) -> str:

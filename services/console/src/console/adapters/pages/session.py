@@ -25,7 +25,7 @@ async def sign_in(page: Page) -> Response:
     if not token or not visitors.is_token(token):
         return page.render(
             "session/sign_in.html",
-            status=HTTPStatus.BAD_REQUEST,
+            code=HTTPStatus.BAD_REQUEST,
             problem="That is no token: it is one word of letters, digits and -._~+/=, of at most "
             f"{visitors.MAX_TOKEN_BYTES:,} characters.",
         )
