@@ -10,7 +10,7 @@ from console.adapters import rendering, web
 from console.adapters.areas import Area, Desk
 from console.adapters.forms import Forms, Limits
 from console.adapters.neighbours import Ledger, Registry, Router
-from console.adapters.pages import inbox, overview, session
+from console.adapters.pages import inbox, operations, overview, session
 from console.adapters.visitors import LocalVisitors, TokenVisitors, Visitors, current_token
 from console.settings import Settings
 from runtime import commands, grpcclient, logs, telemetry
@@ -25,6 +25,7 @@ SERVICE = "console"
 AREAS: tuple[Area, ...] = (
     overview.AREA,
     inbox.AREA,
+    operations.AREA,
     session.AREA,
 )
 """In the order of the navigation; an area is added here and nowhere else."""
