@@ -32,7 +32,8 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     """Every service, a handler worker, and servers of their own."""
     suite = Suite(
         tmp_path_factory.mktemp("browser"),
-        topics=("dev.orders",),
+        # What tasks tell as well: an answer starts what follows.
+        topics=("dev.orders", "dev.backbone.task-events"),
         task_queues=("e2e-tq",),
         extra=[Extra(name="handlers", argv=(sys.executable, str(HANDLERS)))],
         env={"console": {"BACKBONE_CONSOLE_ACTOR": "alex"}},

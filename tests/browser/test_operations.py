@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,19 +9,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 from playwright.sync_api import expect
+from shop import waited
 
 DEFINITIONS = Path(__file__).parent / "operations"
 PARCELS = DEFINITIONS / "parcels.yaml"
 TYPE = "browser.parcel.sent"
-PATIENCE_S = 60.0
-
-
-def waited(look):
-    """Look again and again, by a command or a page, which take a while, until it is found."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := look()):
-        assert time.monotonic() < deadline, "it did not come"
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -62,6 +62,7 @@ backbone.ledger.v1.LedgerService
   RedactSnapshot                -       x       -       -         -          -
   ListRuns                      x       x       -       -         -          x
   ListDueTimes                  x       x       -       -         -          x
+  GetOverview                   x       x       -       -         -          -
 
 backbone.ledger.v1.TaskService
   ListTasks                     x       x       -       x         -          x

@@ -37,6 +37,7 @@ READS = {
     "services/ledger/src/ledger/service/schedule_explaining.py": {"ScheduleExplaining.explain"},
     "services/ledger/src/ledger/service/schedule_watch.py": {"ScheduleWatch.look"},
     "services/ledger/src/ledger/service/inbox_watch.py": {"InboxWatch.look"},
+    "services/ledger/src/ledger/service/overviews.py": {"Overviews.look"},
     "services/ledger/src/ledger/service/shadows.py": {
         *("ShadowLedger.get", "ShadowLedger.page", "ShadowLedger.decisions"),
     },

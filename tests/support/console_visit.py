@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 PATIENCE_MS = 15_000
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1200, "height": 800}
 _AXE = Axe()
+expect.set_options(timeout=PATIENCE_MS)
 
 
 class Visit:

@@ -16,6 +16,7 @@ ORDER = (
     "tests/chaos",
     "services/registry/tests/integration/test_replicas.py",
     "tests/secure",
+    "tests/browser",
     "examples",
     "tools/devstack",
     "integration",

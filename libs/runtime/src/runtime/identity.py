@@ -29,7 +29,8 @@ _MEMBER = re.compile(
     r"/(?P<name>[A-Za-z0-9][A-Za-z0-9@._-]{0,99})"
 )
 _GROUP = "group"
-_SERVICES = frozenset(Service)
+# The console calls as its visitors do, and never as itself.
+_SERVICES = frozenset(Service) - {Service.CONSOLE}
 
 DEFAULT_TRUST_DOMAIN = "backbone"
 OIDC_PREFIX = "oidc:"

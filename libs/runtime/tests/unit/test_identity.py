@@ -88,9 +88,13 @@ def test_what_is_not_one_of_the_two_forms_is_nobody(name):
     assert caller(name) is None
 
 
-@pytest.mark.parametrize("service", Service)
+@pytest.mark.parametrize("service", sorted(set(Service) - {Service.CONSOLE}))
 def test_the_name_that_a_service_is_given_is_the_one_it_is_known_by(service):
     assert caller(identity.service_uri("backbone", service)).subject == service
+
+
+def test_the_console_is_nobody_of_itself():
+    assert caller(identity.service_uri("backbone", Service.CONSOLE)) is None
 
 
 @pytest.mark.parametrize("role", sorted(set(Role) - {Role.SERVICE}))

@@ -10,7 +10,16 @@ from console.adapters import rendering, web
 from console.adapters.areas import Area, Desk
 from console.adapters.forms import Forms, Limits
 from console.adapters.neighbours import Ledger, Registry, Router
-from console.adapters.pages import inbox, operations, overview, session
+from console.adapters.pages import (
+    events,
+    inbox,
+    operations,
+    overview,
+    runs,
+    search,
+    session,
+    tasks,
+)
 from console.adapters.visitors import LocalVisitors, TokenVisitors, Visitors, current_token
 from console.settings import Settings
 from runtime import commands, grpcclient, logs, telemetry
@@ -24,6 +33,10 @@ SERVICE = "console"
 
 AREAS: tuple[Area, ...] = (
     overview.AREA,
+    runs.AREA,
+    tasks.AREA,
+    events.AREA,
+    search.AREA,
     inbox.AREA,
     operations.AREA,
     session.AREA,

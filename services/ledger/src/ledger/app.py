@@ -57,6 +57,7 @@ from ledger.adapters.postgres_backfills import PostgresBackfillStore
 from ledger.adapters.postgres_control import PostgresControlStore, PostgresOperationStore
 from ledger.adapters.postgres_dead_letters import PostgresDeadLetterStore
 from ledger.adapters.postgres_instances import PostgresInstanceEventStore, PostgresInstanceStore
+from ledger.adapters.postgres_overview import PostgresOverviewStore
 from ledger.adapters.postgres_pending import PostgresPendingStore
 from ledger.adapters.postgres_replays import PostgresReplayStore
 from ledger.adapters.postgres_routing import PostgresRoutingStore, RoutingMonths
@@ -78,6 +79,7 @@ from ledger.service.inbox_watch import InboxWatch
 from ledger.service.instance_events import InstanceEvents
 from ledger.service.instances import InstanceLedger
 from ledger.service.operations import OperationLedger
+from ledger.service.overviews import Overviews
 from ledger.service.pending import PendingLedger
 from ledger.service.redactions import Redactions
 from ledger.service.replays import ReplayLedger
@@ -305,6 +307,9 @@ def grpc_services(
                 redactions=Redactions(database=postgres, runs=run_store),
                 control=control,
                 schedules=due,
+                overviews=Overviews(
+                    database=postgres, store=PostgresOverviewStore(), schedules=schedules
+                ),
                 reader=reader,
             ),
             policy=grpc_ledger.POLICY,

@@ -3,7 +3,7 @@
 Every method works in the transaction it is given and commits nothing.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -259,6 +259,49 @@ class Claim:
     effects_halted: bool
 
 
+@dataclass(frozen=True)
+class OpenTasks:
+    """Open tasks of a type; `unclaimed` and `overdue` are of people's."""
+
+    tasks: int
+    unclaimed: int
+    overdue: int
+    oldest_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What ran and failed since a time, and what waits and is late; each is counted to a limit."""
+
+    at: datetime
+    since: datetime
+    recent_runs: Mapping[RunStatus, int]
+    more_recent_runs: bool
+    open_runs: int
+    human_tasks: OpenTasks
+    automated_tasks: OpenTasks
+    pending_starts: Sequence[tuple[str, int, datetime]]
+    """Why they wait, how many, and since when the oldest."""
+    failed_runs: int
+    failed_tasks: int
+    overdue_definitions: int
+
+
+class OverviewStore(Protocol):
+    """Counts what there is."""
+
+    async def look(
+        self,
+        transaction: Transaction,
+        *,
+        at: datetime,
+        since: datetime,
+        overdue_definitions: int,
+    ) -> Overview:
+        """Return the figures."""
+        ...
+
+
 class RequestLog(Protocol):
     """What was asked by people, so that the same request has one effect."""
 
@@ -348,9 +391,14 @@ class RunStore(RequestLog, Protocol):
         before: int | None,
         definition_id: str | None,
         status: RunStatus | None,
+        correlation_id: str | None = None,
+        subject: str | None = None,
         limit: int,
     ) -> list[RunRow]:
-        """Return runs, newest first, from before a position."""
+        """Return runs, newest first, from before a position.
+
+        Only those of a correlation, or that events of a subject started: at most one of the two.
+        """
         ...
 
     async def tasks_of_run(self, transaction: Transaction, run_id: str) -> list[TaskRow]:

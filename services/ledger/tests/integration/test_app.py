@@ -96,6 +96,7 @@ async def test_process_migrates_checks_serves_and_ends(database: PostgresEndpoin
             *("applied 0014_pre_schedule_runs", "applied 0015_pre_backfills"),
             *("applied 0016_pre_dead_letter_openings", "applied 0017_pre_tenancy"),
             *("applied 0018_pre_subjects", "applied 0019_pre_kill_switches"),
+            "applied 0020_pre_overview",
         ],
     )
     assert (await said(await run(database, "migrate")))[1] == "nothing to apply\n"

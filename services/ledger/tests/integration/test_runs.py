@@ -806,3 +806,85 @@ async def test_roles_decide_who_may_call_what(
     assert {
         name for name, code in codes.items() if code != grpc.StatusCode.PERMISSION_DENIED
     } == allowed
+
+
+async def test_runs_are_found_by_their_chain_and_by_the_subjects_of_their_events(
+    ledger: LedgerStub,
+) -> None:
+    of_chain = record_request(event_trigger("e-1", correlation_id="order-7"))
+    also = record_request(event_trigger("e-2", correlation_id="order-7", subject="invoice/9"))
+    of_subject = record_request(event_trigger("e-3", subject="invoice/9"))
+    for request in (of_chain, also, of_subject, record_request(event_trigger("e-4"))):
+        await ledger.RecordRun(request)
+
+    async def found(**asked: Any) -> list[str]:
+        runs, token = [], ""
+        while True:
+            page = await ledger.ListRuns(
+                pb.ListRunsRequest(namespace="dev", page_size=1, page_token=token, **asked)
+            )
+            runs += [run.run_id for run in page.runs]
+            token = page.next_page_token
+            if not token:
+                return runs
+
+    assert await found(correlation_id="order-7") == [also.run_id, of_chain.run_id]
+    assert await found(subject="invoice/9") == [of_subject.run_id, also.run_id]
+    assert await found(subject="invoice/9", status=pb.RUN_STATUS_FAILED) == []
+    assert await found(subject="invoice/9", definition_id="billing.other") == []
+    assert await found(correlation_id="order-8") == await found(subject="invoice/") == []
+    code, _ = await refused(
+        ledger.ListRuns(pb.ListRunsRequest(namespace="dev", correlation_id="a", subject="b"))
+    )
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_the_overview_counts_what_ran_waits_and_failed(
+    ledger: LedgerStub, postgres: Postgres
+) -> None:
+    empty = await ledger.GetOverview(pb.GetOverviewRequest(namespace="dev"))
+    assert (list(empty.recent_runs), empty.open_runs) == ([], 0)
+    assert not empty.human_tasks.HasField("oldest_at")
+    done, waiting, undecided = (record_request(event_trigger(f"e-{n}"), human=n) for n in range(3))
+    for request in (done, waiting, record_request(event_trigger("e-9"), automated=1)):
+        await ledger.RecordRun(request)
+    await ledger.RecordRunFailure(failure_request(undecided))
+    async with postgres.transaction("dev") as transaction:
+        await transaction.execute("UPDATE tasks SET due_at = now() - interval '1 hour'")
+
+    told = await ledger.GetOverview(pb.GetOverviewRequest(namespace="dev"))
+    assert {one.status: one.runs for one in told.recent_runs} == {
+        pb.RUN_STATUS_COMPLETED: 1,
+        pb.RUN_STATUS_WAITING: 1,
+        pb.RUN_STATUS_RUNNING: 1,
+        pb.RUN_STATUS_FAILED: 1,
+    }
+    assert not told.more_recent_runs
+    assert told.open_runs == 2
+    assert (told.human_tasks.tasks, told.human_tasks.unclaimed, told.human_tasks.overdue) == (
+        *(1, 1, 1),
+    )
+    assert told.human_tasks.HasField("oldest_at")
+    assert told.automated_tasks.tasks == 1
+    assert (told.failed_runs, told.failed_tasks, told.overdue_definitions) == (1, 0, 0)
+    assert list(told.pending_starts) == []
+
+
+async def test_the_overview_looks_back_as_far_as_it_is_asked(
+    ledger: LedgerStub, postgres: Postgres
+) -> None:
+    await ledger.RecordRun(record_request(event_trigger()))
+    async with postgres.transaction("dev") as transaction:
+        await transaction.execute("UPDATE runs SET recorded_at = now() - interval '2 hours'")
+
+    async def recent(**back: timedelta) -> int:
+        told = await ledger.GetOverview(pb.GetOverviewRequest(namespace="dev", **back))
+        return sum(one.runs for one in told.recent_runs)
+
+    assert await recent() == 0
+    assert await recent(since=timedelta(hours=3)) == 1
+    for back in (timedelta(0), timedelta(days=8)):
+        code, _ = await refused(
+            ledger.GetOverview(pb.GetOverviewRequest(namespace="dev", since=back))
+        )
+        assert code is grpc.StatusCode.INVALID_ARGUMENT

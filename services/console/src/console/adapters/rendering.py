@@ -31,6 +31,7 @@ def environment() -> Environment:
         "word": word,
         "pretty": pretty,
         "text": lambda content: content.decode("utf-8", "replace"),
+        "json": json.dumps,
     }
     made.tests["given"] = given
     return made

@@ -152,7 +152,7 @@ def _group(schema: Mapping[str, Any], path: tuple[str, ...], *, is_required: boo
         or not isinstance(properties, Mapping)
         or not properties
         or not isinstance(needed, list)
-        or not set(needed) <= set(properties)
+        or not all(isinstance(name, str) and name in properties for name in needed)
         or not (_REFERENCES | {"patternProperties"}).isdisjoint(schema)
         or _type(schema) != "object"
     ):
@@ -163,9 +163,10 @@ def _group(schema: Mapping[str, Any], path: tuple[str, ...], *, is_required: boo
         _text(schema.get("title")) or (path[-1] if path else "Answer"),
         hint=_text(schema.get("description")),
         is_required=is_required,
+        # Documents are kept with their names sorted: the order of `required` is all that is left.
         fields=tuple(
-            _field(part, (*path, name), is_required=name in needed)
-            for name, part in properties.items()
+            _field(properties[name], (*path, name), is_required=name in needed)
+            for name in dict.fromkeys([*needed, *properties])
         ),
         default=schema.get("default"),
     )

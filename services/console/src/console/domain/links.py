@@ -14,7 +14,7 @@ class Links:
     namespace: str
     temporal_ui: str | None = None
 
-    def to(self, page: str, **query: str | int | None) -> str:
+    def to(self, page: str, /, **query: str | int | None) -> str:
         """Return the address of a page (`tasks/claim`) with what of the query is not empty."""
         told = {name: value for name, value in query.items() if value not in (None, "")}
         return f"/{self.namespace}/{page}" + (f"?{urlencode(told)}" if told else "")

@@ -55,9 +55,14 @@ def test_titles_descriptions_and_what_is_required_are_told() -> None:
         properties={"a": {"type": "string", "title": "A name", "description": "Of whom."}, "b": {}},
     )
     assert [(field.label, field.hint, field.is_required) for field in made.fields] == [
-        ("A name", "Of whom.", False),
         ("b", "", True),
+        ("A name", "Of whom.", False),
     ]
+
+
+def test_what_is_required_comes_first_in_the_order_of_its_author() -> None:
+    made = form(required=["c", "a"], properties={name: {"type": "string"} for name in "abcd"})
+    assert "".join(field.label for field in made.fields) == "cabd"
 
 
 def test_choices_are_read_by_their_titles_and_told_apart_by_their_json() -> None:

@@ -14,6 +14,7 @@ from ledger.adapters.grpc_errors import as_statuses
 from ledger.adapters.requests import RequestReader
 from ledger.errors import InvalidRequestError
 from ledger.service.control import ControlLedger
+from ledger.service.overviews import HOUR, Overviews
 from ledger.service.redactions import Redactions
 from ledger.service.runs import RunLedger
 from ledger.service.schedules import ScheduleLedger
@@ -37,6 +38,7 @@ POLICY = authorisation.policy(
         "RedactSnapshot": {Role.OPERATOR},
         "ListRuns": {Role.VIEWER, Role.OPERATOR, Role.SERVICE},
         "ListDueTimes": {Role.VIEWER, Role.OPERATOR, Role.SERVICE},
+        "GetOverview": {Role.VIEWER, Role.OPERATOR},
     },
 )
 
@@ -53,12 +55,14 @@ class LedgerServicer(pb_grpc.LedgerServiceServicer):
         redactions: Redactions,
         control: ControlLedger,
         schedules: ScheduleLedger,
+        overviews: Overviews,
         reader: RequestReader,
     ) -> None:
         self._runs = runs
         self._redactions = redactions
         self._control = control
         self._schedules = schedules
+        self._overviews = overviews
         self._reader = reader
 
     async def RecordRun(
@@ -215,7 +219,12 @@ class LedgerServicer(pb_grpc.LedgerServiceServicer):
         """List runs, newest first."""
         with as_statuses():
             size = pages.size(request.page_size)
-            filters = ("runs", request.namespace, request.definition_id, str(request.status))
+            filters = (
+                *("runs", request.namespace, request.definition_id, str(request.status)),
+                *(request.correlation_id, request.subject),
+            )
+            if request.correlation_id and request.subject:
+                raise InvalidRequestError("give either a correlation_id or a subject")
             rows, last = pages.split(
                 await self._runs.list_runs(
                     namespace=self._reader.namespace(request.namespace),
@@ -224,6 +233,9 @@ class LedgerServicer(pb_grpc.LedgerServiceServicer):
                     if request.definition_id
                     else None,
                     status=requests.one_of("status", request.status, _RUN_STATUS_OF),
+                    correlation_id=requests.optional_text("correlation_id", request.correlation_id)
+                    or None,
+                    subject=requests.optional_text("subject", request.subject) or None,
                     limit=size + 1,
                 ),
                 size,
@@ -255,3 +267,14 @@ class LedgerServicer(pb_grpc.LedgerServiceServicer):
             due_times=[messages.due_time(row) for row in rows],
             next_page_token=pages.token(last.due_at.isoformat(), *filters) if last else "",
         )
+
+    async def GetOverview(
+        self, request: pb.GetOverviewRequest, context: Context
+    ) -> pb.GetOverviewResponse:
+        """Tell what ran, what waits, what failed and what is late."""
+        with as_statuses():
+            found = await self._overviews.look(
+                namespace=self._reader.namespace(request.namespace),
+                back=request.since.ToTimedelta() if request.HasField("since") else HOUR,
+            )
+        return messages.overview(found)

@@ -1,5 +1,6 @@
 """The edge's answers: rows as protobuf messages."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -11,6 +12,8 @@ from ledger.domain.runs import TaskType
 from ledger.ports import (
     DueTimeRow,
     FailureCallRow,
+    OpenTasks,
+    Overview,
     RunRetryRow,
     RunRow,
     TaskChangeRow,
@@ -185,3 +188,34 @@ def _timestamp(moment: datetime) -> Timestamp:
 
 def _failure(failure: TaskFailure | None) -> pb.Failure | None:
     return None if failure is None else pb.Failure(type=failure.type, message=failure.message)
+
+
+def overview(found: Overview) -> pb.GetOverviewResponse:
+    """Return the figures of a namespace."""
+    response = pb.GetOverviewResponse(
+        recent_runs=_counted(found.recent_runs),
+        more_recent_runs=found.more_recent_runs,
+        open_runs=found.open_runs,
+        human_tasks=_open_tasks(found.human_tasks),
+        automated_tasks=_open_tasks(found.automated_tasks),
+        failed_runs=found.failed_runs,
+        failed_tasks=found.failed_tasks,
+        overdue_definitions=found.overdue_definitions,
+    )
+    response.at.FromDatetime(found.at)
+    response.since.FromDatetime(found.since)
+    for reason, starts, oldest_at in found.pending_starts:
+        counted = response.pending_starts.add(reason=reason, starts=starts)
+        counted.oldest_at.FromDatetime(oldest_at)
+    return response
+
+
+def _counted(runs: Mapping[RunStatus, int]) -> list[pb.RunCount]:
+    return [pb.RunCount(status=RUN_STATUS[status], runs=number) for status, number in runs.items()]
+
+
+def _open_tasks(found: OpenTasks) -> pb.OpenTasks:
+    message = pb.OpenTasks(tasks=found.tasks, unclaimed=found.unclaimed, overdue=found.overdue)
+    if found.oldest_at is not None:
+        message.oldest_at.FromDatetime(found.oldest_at)
+    return message

@@ -35,6 +35,7 @@ class PostgresRunStore:
             occasion.workflow_run_id,
             list(unique),
             list(unique.values()),
+            occasion.subjects,
         )
         if claimed is None:
             return None
@@ -148,12 +149,20 @@ class PostgresRunStore:
         before: int | None,
         definition_id: str | None,
         status: RunStatus | None,
+        correlation_id: str | None = None,
+        subject: str | None = None,
         limit: int,
     ) -> list[RunRow]:
         """Return runs, newest first, from before a position."""
-        rows = await transaction.fetch(
-            self._sql["list_runs"], transaction.namespace, before, definition_id, status, limit
-        )
+        arguments = (transaction.namespace, before, definition_id, status, limit)
+        if correlation_id is not None:
+            rows = await transaction.fetch(
+                self._sql["list_runs_of_chain"], *arguments, correlation_id
+            )
+        elif subject is not None:
+            rows = await transaction.fetch(self._sql["list_runs_of_subject"], *arguments, subject)
+        else:
+            rows = await transaction.fetch(self._sql["list_runs"], *arguments)
         return [_run(dict(row)) for row in rows]
 
     async def tasks_of_run(self, transaction: Transaction, run_id: str) -> list[TaskRow]:

@@ -46,6 +46,11 @@ class Occasion:
         return canonical.digest(self.trigger_body)
 
     @property
+    def subjects(self) -> list[str]:
+        """The subjects of the events that it is there for, each once, in their order."""
+        return list(dict.fromkeys(one.subject for one in self.trigger.events if one.subject))
+
+    @property
     def cause(self) -> Cause:
         """What the run's events have as their cause: what the trigger goes on with."""
         chain = self.trigger.chain_of(self.run_id)

@@ -251,6 +251,8 @@ class RunLedger:
         before: int | None,
         definition_id: str | None,
         status: RunStatus | None,
+        correlation_id: str | None = None,
+        subject: str | None = None,
         limit: int,
     ) -> list[RunRow]:
         """Return at most `limit` runs, newest first, from before a position."""
@@ -260,6 +262,8 @@ class RunLedger:
                 before=before,
                 definition_id=definition_id,
                 status=status,
+                correlation_id=correlation_id,
+                subject=subject,
                 limit=limit,
             )
 

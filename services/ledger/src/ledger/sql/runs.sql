@@ -14,6 +14,10 @@ WITH claimed AS (
     -- One order for all writers: two of them cannot wait for each other.
     ORDER BY document.sha256
     ON CONFLICT ON CONSTRAINT documents_pkey DO NOTHING
+), found_by AS (
+    INSERT INTO run_subjects (namespace, subject, run_id)
+    SELECT $1, subject, $4
+    FROM claimed CROSS JOIN unnest($8::text[]) AS subject
 )
 SELECT claimed.recorded_at, shadows.shadow_id,
     EXISTS (
@@ -159,6 +163,38 @@ WHERE namespace = $1
     AND ($3::text IS NULL OR definition_id = $3)
     AND ($4::text IS NULL OR status = $4)
 ORDER BY position DESC
+LIMIT $5;
+
+-- name: list_runs_of_chain
+-- $2: before this position, $3: definition, $4: status; null for all; $6: the correlation.
+SELECT
+    namespace, run_id, position, definition_id, definition_version, trigger_kind, trigger_key,
+    trigger_names, trigger_sha256, snapshot_sha256, decision_sha256, status, tasks,
+    workflow_run_id, recorded_at, closed_at, failure_type, failure_message, closed_by, close_reason
+FROM runs
+WHERE namespace = $1
+    AND position < (SELECT COALESCE($2::bigint, 9223372036854775807))
+    AND ($3::text IS NULL OR definition_id = $3)
+    AND ($4::text IS NULL OR status = $4)
+    AND correlation_id = $6
+ORDER BY position DESC
+LIMIT $5;
+
+-- name: list_runs_of_subject
+-- $2: before this position, $3: definition, $4: status; null for all; $6: the subject.
+SELECT
+    runs.namespace, runs.run_id, runs.position, runs.definition_id, runs.definition_version,
+    runs.trigger_kind, runs.trigger_key, runs.trigger_names, runs.trigger_sha256,
+    runs.snapshot_sha256, runs.decision_sha256, runs.status, runs.tasks, runs.workflow_run_id,
+    runs.recorded_at, runs.closed_at, runs.failure_type, runs.failure_message, runs.closed_by,
+    runs.close_reason
+FROM run_subjects AS subjects
+JOIN runs ON runs.namespace = subjects.namespace AND runs.run_id = subjects.run_id
+WHERE subjects.namespace = $1 AND subjects.subject = $6
+    AND runs.position < (SELECT COALESCE($2::bigint, 9223372036854775807))
+    AND ($3::text IS NULL OR runs.definition_id = $3)
+    AND ($4::text IS NULL OR runs.status = $4)
+ORDER BY runs.position DESC
 LIMIT $5;
 
 -- name: tasks_of_run

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -990,6 +991,8 @@ class ListRunsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     DEFINITION_ID_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    CORRELATION_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     page_size: _builtins.int
     """At most 1000; 0 means 100."""
@@ -997,6 +1000,11 @@ class ListRunsRequest(_message.Message):
     definition_id: _builtins.str
     """Empty: all definitions."""
     status: Global___RunStatus.ValueType
+    correlation_id: _builtins.str
+    """Only those of one chain of causes, or only those that events of this subject started; at most
+    one of the two.
+    """
+    subject: _builtins.str
     def __init__(
         self,
         *,
@@ -1005,10 +1013,12 @@ class ListRunsRequest(_message.Message):
         page_token: _builtins.str = ...,
         definition_id: _builtins.str = ...,
         status: Global___RunStatus.ValueType = ...,
+        correlation_id: _builtins.str = ...,
+        subject: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_id", b"definition_id", "namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["correlation_id", b"correlation_id", "definition_id", b"definition_id", "namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token", "status", b"status", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1088,6 +1098,175 @@ class DueTime(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DueTime: _TypeAlias = DueTime  # noqa: Y015
+
+@_typing.final
+class GetOverviewRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    @_builtins.property
+    def since(self) -> _duration_pb2.Duration:
+        """How far back is looked for what ran and what failed; absent means an hour, at most 7 days."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        since: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOverviewRequest: _TypeAlias = GetOverviewRequest  # noqa: Y015
+
+@_typing.final
+class RunCount(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    status: Global___RunStatus.ValueType
+    runs: _builtins.int
+    def __init__(
+        self,
+        *,
+        status: Global___RunStatus.ValueType = ...,
+        runs: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runs", b"runs", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunCount: _TypeAlias = RunCount  # noqa: Y015
+
+@_typing.final
+class OpenTasks(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASKS_FIELD_NUMBER: _builtins.int
+    UNCLAIMED_FIELD_NUMBER: _builtins.int
+    OVERDUE_FIELD_NUMBER: _builtins.int
+    OLDEST_AT_FIELD_NUMBER: _builtins.int
+    tasks: _builtins.int
+    unclaimed: _builtins.int
+    """Of human tasks: how many nobody has claimed, and how many are past their due time."""
+    overdue: _builtins.int
+    @_builtins.property
+    def oldest_at(self) -> _timestamp_pb2.Timestamp:
+        """When the oldest was created; absent when there is none."""
+
+    def __init__(
+        self,
+        *,
+        tasks: _builtins.int = ...,
+        unclaimed: _builtins.int = ...,
+        overdue: _builtins.int = ...,
+        oldest_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["oldest_at", b"oldest_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["oldest_at", b"oldest_at", "overdue", b"overdue", "tasks", b"tasks", "unclaimed", b"unclaimed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenTasks: _TypeAlias = OpenTasks  # noqa: Y015
+
+@_typing.final
+class PendingCount(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    STARTS_FIELD_NUMBER: _builtins.int
+    OLDEST_AT_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """held, batch, limited, replay, halted."""
+    starts: _builtins.int
+    @_builtins.property
+    def oldest_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        starts: _builtins.int = ...,
+        oldest_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["oldest_at", b"oldest_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["oldest_at", b"oldest_at", "reason", b"reason", "starts", b"starts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PendingCount: _TypeAlias = PendingCount  # noqa: Y015
+
+@_typing.final
+class GetOverviewResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    RECENT_RUNS_FIELD_NUMBER: _builtins.int
+    MORE_RECENT_RUNS_FIELD_NUMBER: _builtins.int
+    OPEN_RUNS_FIELD_NUMBER: _builtins.int
+    HUMAN_TASKS_FIELD_NUMBER: _builtins.int
+    AUTOMATED_TASKS_FIELD_NUMBER: _builtins.int
+    PENDING_STARTS_FIELD_NUMBER: _builtins.int
+    FAILED_RUNS_FIELD_NUMBER: _builtins.int
+    FAILED_TASKS_FIELD_NUMBER: _builtins.int
+    OVERDUE_DEFINITIONS_FIELD_NUMBER: _builtins.int
+    more_recent_runs: _builtins.bool
+    """There are more of them than were counted."""
+    open_runs: _builtins.int
+    """Runs that are open, whenever they were recorded."""
+    failed_runs: _builtins.int
+    """What has failed since."""
+    failed_tasks: _builtins.int
+    overdue_definitions: _builtins.int
+    """Definitions to which a tick has been owed for a minute or longer, up to 1,000."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """From when on what ran and what failed is counted."""
+
+    @_builtins.property
+    def recent_runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunCount]:
+        """Runs that were recorded since, by how they stand now."""
+
+    @_builtins.property
+    def human_tasks(self) -> Global___OpenTasks: ...
+    @_builtins.property
+    def automated_tasks(self) -> Global___OpenTasks: ...
+    @_builtins.property
+    def pending_starts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PendingCount]: ...
+    def __init__(
+        self,
+        *,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        recent_runs: _abc.Iterable[Global___RunCount] | None = ...,
+        more_recent_runs: _builtins.bool = ...,
+        open_runs: _builtins.int = ...,
+        human_tasks: Global___OpenTasks | None = ...,
+        automated_tasks: Global___OpenTasks | None = ...,
+        pending_starts: _abc.Iterable[Global___PendingCount] | None = ...,
+        failed_runs: _builtins.int = ...,
+        failed_tasks: _builtins.int = ...,
+        overdue_definitions: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "automated_tasks", b"automated_tasks", "human_tasks", b"human_tasks", "since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "automated_tasks", b"automated_tasks", "failed_runs", b"failed_runs", "failed_tasks", b"failed_tasks", "human_tasks", b"human_tasks", "more_recent_runs", b"more_recent_runs", "open_runs", b"open_runs", "overdue_definitions", b"overdue_definitions", "pending_starts", b"pending_starts", "recent_runs", b"recent_runs", "since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOverviewResponse: _TypeAlias = GetOverviewResponse  # noqa: Y015
 
 @_typing.final
 class ListDueTimesRequest(_message.Message):

@@ -91,6 +91,11 @@ class LedgerServiceStub:
                 request_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.ListDueTimesRequest.SerializeToString,
                 response_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.ListDueTimesResponse.FromString,
                 _registered_method=True)
+        self.GetOverview = channel.unary_unary(
+                '/backbone.ledger.v1.LedgerService/GetOverview',
+                request_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.GetOverviewRequest.SerializeToString,
+                response_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.GetOverviewResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerServiceServicer:
@@ -177,6 +182,14 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetOverview(self, request, context):
+        """What ran, what waits, what failed and what is late, counted up to 10,000 of each, and of
+        recent runs the newest 5,000.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -234,6 +247,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.ListDueTimes,
                     request_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.ListDueTimesRequest.FromString,
                     response_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.ListDueTimesResponse.SerializeToString,
+            ),
+            'GetOverview': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOverview,
+                    request_deserializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.GetOverviewRequest.FromString,
+                    response_serializer=backbone_dot_ledger_dot_v1_dot_ledger__pb2.GetOverviewResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -535,6 +553,33 @@ class LedgerService:
             '/backbone.ledger.v1.LedgerService/ListDueTimes',
             backbone_dot_ledger_dot_v1_dot_ledger__pb2.ListDueTimesRequest.SerializeToString,
             backbone_dot_ledger_dot_v1_dot_ledger__pb2.ListDueTimesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOverview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.ledger.v1.LedgerService/GetOverview',
+            backbone_dot_ledger_dot_v1_dot_ledger__pb2.GetOverviewRequest.SerializeToString,
+            backbone_dot_ledger_dot_v1_dot_ledger__pb2.GetOverviewResponse.FromString,
             options,
             channel_credentials,
             insecure,

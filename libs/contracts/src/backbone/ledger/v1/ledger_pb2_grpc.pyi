@@ -61,6 +61,10 @@ class LedgerServiceStub:
     """Newest first."""
     ListDueTimes: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListDueTimesRequest, _ledger_pb2.ListDueTimesResponse]
     """The accounted due times of a definition, newest first."""
+    GetOverview: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetOverviewRequest, _ledger_pb2.GetOverviewResponse]
+    """What ran, what waits, what failed and what is late, counted up to 10,000 of each, and of
+    recent runs the newest 5,000.
+    """
 
 @_typing.type_check_only
 class LedgerServiceAsyncStub(LedgerServiceStub):
@@ -95,6 +99,10 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """Newest first."""
     ListDueTimes: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListDueTimesRequest, _ledger_pb2.ListDueTimesResponse]  # type: ignore[assignment]
     """The accounted due times of a definition, newest first."""
+    GetOverview: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetOverviewRequest, _ledger_pb2.GetOverviewResponse]  # type: ignore[assignment]
+    """What ran, what waits, what failed and what is late, counted up to 10,000 of each, and of
+    recent runs the newest 5,000.
+    """
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     """What happened: runs, their tasks and the due times of schedules. Every mutation and its events are
@@ -192,6 +200,16 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.ListDueTimesResponse, _abc.Awaitable[_ledger_pb2.ListDueTimesResponse]]:
         """The accounted due times of a definition, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetOverview(
+        self,
+        request: _ledger_pb2.GetOverviewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.GetOverviewResponse, _abc.Awaitable[_ledger_pb2.GetOverviewResponse]]:
+        """What ran, what waits, what failed and what is late, counted up to 10,000 of each, and of
+        recent runs the newest 5,000.
+        """
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
