@@ -199,6 +199,10 @@ def test_past_events_are_routed_again_by_a_plan(visit, send):
 
 def test_the_audit_tells_who_and_why_and_that_events_are_as_they_were_written(visit, send):
     page = visit.open("audit")
+    done = page.get_by_role("region", name=re.compile("^What people asked"))
+    for what, why in (("ThrowKillSwitch", "are being lost"), ("backfill/apply", "looked at")):
+        row = done.get_by_role("row").filter(has_text=what).filter(has_text=why)
+        expect(row).to_contain_text("local/alex")
     changed = page.get_by_role("region", name=re.compile("^Changes"))
     expect(changed.get_by_role("row").filter(has_text="browser.parcels").last).to_contain_text(
         "parcels"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from starlette.responses import Response
 
 from backbone.audit.v1 import audit_pb2 as pb
-from backbone.ledger.v1 import routing_pb2
+from backbone.ledger.v1 import control_pb2, routing_pb2
 from backbone.registry.v1 import registry_pb2
 from console.adapters.areas import Page, Route, get, post
 from console.adapters.neighbours import Ledger, Registry
@@ -69,7 +69,14 @@ async def verify(page: Page) -> Response:
 
 
 async def _show(page: Page, verified: Verified | None) -> Response:
-    changes, openings, *checkpoints = await asyncio.gather(
+    requests, changes, openings, *checkpoints = await asyncio.gather(
+        page.ledger.ask(
+            page.ledger.control.ListRequests(
+                control_pb2.ListRequestsRequest(
+                    namespace=page.namespace, page_size=_PAGE, page_token=page.query("requests")
+                )
+            )
+        ),
         page.registry.ask(
             page.registry.resources.ListChanges(
                 registry_pb2.ListChangesRequest(
@@ -90,6 +97,7 @@ async def _show(page: Page, verified: Verified | None) -> Response:
         "operations/audit.html",
         verified=verified,
         shown=_SHOWN,
+        requests=requests,
         changes=changes,
         openings=openings,
         checkpoints=dict(zip(SERVICES, checkpoints, strict=True)),
