@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[4]
-NIGHTLY = str(ROOT / "examples" / "schedules" / "nightly-report.yaml")
+NIGHTLY = str(ROOT / "examples" / "nightly-report" / "definitions" / "nightly-report.yaml")
 
 
 def rows(result: Any) -> list[dict[str, Any]]:
@@ -57,6 +57,8 @@ def test_next_of_what_is_never_due_again_says_so(backbone: Any, nowhere: Path) -
         {"name": "once", "schedule": {"every": "1h", "end": "2020-01-01T00:00:00Z",
                                       "missedRuns": {"policy": "skip", "tolerance": "1m"}}}
     ]  # fmt: skip
+    del document["spec"]["rules"][1:]
+    document["spec"]["rules"][0]["when"] = "true"
     file = nowhere / "once.yaml"
     file.write_text(yaml.safe_dump(document))
     result = backbone("schedules", "next", "-f", str(file), "--after", "2026-01-01T00:00:00Z")

@@ -7,13 +7,13 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[4]
-SCHEDULES = ROOT / "examples" / "schedules"
+DEFINITIONS = ROOT / "examples" / "nightly-report" / "definitions"
 
 
 @pytest.fixture
 def written(nowhere: Path) -> Any:
     """Writes a test of the nightly report: `written(expect={...})`."""
-    (nowhere / "nightly-report.yaml").write_text((SCHEDULES / "nightly-report.yaml").read_text())
+    (nowhere / "nightly-report.yaml").write_text((DEFINITIONS / "nightly-report.yaml").read_text())
 
     def write(**changes: Any) -> str:
         case = {
