@@ -19,6 +19,7 @@ PROCESSES: Mapping[str, str] = {
     "orchestrator-worker": "orchestrator_worker.settings.Settings",
     "ledger": "ledger.settings.Settings",
     "outbox-relay": "outbox_relay.settings.Settings",
+    "console": "console.settings.Settings",
     "A worker of handlers": "sdk.settings.WorkerSettings",
     "The built-in handlers": "sdk.builtins.serving.BuiltInSettings",
     "backbone, the command": "cli.settings.Settings",
