@@ -86,6 +86,7 @@ backbone.ledger.v1.ControlService
   ClaimOperations               -       -       -       -         -          x
   ConfirmOperations             -       -       -       -         -          x
   ListOperations                x       x       -       -         -          x
+  ListRequests                  x       x       -       -         -          -
   ListOpenExecutions            -       -       -       -         -          x
   CloseExecution                -       -       -       -         -          x
   RecordFailureHandled          -       -       -       -         -          x

@@ -18,7 +18,7 @@ READS = {
         *("TaskLedger.get", "TaskLedger.page", "TaskLedger.changes"),
     },
     "services/ledger/src/ledger/service/control.py": {
-        *("ControlLedger.open_executions", "ControlLedger.history_of"),
+        *("ControlLedger.open_executions", "ControlLedger.history_of", "ControlLedger.requests"),
     },
     "services/ledger/src/ledger/service/operations.py": {"OperationLedger.page"},
     "services/ledger/src/ledger/service/dead_letters.py": {

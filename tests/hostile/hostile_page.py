@@ -27,6 +27,13 @@ LIMITS: dict[str, list[tuple[str, str, str]]] = {
         ("Documents of one apply", "registry.domain.validation:MAX_DOCUMENTS", _REFUSED),
         ("Problems that are told", "registry.domain.validation:MAX_PROBLEMS", "the rest is cut"),
         ("Bytes that the command sends at once", "cli.sources:MAX_SET_BYTES", _REFUSED),
+        ("Files that the console plans at once", "console.domain.uploads:MAX_DOCUMENTS", _REFUSED),
+        ("Bytes of them together", "console.domain.uploads:MAX_SET_BYTES", _REFUSED),
+        (
+            "Runs of a backtest in the console",
+            "console.adapters.pages.backtesting:MAX_RUNS",
+            _REFUSED,
+        ),
         ("Resources of a namespace", "registry.service.resources:MAX_RESOURCES", _REFUSED),
         ("Triggers of a definition", "contracts.definitions:Spec.triggers", _PROBLEM),
         ("Context entries of a definition", "contracts.definitions:Spec.context", _PROBLEM),

@@ -269,13 +269,19 @@ class Validator:
 
         A sentence begins with the path to what is wrong, or with `name` for the value itself.
         """
+        return [str(Problem(one.path or name, one.message)) for one in self.violations(value)]
+
+    def violations(self, value: Any) -> list[Problem]:
+        """Return the same by path, which is empty for the value itself."""
         if self._compiled.is_valid(value):
             return []
         if self._forks and _deeper(value, _EXPLAINED_DEPTH):
             # To say what is wrong, each branch is followed anew at each level.
-            return [f"{name}: it does not follow its schema, which refers to itself in branches"]
+            return [
+                Problem("", "it does not follow its schema, which refers to itself in branches")
+            ]
         return [
-            f"{_below(error.instance_path).removeprefix('.') or name}: {error.message[:200]}"
+            Problem(_below(error.instance_path).removeprefix("."), error.message[:200])
             for error in itertools.islice(self._compiled.iter_errors(value), SHOWN)
         ]
 

@@ -13,6 +13,8 @@ from console.adapters.neighbours import Ledger, Registry, Router
 from console.adapters.pages import (
     definitions,
     events,
+    inbox,
+    operations,
     overview,
     runs,
     search,
@@ -32,10 +34,12 @@ SERVICE = "console"
 
 AREAS: tuple[Area, ...] = (
     overview.AREA,
+    inbox.AREA,
     runs.AREA,
     tasks.AREA,
     events.AREA,
     definitions.AREA,
+    operations.AREA,
     search.AREA,
     session.AREA,
 )

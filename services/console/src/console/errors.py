@@ -1,5 +1,6 @@
 """What a person may be told instead of a page: one sentence and a status of HTTP."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
 
@@ -53,6 +54,15 @@ class SignedOutError(ConsoleError):
 class ServiceError(ConsoleError):
     """A service refused a call, or did not answer."""
 
-    def __init__(self, message: str, *, status: HTTPStatus, reason: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: HTTPStatus,
+        reason: str = "",
+        violations: Mapping[str, str] | None = None,
+    ) -> None:
+        """`violations` tells for fields of what was sent what is wrong with them."""
         super().__init__(message, reason=reason)
         self.status = status
+        self.violations = violations or {}

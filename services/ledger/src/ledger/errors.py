@@ -147,6 +147,12 @@ class ShadowActiveError(PreconditionError):
 class AnswerRefusedError(InvalidRequestError):
     """The answer does not fit the task's form."""
 
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        """`problems`: places in the answer, empty for itself, and what is wrong there."""
+        told = "; ".join(f"{place or 'answer'}: {what}" for place, what in problems)
+        super().__init__(f"the answer does not fit the task's form: {told}")
+        self.problems = problems
+
 
 class StaleTaskError(LedgerError):
     """The task was changed since the caller looked at it."""

@@ -123,6 +123,17 @@ class RunRetryRow:
 
 
 @dataclass(frozen=True)
+class RequestRow:
+    """A change that somebody asked for, and why."""
+
+    method: str
+    request_id: str
+    actor: str
+    reason: str
+    recorded_at: datetime
+
+
+@dataclass(frozen=True)
 class OperationRow:
     """Something that is to be done in Temporal, as it is shown or handed out."""
 
@@ -429,6 +440,8 @@ class TaskStore(Protocol):
         run_id: str | None,
         status: TaskStatus | None,
         task_type: TaskType | None,
+        definition_id: str | None,
+        due_before: datetime | None,
         whose: Assignment | None,
         limit: int,
     ) -> list[TaskRow]:
@@ -448,6 +461,12 @@ class TaskStore(Protocol):
 
 class ControlStore(Protocol):
     """What control adds to runs, beside their events: retries, calls, what is left behind."""
+
+    async def requests(
+        self, transaction: Transaction, *, before: tuple[datetime, str, str] | None, limit: int
+    ) -> list[RequestRow]:
+        """Return what people asked for, newest first, from before a time, method and id."""
+        ...
 
     async def tasks_in(
         self, transaction: Transaction, run_id: str, status: TaskStatus

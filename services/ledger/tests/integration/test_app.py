@@ -97,6 +97,7 @@ async def test_process_migrates_checks_serves_and_ends(database: PostgresEndpoin
             *("applied 0016_pre_dead_letter_openings", "applied 0017_pre_tenancy"),
             *("applied 0018_pre_subjects", "applied 0019_pre_kill_switches"),
             "applied 0020_pre_overview",
+            "applied 0021_pre_requests",
         ],
     )
     assert (await said(await run(database, "migrate")))[1] == "nothing to apply\n"

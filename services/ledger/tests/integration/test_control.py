@@ -835,3 +835,27 @@ async def test_only_operators_cancel_and_only_services_carry_it_out(
     code, _ = await refused(claimed(operator))
     assert code is grpc.StatusCode.PERMISSION_DENIED
     assert (await one.statuses())[0] == "running"
+
+
+async def test_what_people_asked_for_is_listed_with_who_and_why_newest_first(
+    control: ControlStub, run: Callable[..., Run]
+) -> None:
+    asked = []
+    for _ in range(3):
+        asked.append(cancellation((await run().decide(automated=1)).run_id))
+        await control.CancelRun(asked[-1])
+        await control.CancelRun(asked[-1])
+    request, listed = pb.ListRequestsRequest(namespace="dev", page_size=2), []
+    while True:
+        page = await control.ListRequests(request)
+        listed += page.requests
+        if not page.next_page_token:
+            break
+        request.page_token = page.next_page_token
+    assert [one.request_id for one in listed] == [one.request_id for one in reversed(asked)]
+    assert {(one.method, one.actor, one.reason) for one in listed} == {
+        ("CancelRun", "local/anna", "wrong data")
+    }
+    request.page_token = "nonsense"
+    code, _ = await refused(control.ListRequests(request))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT

@@ -4,12 +4,13 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any, TypeAlias
 from uuid import uuid4
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
 from measured import Measured
 
 from backbone.ledger.v1 import ledger_pb2 as pb
@@ -25,6 +26,7 @@ from ledger import app
 from ledger.adapters.postgres_tasks import PostgresTaskStore
 from ledger.service import inbox_watch
 from ledger.service.inbox_watch import InboxWatch
+from runtime import rpcerrors
 from runtime.postgres import Postgres
 
 # The stubs know these types in their type hints only.
@@ -362,6 +364,46 @@ async def test_the_inbox_of_a_person_holds_what_is_for_them(person: As, make: Ma
     assert (await refused(viewer.ClaimTask(claiming(others))))[0] == (
         grpc.StatusCode.PERMISSION_DENIED
     )
+
+
+@pytest.mark.parametrize("filters", [{}, {"mine": True, "status": pb.TASK_STATUS_OPEN}])
+async def test_tasks_are_listed_by_definition_and_by_when_they_are_due(
+    person: As, make: Make, filters: dict[str, Any]
+) -> None:
+    at_noon, undated = await make(due=HOUR), await make()
+    ana = await person("ana")
+    due = (await get(ana, at_noon)).due_at.ToDatetime(tzinfo=UTC)
+
+    async def listed(**more: Any) -> list[str]:
+        asked = pb.ListTasksRequest(namespace="dev", **filters, **more)
+        return [task.task_id for task in (await ana.ListTasks(asked)).tasks]
+
+    assert await listed(definition_id="billing") == [undated, at_noon]
+    assert await listed(definition_id="sales") == []
+    assert await listed(due_before=due) == []
+    assert await listed(due_before=due + timedelta(seconds=1)) == [at_noon]
+
+
+async def test_a_refused_answer_tells_each_place_and_what_is_wrong_there(
+    person: As, make: Make
+) -> None:
+    form = {
+        "type": "object",
+        "required": ["paid"],
+        "properties": {"lines": {"items": {"minimum": 1}}},
+    }
+    task_id = await make(form=form)
+    ana = await person("ana")
+    asked = pb.CompleteTaskRequest(**named(task_id, answer=b'{"lines": [1, 0]}'))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await ana.CompleteTask(asked)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    told = error_details_pb2.BadRequest()
+    assert rpcerrors.detail_of(caught.value, told)
+    assert {one.field: one.description for one in told.field_violations} == {
+        "": '"paid" is a required property',
+        "lines[1]": "0 is less than the minimum of 1",
+    }
 
 
 async def test_the_clock_reminds_tells_of_lateness_escalates_and_expires(

@@ -5,8 +5,9 @@ read and found to be from a page of ours before it is called: `page.form`.
 """
 
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from console.adapters.neighbours import Ledger, Registry, Router
 from console.adapters.visitors import Visitor
+from console.domain import moments
 from console.domain.links import Links
 from console.errors import BadRequestError
 
@@ -121,6 +123,27 @@ class Page:
         if isinstance(value, UploadFile):
             raise BadRequestError(f"The field {name} is a file, and should be a text.")
         return _checked(value, name, required, limit)
+
+    def moment(self, name: str) -> datetime | None:
+        """Return a time of the form, or of the address; None without one.
+
+        Raises BadRequestError when it is none.
+        """
+        said = self.field(name, limit=64) or self.query(name, limit=64)
+        try:
+            return moments.parse(said) if said else None
+        except ValueError as exc:
+            raise BadRequestError(f"{name.replace('_', ' ').capitalize()}: {exc}") from exc
+
+    def one_of(self, name: str, known: Collection[str]) -> str:
+        """Return what was chosen in the form, or in the address; the first of `known` without it.
+
+        Raises BadRequestError when it is none of them.
+        """
+        said = self.field(name) or self.query(name) or next(iter(known))
+        if said not in known:
+            raise BadRequestError(f"The {name.replace('_', ' ')} is one of {', '.join(known)}.")
+        return said
 
     @property
     def reason(self) -> str:

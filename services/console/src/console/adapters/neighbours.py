@@ -169,4 +169,15 @@ def explained(error: grpc.aio.AioRpcError, *, service: str) -> ConsoleError:
         text.format(service=service, said=said),
         status=_STATUSES.get(code, HTTPStatus.BAD_GATEWAY),
         reason=info.reason,
+        violations=_violations(error),
     )
+
+
+def _violations(error: grpc.aio.AioRpcError) -> dict[str, str]:
+    """Return what is wrong with which field of the request, as far as the service says so."""
+    wrong = error_details_pb2.BadRequest()
+    detail_of(error, wrong)
+    told: dict[str, str] = {}
+    for one in wrong.field_violations:
+        told[one.field] = "; ".join(filter(None, (told.get(one.field), one.description)))
+    return told

@@ -30,6 +30,7 @@ def environment() -> Environment:
         "count": words.count,
         "word": word,
         "pretty": pretty,
+        "text": lambda content: content.decode("utf-8", "replace"),
         "json": lambda value: json.dumps(value, ensure_ascii=False),
     }
     made.tests["given"] = given

@@ -35,6 +35,7 @@ POLICY = authorisation.policy(
         "ClaimOperations": {Role.SERVICE},
         "ConfirmOperations": {Role.SERVICE},
         "ListOperations": {Role.VIEWER, Role.OPERATOR, Role.SERVICE},
+        "ListRequests": {Role.VIEWER, Role.OPERATOR},
         "ListOpenExecutions": {Role.SERVICE},
         "CloseExecution": {Role.SERVICE},
         "RecordFailureHandled": {Role.SERVICE},
@@ -165,6 +166,38 @@ class ControlServicer(pb_grpc.ControlServiceServicer):
         return pb.ListOperationsResponse(
             operations=[_operation(namespace, row) for row in rows],
             next_page_token=pages.token(str(last.position), *filters) if last else "",
+        )
+
+    async def ListRequests(
+        self, request: pb.ListRequestsRequest, context: Context
+    ) -> pb.ListRequestsResponse:
+        """List what people asked for, newest first."""
+        with as_statuses():
+            size = pages.size(request.page_size)
+            namespace = self._reader.namespace(request.namespace)
+            filters = ("requests", namespace)
+            rows, last = pages.split(
+                await self._control.requests(
+                    namespace=namespace,
+                    before=pages.moment_and_names(request.page_token, *filters),
+                    limit=size + 1,
+                ),
+                size,
+                weigh=lambda row: 4 * len(row.reason) + 500,
+            )
+        after = f"{last.recorded_at.isoformat()} {last.method} {last.request_id}" if last else ""
+        return pb.ListRequestsResponse(
+            requests=[
+                pb.PersonalRequest(
+                    method=row.method,
+                    request_id=row.request_id,
+                    actor=row.actor,
+                    reason=row.reason,
+                    recorded_at=messages.timestamp(row.recorded_at),
+                )
+                for row in rows
+            ],
+            next_page_token=pages.token(after, *filters) if after else "",
         )
 
     async def ListOpenExecutions(

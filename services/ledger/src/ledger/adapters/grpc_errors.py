@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from google.rpc import error_details_pb2
+
 from ledger.errors import (
+    AnswerRefusedError,
     BackfillExistsError,
     BackfillNotFoundError,
     InstanceNotFoundError,
@@ -45,6 +48,16 @@ def as_statuses() -> Iterator[None]:
     """Turn what the ledger raises into the error that the RPC tells."""
     try:
         yield
+    except AnswerRefusedError as exc:
+        wrong = error_details_pb2.BadRequest(
+            field_violations=[
+                error_details_pb2.BadRequest.FieldViolation(field=place, description=what)
+                for place, what in exc.problems
+            ]
+        )
+        raise rpcerrors.InvalidArgumentError(
+            str(exc), reason="ANSWER_REFUSED", details=[wrong]
+        ) from exc
     except InvalidRequestError as exc:
         raise rpcerrors.InvalidArgumentError(str(exc)) from exc
     except _NOT_FOUND as exc:

@@ -76,6 +76,8 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
                 request.assigned_user,
                 request.assigned_group,
                 caller.subject if request.mine or not caller.overseer else "",
+                request.definition_id,
+                request.due_before.ToJsonString() if request.HasField("due_before") else "",
             )
             rows, last = pages.split(
                 await self._tasks.page(
@@ -84,6 +86,12 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
                     run_id=requests.run_id(request.run_id) if request.run_id else None,
                     status=requests.one_of("status", request.status, _TASK_STATUS_OF),
                     task_type=requests.one_of("type", request.type, _TASK_TYPE_OF),
+                    definition_id=requests.definition(request.definition_id)
+                    if request.definition_id
+                    else None,
+                    due_before=requests.moment("due_before", request.due_before)
+                    if request.HasField("due_before")
+                    else None,
                     whose=domain.visible(
                         caller,
                         user=requests.optional_text("assigned_user", request.assigned_user),

@@ -105,6 +105,21 @@ def moment_and_id(page_token: str, *filters: str) -> tuple[datetime, int] | None
     return found
 
 
+def moment_and_names(page_token: str, *filters: str) -> tuple[datetime, str, str] | None:
+    """Return the instant and the two names that a token says (`token(f"{instant} {a} {b}")`).
+
+    The first name has no space. None for the first page. Raises as `position`.
+    """
+    key = _key(page_token, filters)
+    if key is None:
+        return None
+    try:
+        moment, first, second = key.split(" ", 2)
+        return _moment(moment), first, second
+    except ValueError as exc:
+        raise _malformed() from exc
+
+
 def _key(page_token: str, filters: Sequence[str]) -> str | None:
     if not page_token:
         return None

@@ -10,7 +10,7 @@ from contracts.triggers import Window
 from ledger.domain import backfills, due
 from ledger.domain.control import Execution, Operation, Order
 from ledger.domain.runs import TaskState
-from ledger.ports import FailureCallRow, OperationRow, RunRetryRow
+from ledger.ports import FailureCallRow, OperationRow, RequestRow, RunRetryRow
 from runtime import sqlfiles
 from runtime.postgres import Transaction
 
@@ -20,6 +20,18 @@ class PostgresControlStore:
 
     def __init__(self) -> None:
         self._sql = sqlfiles.load("ledger", "control")
+
+    async def requests(
+        self, transaction: Transaction, *, before: tuple[datetime, str, str] | None, limit: int
+    ) -> list[RequestRow]:
+        """Return what people asked for, newest first, from before a time, method and id."""
+        rows = await transaction.fetch(
+            self._sql["list_requests"],
+            transaction.namespace,
+            *(before or (None, None, None)),
+            limit,
+        )
+        return [RequestRow(**dict(row)) for row in rows]
 
     async def tasks_in(
         self, transaction: Transaction, run_id: str, status: TaskStatus

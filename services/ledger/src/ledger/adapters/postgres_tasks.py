@@ -1,6 +1,6 @@
 """Tasks, and what happened to the human ones, in PostgreSQL."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -66,6 +66,8 @@ class PostgresTaskStore:
         run_id: str | None,
         status: TaskStatus | None,
         task_type: TaskType | None,
+        definition_id: str | None,
+        due_before: datetime | None,
         whose: Assignment | None,
         limit: int,
     ) -> list[TaskRow]:
@@ -79,6 +81,8 @@ class PostgresTaskStore:
                 whose.users,
                 whose.groups,
                 whose.claimed_by,
+                definition_id,
+                due_before,
             )
         else:
             rows = await transaction.fetch(
@@ -90,6 +94,8 @@ class PostgresTaskStore:
                 whose.users if whose is not None else None,
                 whose.groups if whose is not None else None,
                 whose.claimed_by if whose is not None else None,
+                definition_id,
+                due_before,
             )
         return [task_row(row) for row in rows]
 

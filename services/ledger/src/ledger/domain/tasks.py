@@ -145,9 +145,7 @@ def completed(
     if task.form is not None:
         problems = answers.problems(task.form, answer_body)
         if problems:
-            raise AnswerRefusedError(
-                "the answer does not fit the task's form: " + "; ".join(problems)
-            )
+            raise AnswerRefusedError([(one.path, one.message) for one in problems])
     return [_fact(task, TaskCompleted, output=answer, actor=person.subject, reason=reason or None)]
 
 

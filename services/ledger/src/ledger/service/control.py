@@ -26,6 +26,7 @@ from ledger.errors import (
 from ledger.ports import (
     ControlStore,
     FailureCallRow,
+    RequestRow,
     RunRetryRow,
     RunRow,
     RunStore,
@@ -81,6 +82,13 @@ class ControlLedger:
         self._counter = telemetry.meter(__name__).create_counter(
             Metric.LEDGER_CONTROL, description="What people did to runs and tasks."
         )
+
+    async def requests(
+        self, *, namespace: str, before: tuple[datetime, str, str] | None, limit: int
+    ) -> list[RequestRow]:
+        """Return at most `limit` of what people asked for, newest first, from before one of it."""
+        async with self._database.transaction(namespace) as transaction:
+            return await self._control.requests(transaction, before=before, limit=limit)
 
     async def cancel_run(self, *, namespace: str, run_id: str, order: Order) -> RunRow:
         """Cancel an open run with its open tasks; the same request again changes nothing.

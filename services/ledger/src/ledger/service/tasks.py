@@ -168,6 +168,8 @@ class TaskLedger:
         run_id: str | None,
         status: TaskStatus | None,
         task_type: TaskType | None,
+        definition_id: str | None,
+        due_before: datetime | None,
         whose: domain.Assignment | None,
         limit: int,
     ) -> list[TaskRow]:
@@ -179,6 +181,8 @@ class TaskLedger:
                 run_id=run_id,
                 status=status,
                 task_type=task_type,
+                definition_id=definition_id,
+                due_before=due_before,
                 whose=whose,
                 limit=limit,
             )

@@ -196,3 +196,12 @@ WHERE namespace = $1 AND type = 'human' AND status = 'open'
     )
 ORDER BY position
 LIMIT $3;
+
+-- name: list_requests
+-- $2, $3, $4: before this time, method and id; null for the newest.
+SELECT method, request_id, actor, reason, recorded_at
+FROM requests
+WHERE namespace = $1
+    AND ($2::timestamptz IS NULL OR (recorded_at, method, request_id) < ($2, $3::text, $4::text))
+ORDER BY recorded_at DESC, method DESC, request_id DESC
+LIMIT $5;

@@ -21,7 +21,7 @@ WHERE namespace = $1 AND task_id = $2;
 
 -- name: list_tasks
 -- $2: before this position, $3: run, $4: status, $5: type, $7: users and $8: groups that they are
--- for or $9: who claimed them; null for all.
+-- for or $9: who claimed them, $10: definition, $11: due before; null for all.
 SELECT
     namespace, task_id, position, run_id, definition_id, rule, key, type, status, version, handler,
     title, assigned_users, assigned_groups, claimed_by, claimed_at, created_at, due_at, remind_at,
@@ -33,6 +33,8 @@ WHERE namespace = $1
     AND ($3::text IS NULL OR run_id = $3)
     AND ($4::text IS NULL OR status = $4)
     AND ($5::text IS NULL OR type = $5)
+    AND ($10::text IS NULL OR definition_id = $10)
+    AND ($11::timestamptz IS NULL OR due_at < $11)
     AND (
         $7::text[] IS NULL
         OR assigned_users && $7 OR assigned_groups && $8::text[] OR claimed_by = $9
@@ -54,6 +56,8 @@ WHERE namespace = $1
     AND status = 'open'
     AND type = 'human'
     AND (assigned_users && $5::text[] OR assigned_groups && $6::text[] OR claimed_by = $7)
+    AND ($8::text IS NULL OR definition_id = $8)
+    AND ($9::timestamptz IS NULL OR due_at < $9)
 ORDER BY position DESC
 LIMIT $4;
 

@@ -10,7 +10,8 @@ from ledger.errors import PreconditionError
 
 
 def problems(form: Any, answer: Any) -> list[str]:
-    return answers.problems(json.dumps(form).encode(), json.dumps(answer).encode())
+    found = answers.problems(json.dumps(form).encode(), json.dumps(answer).encode())
+    return [str(problem) for problem in found]
 
 
 def test_answer_that_fits_has_no_problems() -> None:

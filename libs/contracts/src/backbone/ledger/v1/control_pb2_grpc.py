@@ -67,6 +67,11 @@ class ControlServiceStub:
                 request_serializer=backbone_dot_ledger_dot_v1_dot_control__pb2.ListOperationsRequest.SerializeToString,
                 response_deserializer=backbone_dot_ledger_dot_v1_dot_control__pb2.ListOperationsResponse.FromString,
                 _registered_method=True)
+        self.ListRequests = channel.unary_unary(
+                '/backbone.ledger.v1.ControlService/ListRequests',
+                request_serializer=backbone_dot_ledger_dot_v1_dot_control__pb2.ListRequestsRequest.SerializeToString,
+                response_deserializer=backbone_dot_ledger_dot_v1_dot_control__pb2.ListRequestsResponse.FromString,
+                _registered_method=True)
         self.ListOpenExecutions = channel.unary_unary(
                 '/backbone.ledger.v1.ControlService/ListOpenExecutions',
                 request_serializer=backbone_dot_ledger_dot_v1_dot_control__pb2.ListOpenExecutionsRequest.SerializeToString,
@@ -134,6 +139,13 @@ class ControlServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRequests(self, request, context):
+        """What people asked of the ledger and it took, newest first: who, when and why.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListOpenExecutions(self, request, context):
         """The Temporal workflows on which something in the ledger waits, by run, oldest first.
         """
@@ -188,6 +200,11 @@ def add_ControlServiceServicer_to_server(servicer, server):
                     servicer.ListOperations,
                     request_deserializer=backbone_dot_ledger_dot_v1_dot_control__pb2.ListOperationsRequest.FromString,
                     response_serializer=backbone_dot_ledger_dot_v1_dot_control__pb2.ListOperationsResponse.SerializeToString,
+            ),
+            'ListRequests': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRequests,
+                    request_deserializer=backbone_dot_ledger_dot_v1_dot_control__pb2.ListRequestsRequest.FromString,
+                    response_serializer=backbone_dot_ledger_dot_v1_dot_control__pb2.ListRequestsResponse.SerializeToString,
             ),
             'ListOpenExecutions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListOpenExecutions,
@@ -370,6 +387,33 @@ class ControlService:
             '/backbone.ledger.v1.ControlService/ListOperations',
             backbone_dot_ledger_dot_v1_dot_control__pb2.ListOperationsRequest.SerializeToString,
             backbone_dot_ledger_dot_v1_dot_control__pb2.ListOperationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRequests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backbone.ledger.v1.ControlService/ListRequests',
+            backbone_dot_ledger_dot_v1_dot_control__pb2.ListRequestsRequest.SerializeToString,
+            backbone_dot_ledger_dot_v1_dot_control__pb2.ListRequestsResponse.FromString,
             options,
             channel_credentials,
             insecure,

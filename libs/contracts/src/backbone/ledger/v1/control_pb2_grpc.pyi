@@ -52,6 +52,8 @@ class ControlServiceStub:
     """Says what became of claimed operations."""
     ListOperations: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListOperationsRequest, _control_pb2.ListOperationsResponse]
     """Operations that are still to be carried out, oldest first."""
+    ListRequests: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListRequestsRequest, _control_pb2.ListRequestsResponse]
+    """What people asked of the ledger and it took, newest first: who, when and why."""
     ListOpenExecutions: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListOpenExecutionsRequest, _control_pb2.ListOpenExecutionsResponse]
     """The Temporal workflows on which something in the ledger waits, by run, oldest first."""
     CloseExecution: _grpc.UnaryUnaryMultiCallable[_control_pb2.CloseExecutionRequest, _control_pb2.CloseExecutionResponse]
@@ -85,6 +87,8 @@ class ControlServiceAsyncStub(ControlServiceStub):
     """Says what became of claimed operations."""
     ListOperations: _aio.UnaryUnaryMultiCallable[_control_pb2.ListOperationsRequest, _control_pb2.ListOperationsResponse]  # type: ignore[assignment]
     """Operations that are still to be carried out, oldest first."""
+    ListRequests: _aio.UnaryUnaryMultiCallable[_control_pb2.ListRequestsRequest, _control_pb2.ListRequestsResponse]  # type: ignore[assignment]
+    """What people asked of the ledger and it took, newest first: who, when and why."""
     ListOpenExecutions: _aio.UnaryUnaryMultiCallable[_control_pb2.ListOpenExecutionsRequest, _control_pb2.ListOpenExecutionsResponse]  # type: ignore[assignment]
     """The Temporal workflows on which something in the ledger waits, by run, oldest first."""
     CloseExecution: _aio.UnaryUnaryMultiCallable[_control_pb2.CloseExecutionRequest, _control_pb2.CloseExecutionResponse]  # type: ignore[assignment]
@@ -151,6 +155,14 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.ListOperationsResponse, _abc.Awaitable[_control_pb2.ListOperationsResponse]]:
         """Operations that are still to be carried out, oldest first."""
+
+    @_abc_1.abstractmethod
+    def ListRequests(
+        self,
+        request: _control_pb2.ListRequestsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ListRequestsResponse, _abc.Awaitable[_control_pb2.ListRequestsResponse]]:
+        """What people asked of the ledger and it took, newest first: who, when and why."""
 
     @_abc_1.abstractmethod
     def ListOpenExecutions(

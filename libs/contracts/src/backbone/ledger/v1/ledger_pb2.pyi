@@ -1338,6 +1338,8 @@ class ListTasksRequest(_message.Message):
     ASSIGNED_USER_FIELD_NUMBER: _builtins.int
     ASSIGNED_GROUP_FIELD_NUMBER: _builtins.int
     MINE_FIELD_NUMBER: _builtins.int
+    DEFINITION_ID_FIELD_NUMBER: _builtins.int
+    DUE_BEFORE_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     page_size: _builtins.int
     page_token: _builtins.str
@@ -1350,6 +1352,12 @@ class ListTasksRequest(_message.Message):
     """
     assigned_group: _builtins.str
     mine: _builtins.bool
+    definition_id: _builtins.str
+    """Empty: of all definitions."""
+    @_builtins.property
+    def due_before(self) -> _timestamp_pb2.Timestamp:
+        """Only those that are due before this time."""
+
     def __init__(
         self,
         *,
@@ -1362,10 +1370,12 @@ class ListTasksRequest(_message.Message):
         assigned_user: _builtins.str = ...,
         assigned_group: _builtins.str = ...,
         mine: _builtins.bool = ...,
+        definition_id: _builtins.str = ...,
+        due_before: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_before", b"due_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assigned_group", b"assigned_group", "assigned_user", b"assigned_user", "mine", b"mine", "namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "status", b"status", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assigned_group", b"assigned_group", "assigned_user", b"assigned_user", "definition_id", b"definition_id", "due_before", b"due_before", "mine", b"mine", "namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "status", b"status", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

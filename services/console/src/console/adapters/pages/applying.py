@@ -77,7 +77,7 @@ async def _planned(page: Page, files: Sequence[Upload], *, changed: bool = False
     refused = bool(problems)
     return page.render(
         "definitions/plan.html",
-        status=HTTPStatus.UNPROCESSABLE_ENTITY if refused else HTTPStatus.OK,
+        code=HTTPStatus.UNPROCESSABLE_ENTITY if refused else HTTPStatus.OK,
         files=files,
         problems=problems,
         total=total,

@@ -66,7 +66,6 @@ async def show(page: Page) -> Response:
         _held(page, definition_id),
     )
     document = versions.document(found)
-    spec = document.get("spec", {})
     return page.render(
         "definitions/definition.html",
         found=found,
@@ -74,9 +73,8 @@ async def show(page: Page) -> Response:
         changes=changes.changes,
         next_page=changes.next_page_token,
         is_current=found.version == found.current_version,
-        holds=spec.get("whileDisabled") == "hold",
+        holds=document.get("spec", {}).get("whileDisabled") == "hold",
         held=held,
-        has_schedule=any("schedule" in one for one in spec.get("triggers", ())),
     )
 
 

@@ -79,7 +79,7 @@ def _rendered(
 ) -> Response:
     return page.render(
         "definitions/simulate.html",
-        status=HTTPStatus.BAD_REQUEST if problem else HTTPStatus.OK,
+        code=HTTPStatus.BAD_REQUEST if problem else HTTPStatus.OK,
         found=found,
         is_stateful=versions.document(found).get("spec", {}).get("mode") == "stateful",
         event=event,
