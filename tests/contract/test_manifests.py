@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import rendering
@@ -146,24 +147,35 @@ def test_no_secret_stands_in_a_manifest(overlay):
         }
 
 
+DOOR = 7443
+"""Where people and the console show tokens."""
 EDGES = {
-    "registry": {"ledger:50051", "backbone-data:5432", "backbone-data:7233"},
-    "ledger": {"backbone-data:5432"},
+    "registry": {"ledger:50051", "backbone-data:5432", "backbone-data:7233", "identity:8443"},
+    "ledger": {"backbone-data:5432", "identity:8443"},
     "router": {
-        *("registry:50051", "ledger:50051"),
+        *("registry:50051", "ledger:50051", "identity:8443"),
         *("backbone-data:9093", "backbone-data:6379", "backbone-data:7233"),
     },
     "orchestrator-worker": {"registry:50051", "ledger:50051", "backbone-data:7233", "outside:443"},
     "outbox-relay": {"backbone-data:5432", "backbone-data:9093"},
+    "console": {f"registry:{DOOR}", f"ledger:{DOOR}", f"router:{DOOR}"},
 }
 """Whom each service calls: the edges of docs/security.md, written by hand."""
 CALLERS = {
-    "registry": {"router", "orchestrator-worker", "clients", "monitoring"},
-    "ledger": {"registry", "router", "orchestrator-worker", "clients", "monitoring"},
-    "router": {"clients", "monitoring"},
-    "orchestrator-worker": {"monitoring"},
-    "outbox-relay": {"monitoring"},
+    "registry": {
+        *("router:50051", "orchestrator-worker:50051", "clients:50051"),
+        *(f"console:{DOOR}", "monitoring:8080"),
+    },
+    "ledger": {
+        *("registry:50051", "router:50051", "orchestrator-worker:50051", "clients:50051"),
+        *(f"console:{DOOR}", "monitoring:8080"),
+    },
+    "router": {"clients:50051", f"console:{DOOR}", "monitoring:8080"},
+    "orchestrator-worker": {"monitoring:8080"},
+    "outbox-relay": {"monitoring:8080"},
+    "console": {"ingress:8090", "monitoring:8080"},
 }
+"""Who calls each, by the labels of pods and namespaces."""
 
 
 def peers(rules, direction):
@@ -178,7 +190,7 @@ def _named(peer):
         return "outside"
     (labels,) = (selector["matchLabels"] for selector in peer.values())
     ((key, value),) = labels.items()
-    return "clients" if key == "backbone/clients" else value
+    return key.removeprefix("backbone/") if value == "true" else value
 
 
 @pytest.mark.parametrize("overlay", SECURED)
@@ -198,7 +210,7 @@ def test_nobody_reaches_anybody_but_along_the_edges(overlay):
                 f"{name}:{port}" for name, port in peers(spec.get("egress", []), "to")
             )
             callers.setdefault(service, set()).update(
-                name for name, _ in peers(spec.get("ingress", []), "from")
+                f"{name}:{port}" for name, port in peers(spec.get("ingress", []), "from")
             )
     assert called == EDGES
     assert callers == CALLERS
@@ -212,3 +224,48 @@ def test_what_connectors_look_at_is_no_address_of_the_cluster(overlay):
     assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"} <= set(
         peer["ipBlock"]["except"]
     )
+
+
+def served(overlay, service):
+    """Return the number of each port of a service by which its pods are reached, by name."""
+    (container,) = of_kind(overlay, "Deployment")["Deployment", service]["spec"]["template"][
+        "spec"
+    ]["containers"]
+    numbers = {port["name"]: port["containerPort"] for port in container["ports"]}
+    ports = of_kind(overlay, "Service")["Service", service]["spec"]["ports"]
+    assert all(numbers[port["targetPort"]] == port["port"] for port in ports)
+    return numbers
+
+
+@pytest.mark.parametrize("overlay", SECURED)
+@pytest.mark.parametrize("service", ["registry", "ledger", "router"])
+def test_the_console_goes_to_the_door_of_people_with_what_its_visitor_shows(overlay, service):
+    told = settings(overlay, "console")
+    assert told[f"BACKBONE_{service.upper()}_ADDRESS"] == f"{service}:{DOOR}"
+    assert served(overlay, service)["people"] == DOOR
+    assert settings(overlay, service)["BACKBONE_PEOPLE_LISTEN"] == f"0.0.0.0:{DOOR}"
+    assert service in of_kind(overlay, "Certificate")["Certificate", service]["spec"]["dnsNames"]
+
+
+@pytest.mark.parametrize("overlay", SECURED)
+def test_every_door_takes_the_tokens_of_one_issuer_for_this_installation_alone(overlay):
+    said = [
+        {key: value for key, value in settings(overlay, service).items() if "_OIDC_" in key}
+        for service in ("registry", "ledger", "router")
+    ]
+    assert said[0] == said[1] == said[2]
+    issuer = urlsplit(said[0]["BACKBONE_OIDC_JWKS_URL"])
+    assert f"{issuer.hostname.split('.')[1]}:{issuer.port}" == "identity:8443"
+    (others,) = (one for one in SECURED if one != overlay)
+    theirs = settings(others, "ledger")
+    assert said[0]["BACKBONE_OIDC_AUDIENCE"] != theirs["BACKBONE_OIDC_AUDIENCE"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_pages_are_served_where_they_are_looked_for_and_signed_in_to_but_in_dev(overlay):
+    told = settings(overlay, "console")
+    assert told["BACKBONE_CONSOLE_LISTEN"] == f"0.0.0.0:{served(overlay, 'console')['pages']}"
+    # Nobody is somebody else, and no token or cookie goes in the clear.
+    assert ("BACKBONE_CONSOLE_ACTOR" in told) == (overlay == "dev")
+    assert ("BACKBONE_TLS_CERTIFICATE" in told) == (overlay != "dev")
+    assert told["BACKBONE_NAMESPACES"] == settings(overlay, "ledger")["BACKBONE_NAMESPACES"]

@@ -30,7 +30,7 @@ def _rows(body):
 
 
 def test_the_edges_are_there():
-    assert len(EDGES) == 10
+    assert len(EDGES) == 11
 
 
 @pytest.mark.parametrize("edge", EDGES)

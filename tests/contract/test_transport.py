@@ -37,6 +37,7 @@ PROGRAMS = {
     "router": ("-m", "router", "serve"),
     "orchestrator-worker": ("-m", "orchestrator_worker", "serve"),
     "outbox-relay": ("-m", "outbox_relay", "serve"),
+    "console": ("-m", "console", "serve"),
     "task-worker": ("-c", WORKER),
 }
 

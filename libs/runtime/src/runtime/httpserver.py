@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from runtime import httpconnections, logs
 from runtime.errors import ConfigurationError
 from runtime.httpconnections import Limits
-from runtime.tls import TlsFiles
+from runtime.tls import Certificates, TlsFiles
 
 _CHECK_TIMEOUT_S = 2.0
 _log = logs.get_logger(__name__)
@@ -80,7 +80,8 @@ class WebServer:
     ) -> None:
         """`setting` is where `listen` (host:port) comes from; with `tls` it speaks nothing else.
 
-        Raises ConfigurationError when `listen` is malformed.
+        A certificate that is replaced is shown from the next connection. Raises ConfigurationError
+        when `listen` is malformed or the files of `tls` cannot be used.
         """
         host, _, port = listen.rpartition(":")
         if not host or not port.isdigit():
@@ -105,7 +106,8 @@ class WebServer:
                 timeout_graceful_shutdown=5,
                 ssl_certfile=None if tls is None else tls.certificate,
                 ssl_keyfile=None if tls is None else tls.private_key,
-            )
+            ),
+            tls,
         )
         self._task: asyncio.Task[None] | None = None
 
@@ -167,7 +169,16 @@ async def _alive(_request: Request) -> Response:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without signal handlers of its own: the process's lifecycle has them."""
+    """uvicorn without signal handlers of its own, and with the certificate of now.
+
+    Signals are the process's lifecycle's.
+    """
+
+    def __init__(self, config: uvicorn.Config, tls: TlsFiles | None) -> None:
+        super().__init__(config)
+        self._tls = tls
+        self._certificates = None if tls is None else Certificates(tls)
+        self._shown = None if self._certificates is None else self._certificates.newest()
 
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]  # noqa: ANN202 - as its base
@@ -179,3 +190,21 @@ class _Server(uvicorn.Server):
             await super().serve(sockets)
         except SystemExit as exc:
             raise ConfigurationError("the address is taken or not ours") from exc
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look after what may have changed; ten times a second, by uvicorn."""
+        self._show_the_newest()
+        return await super().on_tick(counter)
+
+    def _show_the_newest(self) -> None:
+        context = self.config.ssl
+        if self._tls is None or self._certificates is None or context is None:
+            return
+        newest = self._certificates.newest()
+        if newest is self._shown:
+            return
+        # Connections that are there keep what they were shown. Files that are replaced at this very
+        # moment are looked at again.
+        with contextlib.suppress(OSError):
+            context.load_cert_chain(self._tls.certificate, self._tls.private_key)
+            self._shown = newest

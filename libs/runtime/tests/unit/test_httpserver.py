@@ -2,13 +2,21 @@
 
 import asyncio
 import json
+import ssl
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime
 
 import pytest
+from starlette.applications import Starlette
 
+from runtime import reloading
+from runtime.authority import Authority, Request
 from runtime.errors import ConfigurationError
-from runtime.httpserver import Health, HttpServer
+from runtime.httpserver import Health, HttpServer, WebServer
+from runtime.tls import TlsFiles
+
+NOW = datetime.now(UTC)
 
 
 def get(port, path):
@@ -78,3 +86,33 @@ async def test_a_taken_address_is_named(server):
 def test_a_malformed_address_is_named():
     with pytest.raises(ConfigurationError, match="host:port"):
         HttpServer(listen="nowhere", health=Health())
+
+
+async def shown(port: int) -> str:
+    """Return the certificate that a new connection is shown."""
+    return await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port), timeout=5)
+
+
+async def test_a_certificate_that_is_replaced_is_shown_from_the_next_connection(
+    unused_port, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(reloading, "_LOOK_S", 0.0)
+    ours = Authority.create(tmp_path, now=NOW)
+    asked = Request(name="console", hosts=("127.0.0.1",))
+    old = ours.issue(asked, now=NOW)
+    first = old.certificate.read_text()
+    tls = TlsFiles(old.certificate, old.private_key, ours.certificate)
+    port = unused_port()
+    server = WebServer(Starlette(), listen=f"127.0.0.1:{port}", tls=tls)
+    await server.start()
+    try:
+        assert await shown(port) in first
+        new = ours.issue(asked, now=NOW)  # into the same files
+        assert (new.certificate, new.private_key) == (tls.certificate, tls.private_key)
+        second = new.certificate.read_text()
+        assert second != first
+        async with asyncio.timeout(10):
+            while await shown(port) not in second:
+                pass
+    finally:
+        await server.stop()
