@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-WORKERS ?= 3
+WORKERS ?= 2
 PACKAGES := $(wildcard libs/* services/* tools/*)
 INSTALLED := $(VENV)/.installed
 RELEASED := tests/contract/released
@@ -62,7 +62,7 @@ logs: setup ## Print the log of one process: make logs NAME=router
 SHARED := $(if $(filter-out 0 1,$(WORKERS)),--numprocesses $(WORKERS))
 
 .PHONY: test
-test: setup ## Run all tests on real servers, three at a time (WORKERS=1); a part: ARGS="services/ledger -k run"
+test: setup ## Run all tests on real servers, two at a time (WORKERS=1); a part: ARGS="services/ledger -k run"
 	@$(RUN) python -m pytest $(or $(ARGS),$(SHARED))
 
 .PHONY: test-unit

@@ -45,6 +45,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: sharing.rank(item.nodeid))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End a suite with the last test that stands on it."""
+    sharing.end_suites(item, nextitem)
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> sharing.Files:
     """Give workers whole files."""
     return sharing.Files(config, log)

@@ -1,7 +1,6 @@
 """The whole suite on real servers, for tests/e2e and tests/chaos: it ends with the last of them.
 
-A package's fixture ends when a worker comes to a test outside the folder of its conftest.py. What
-is idle is not free: a suite takes a fifth of a processor from the tests that come after.
+See `end_suites` in tests/support/sharing.py.
 """
 
 import sys

@@ -32,6 +32,7 @@ ADDRESSES: Mapping[str, str] = {
     "BACKBONE_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9092",
     "BACKBONE_TEMPORAL_ADDRESS": "127.0.0.1:7233",
     "TEMPORAL_UI": "http://127.0.0.1:8233",
+    "CONSOLE": "http://127.0.0.1:50055",
     "POSTGRES_ADDRESS": "127.0.0.1:5432",
     "POSTGRES_PASSWORD": "postgres-dev",
     "BILLING_DB_PASSWORD": "b111",
@@ -55,6 +56,7 @@ class ComposedStack:
         self._handlers: subprocess.Popen[str] | None = None
         self._last: deque[str] = deque(maxlen=_LINES)
         self.temporal_ui = self._told["TEMPORAL_UI"]
+        self.console = self._told["CONSOLE"]
 
     def settings(self) -> Settings:
         """Return the addresses, as the command reads them, and nothing of a stack in a folder."""

@@ -63,7 +63,8 @@ class Holder:
             self._suite.stop()
             return 1
         self._state.write(PHASE, {"phase": "up", "pid": os.getpid()})
-        say(ready={"temporal_ui": self._suite.endpoints.temporal_ui_url})
+        endpoints = self._suite.endpoints
+        say(ready={"temporal_ui": endpoints.temporal_ui_url, "console": self._suite.console_url})
         # With a timeout, since a plain wait would keep signals from this thread.
         while not self._ending.wait(1.0):
             pass

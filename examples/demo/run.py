@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Never
+from urllib.parse import urlencode
 
 from composed import ComposedStack
 from screen import Screen
@@ -108,6 +109,7 @@ class Demo:
         self._stack.start(lambda passed: screen.note(f"still starting ({passed:.0f} s so far)"))
         self._up = True
         screen.line("up", f"after {time.monotonic() - started:.0f} s")
+        screen.line("console", f"{self._stack.console} (open it, and watch)")
         screen.line("temporal", f"{self._stack.temporal_ui} (namespace dev)")
         story = Story(
             screen=screen,
@@ -123,6 +125,10 @@ class Demo:
             f"records ({crashes})."
         )
         screen.step("Where to look next")
+        for run_id, started_by in zip(runs, ("event", "due time"), strict=True):
+            # The page has the whole of it: what came in, what was looked at, decided and done.
+            page = f"{self._stack.console}/dev/run?{urlencode({'id': run_id})}"
+            screen.line("console", f"{page} (the {started_by})")
         for words in (
             f"run show {runs[0]}",
             "runs",
@@ -138,7 +144,7 @@ class Demo:
             screen.line("temporal", f"{self._stack.temporal_ui}/namespaces/dev/workflows")
             screen.line("stack", "left running: make status, make logs NAME=router, make down")
         else:
-            screen.note("for these: make demo KEEP=1 leaves everything running, Temporal's UI too")
+            screen.note("for these: make demo KEEP=1 leaves everything running, the console too")
         screen.line("read", "examples/README.md, docs/architecture.md")
 
     def _end(self, *, keep: bool) -> None:

@@ -39,7 +39,7 @@ class Stack:
         self._tell = tell
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self.temporal_ui = ""
+        self.temporal_ui = self.console = ""
 
     def settings(self) -> settings.Settings:
         """Return the addresses, as the command reads them."""
@@ -79,6 +79,7 @@ class Stack:
                 continue
             if "ready" in answer:
                 self.temporal_ui = answer["ready"]["temporal_ui"]
+                self.console = answer["ready"]["console"]
                 return
             raise StackError(answer["failed"])
 

@@ -1,6 +1,7 @@
 """The demo as people run it, with what can happen to it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -88,6 +89,8 @@ def test_demo_ends_well_though_a_service_is_killed_and_the_demo_before_it_was(
     for event_type in ("backbone.TaskCreated", "backbone.TaskCompleted", "backbone.RunCompleted"):
         assert event_type in printed
     assert "review" in printed
+    assert re.search(r"console +http://127\.0\.0\.1:\d+ \(open it, and watch\)", printed)
+    assert re.search(r"console +http://\S+/dev/run\?id=billing\.large-payment%3Aevent%3A", printed)
     assert StateFolder(folder).holder() is None
     assert of_stack(folder) == []
 

@@ -86,6 +86,15 @@ class Ticking:
 
         assert await until(all_are, seconds=PATIENCE), f"not accounted for since {since}"
 
+    async def stopped(self, definition_ids: list[str]) -> None:
+        """Wait until the ledger knows that the definitions are disabled."""
+
+        async def known() -> bool:
+            found = [await due_times.epochs(self.connection, one) for one in definition_ids]
+            return not any(epochs[-1].enabled for epochs in found)
+
+        assert await until(known, seconds=PATIENCE), "the ledger has not heard of it"
+
     async def settled(self, definition_ids: list[str]) -> None:
         """Wait until all that was due has an outcome, and every run has ended.
 
@@ -183,6 +192,8 @@ async def test_each_policy_decides_after_each_outage_and_no_due_time_is_lost_or_
         await away(name)
     for one in ids:
         backbone("disable", one, "--reason", "an outage of the test's")
+    # What is due until the ledger has heard of it runs.
+    await ticking.stopped(ids)
     begin = datetime.now(UTC)
     await ticking.pass_due_times(AWAY)
     end = datetime.now(UTC)

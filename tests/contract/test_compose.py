@@ -135,6 +135,7 @@ def test_the_demo_looks_for_the_suite_where_it_is_published():
     }.items():
         assert usual[name] == published(service, port)
     assert usual["TEMPORAL_UI"] == f"http://{published('temporal-ui', 8080)}"
+    assert usual["CONSOLE"] == f"http://{published('console', 8090)}"
     superuser = SERVICES["postgres"]["environment"]
     assert superuser["POSTGRES_USER"] == "postgres"
     assert usual["POSTGRES_PASSWORD"] == _filled(superuser["POSTGRES_PASSWORD"])

@@ -33,7 +33,7 @@ class Case:
 
     def __init__(self, suite, backbone, folder):
         self.suite, self.backbone, self._folder = suite, backbone, folder
-        self.mark = uuid.uuid4().hex[:6]
+        self.mark = f"m{uuid.uuid4().hex[:6]}"  # digits alone, or 1e5678, are a number in YAML
         self.type, self.definition = f"e2e.case-{self.mark}.sent", f"e2e.case-{self.mark}"
         self.begun = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
         self._sent = 0
