@@ -74,11 +74,11 @@ def end_suites(item: pytest.Item, following: pytest.Item | None) -> None:
         if one.path in files and (suite := _suite_of(one)) is not None:
             files[one.path].add(suite)
     for suite in files[item.path] - files[following.path]:
-        suite.finish(item._request)  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
+        suite.finish(item._request)  # type: ignore[attr-defined]
 
 
 def _suite_of(item: pytest.Item) -> Any:
     """Return the definition of the fixture `suite` that a test stands on, None without one."""
     if "suite" not in getattr(item, "fixturenames", ()):
         return None
-    return item._fixtureinfo.name2fixturedefs["suite"][-1]  # type: ignore[attr-defined]  # noqa: SLF001
+    return item._fixtureinfo.name2fixturedefs["suite"][-1]  # type: ignore[attr-defined]
