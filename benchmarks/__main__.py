@@ -4,6 +4,7 @@ import asyncio
 import sys
 
 from benchmarks import (
+    console,
     first_run,
     matching,
     observed,
@@ -18,6 +19,7 @@ from benchmarks import (
 )
 
 BENCHMARKS = {
+    "console": console.main,
     "first-run": first_run.main,
     "matching": matching.main,
     "observed": observed.main,
