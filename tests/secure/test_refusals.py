@@ -422,5 +422,12 @@ async def test_a_developer_does_not_record_runs(suite: Suite, certified: StackCe
 async def test_a_service_is_known_wherever_it_calls(
     suite: Suite, certified: StackCertificates
 ) -> None:
-    for service in Service:
+    for service in set(Service) - {Service.CONSOLE}:
         await listed(suite, certified.files(service))
+
+
+async def test_the_console_is_nobody_but_its_visitors(
+    suite: Suite, certified: StackCertificates
+) -> None:
+    code = await refused(suite, certified.files(Service.CONSOLE))
+    assert code is grpc.StatusCode.UNAUTHENTICATED
