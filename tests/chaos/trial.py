@@ -32,6 +32,13 @@ PATIENCE, HASTY = 40.0, 3.0
 # stuck is stuck for ever, and a busy machine is slow.
 ANSWER = 150.0
 READY = 60.0  # seconds that the router has to hear of what a scenario needs
+BY_CHANCE = (
+    "no event was published twice",
+    "terminate instance was not carried out",
+    "no instance came back after its workflow was terminated",
+)
+"""What of `idle` one seed alone may leave undone: a relay has to die between publishing and noting
+it, and an instance to wait for its timer, with nobody else to come, when it is looked for."""
 BUNDLES = "chaos.bundles"
 VISITORS = 5
 
