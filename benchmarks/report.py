@@ -41,6 +41,11 @@ def line(
     )
 
 
+def percentile(values: Sequence[float], percent: int) -> float:
+    """Return a percentile (1 to 99) of two values or more, in their unit."""
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
 def machine() -> None:
     """Say on standard error where and when this ran, and what else kept the machine busy."""
     note(

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import http
 import http.client
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -157,12 +156,11 @@ def _measure(url: str, pages: Mapping[str, str], *, rounds: int) -> None:
                     raise RuntimeError(f"{path} answers {answer.status}")
                 if turn >= _WARM_UP:
                     took[name].append(passed_ms)
-    floor = _p95(took.pop(FLOOR))
+    floor = report.percentile(took.pop(FLOOR), 95)
+    slow = []
     for name, passed in took.items():
-        report.line(NAME, f"p95_ms_{name}", [_p95(passed)], "ms", peer=FLOOR, peer_values=[floor])
-    slow = [name for name, passed in took.items() if _p95(passed) > TARGET_MS]
+        p95 = report.percentile(passed, 95)
+        report.line(NAME, f"p95_ms_{name}", [p95], "ms", peer=FLOOR, peer_values=[floor])
+        if p95 > TARGET_MS:
+            slow.append(name)
     report.note(f"above {TARGET_MS:.0f} ms: {', '.join(slow) or 'none'}")
-
-
-def _p95(values: Sequence[float]) -> float:
-    return statistics.quantiles(values, n=100, method="inclusive")[94]

@@ -7,7 +7,6 @@ with a collector or without one, and warmed up.
 import argparse
 import asyncio
 import contextlib
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -40,7 +39,7 @@ class _Figures:
     cpu_ms: list[float] = field(default_factory=list)
 
     def percentile(self, percent: int) -> float:
-        return statistics.quantiles(self.latencies_ms, n=100, method="inclusive")[percent - 1]
+        return report.percentile(self.latencies_ms, percent)
 
 
 class _Stack:

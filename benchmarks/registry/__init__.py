@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import os
 import random
-import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -50,10 +49,6 @@ class _Rounds:
     def line(self, metric: str, unit: str, peer: str | None = None) -> None:
         """Print them."""
         report.line(NAME, metric, self.ours, unit, peer=peer, peer_values=self.peers)
-
-
-def _percentile(values: Sequence[float], percent: int) -> float:
-    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
 class _Benchmark:
@@ -105,8 +100,8 @@ class _Benchmark:
                 used = server.cpu_s() - before
                 for rounds, value in (
                     (per_s, measured.per_s),
-                    (p50, _percentile(measured.latencies_ms, 50)),
-                    (p99, _percentile(measured.latencies_ms, 99)),
+                    (p50, report.percentile(measured.latencies_ms, 50)),
+                    (p99, report.percentile(measured.latencies_ms, 99)),
                     (cpu, used / measured.calls * 1e6),
                     (rss, server.rss_mib()),
                 ):
@@ -155,8 +150,8 @@ class _Benchmark:
                 count, lambda _: self._insert([self._new_version().content])
             )
             for rounds, percent in ((p50, 50), (p99, 99)):
-                rounds.ours.append(_percentile(applied, percent))
-                rounds.peers.append(_percentile(inserted, percent))
+                rounds.ours.append(report.percentile(applied, percent))
+                rounds.peers.append(report.percentile(inserted, percent))
             report.note(
                 f"applies, round {number + 1}: {p50.ours[-1]:.1f} ms, insert {p50.peers[-1]:.1f} ms"
             )
@@ -179,8 +174,8 @@ class _Benchmark:
                 if number == 0:
                     continue
                 for rounds, percent in ((p50, 50), (p99, 99)):
-                    rounds.ours.append(_percentile(near, percent))
-                    rounds.peers.append(_percentile(floor, percent))
+                    rounds.ours.append(report.percentile(near, percent))
+                    rounds.peers.append(report.percentile(floor, percent))
                 report.note(f"fan-out, round {number}: p99 {p99.ours[-1]:.1f} ms")
         p50.line(f"watch_fanout_{count}_p50_ms", "ms", "grpc-echo")
         p99.line(f"watch_fanout_{count}_p99_ms", "ms", "grpc-echo")
@@ -199,8 +194,8 @@ class _Benchmark:
                     )
                     if number == 0:
                         continue
-                    p50.ours.append(_percentile(far, 50))
-                    p99.ours.append(_percentile(far, 99))
+                    p50.ours.append(report.percentile(far, 50))
+                    p99.ours.append(report.percentile(far, 99))
                     report.note(f"other replica, round {number}: p99 {p99.ours[-1]:.1f} ms")
         p50.line("watch_other_replica_p50_ms", "ms")
         p99.line("watch_other_replica_p99_ms", "ms")

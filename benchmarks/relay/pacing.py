@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-import statistics
 import sys
 import time
 from asyncio.subprocess import PIPE
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks import report
 from benchmarks.relay.contenders import Contender, Place
 
 _READY_S = 120.0
@@ -25,7 +25,7 @@ class Latencies:
     def percentile(self, percent: int, *, since: float = 0.0) -> float:
         """Return a percentile, of the part after the share `since` of the commits."""
         part = self.milliseconds[int(len(self.milliseconds) * since) :]
-        return statistics.quantiles(part, n=100, method="inclusive")[percent - 1]
+        return report.percentile(part, percent)
 
 
 async def measure(

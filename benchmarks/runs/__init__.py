@@ -8,7 +8,6 @@ meanwhile.
 import argparse
 import asyncio
 import os
-import statistics
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -48,7 +47,7 @@ class _Figures:
         return [turn.cpu_ms for turn in self.turns]
 
     def percentile(self, percent: int) -> float:
-        return statistics.quantiles(self.latencies_ms, n=100, method="inclusive")[percent - 1]
+        return report.percentile(self.latencies_ms, percent)
 
     def part_ms(self, part: str) -> list[float]:
         """Return the processor time of a part a turn; `postgres` is all that is PostgreSQL's."""

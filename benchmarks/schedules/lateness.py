@@ -6,7 +6,6 @@ peer's in odd ones, so that they take turns on one server and neither works in t
 
 import argparse
 import asyncio
-import statistics
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -184,4 +183,4 @@ def _noted(notes: Path, skipped: int) -> list[float]:
 
 
 def _percentile(seconds: Sequence[float], percent: int) -> float:
-    return statistics.quantiles(seconds, n=100, method="inclusive")[percent - 1] * 1000
+    return report.percentile(seconds, percent) * 1000

@@ -6,7 +6,6 @@ Both have the same servers, Temporal's full one among them, and take turns.
 import argparse
 import asyncio
 import contextlib
-import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ class _Figures:
     cpu_ms: list[Mapping[str, float]] = field(default_factory=list)
 
     def percentile(self, percent: int) -> float:
-        return statistics.quantiles(self.latencies_ms, n=100, method="inclusive")[percent - 1]
+        return report.percentile(self.latencies_ms, percent)
 
     def part_ms(self, part: str) -> list[float]:
         return [turn[part] for turn in self.cpu_ms]
