@@ -15,8 +15,18 @@ MOST = 50
 _AT_ONCE = 8
 
 
-async def runs_of(page: Page, correlation_id: str) -> tuple[list[Run], bool]:
-    """Return the newest runs of a chain, and whether there are more."""
+async def around(page: Page, found: ledger_pb2.GetRunResponse) -> tuple[list[Run], bool]:
+    """Return the newest runs of the chain of a run, and whether there are more.
+
+    Of a long chain too the run itself is among them.
+    """
+    runs, more = await _newest_of(page, correlation_of(found))
+    if found.run.run_id not in {one.run_id for one in runs}:
+        runs.append(_as_run(found))
+    return runs, more
+
+
+async def _newest_of(page: Page, correlation_id: str) -> tuple[list[Run], bool]:
     found = await page.ledger.ask(
         page.ledger.runs.ListRuns(
             ledger_pb2.ListRunsRequest(
@@ -25,7 +35,7 @@ async def runs_of(page: Page, correlation_id: str) -> tuple[list[Run], bool]:
         )
     )
     in_full = await in_full_of(page, (run.run_id for run in reversed(found.runs)))
-    return [as_run(one) for one in in_full], bool(found.next_page_token)
+    return [_as_run(one) for one in in_full], bool(found.next_page_token)
 
 
 async def in_full_of(page: Page, run_ids: Iterable[str]) -> Sequence[ledger_pb2.GetRunResponse]:
@@ -43,8 +53,7 @@ async def in_full_of(page: Page, run_ids: Iterable[str]) -> Sequence[ledger_pb2.
     return await asyncio.gather(*(one(run_id) for run_id in run_ids))
 
 
-def as_run(found: ledger_pb2.GetRunResponse) -> Run:
-    """Return a run as the picture of its chain has it."""
+def _as_run(found: ledger_pb2.GetRunResponse) -> Run:
     return Run(
         run_id=found.run.run_id,
         title=found.run.definition_id,

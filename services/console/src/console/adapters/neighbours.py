@@ -11,16 +11,12 @@ from backbone.audit.v1 import audit_pb2_grpc
 from backbone.ledger.v1 import (
     backfills_pb2_grpc,
     control_pb2_grpc,
-    instances_pb2_grpc,
     ledger_pb2_grpc,
     replay_pb2_grpc,
     routing_pb2_grpc,
-    shadows_pb2_grpc,
-    subjects_pb2_grpc,
     switches_pb2_grpc,
 )
 from backbone.ledger.v1 import schedules_pb2_grpc as ledger_schedules_pb2_grpc
-from backbone.outbox.v1 import outbox_pb2_grpc
 from backbone.registry.v1 import registry_pb2_grpc
 from backbone.registry.v1 import schedules_pb2_grpc as registry_schedules_pb2_grpc
 from backbone.router.v1 import router_pb2_grpc
@@ -101,20 +97,8 @@ class Ledger(Neighbour):
         self.replays: replay_pb2_grpc.ReplayServiceAsyncStub = replay_pb2_grpc.ReplayServiceStub(
             channel
         )
-        self.instances: instances_pb2_grpc.InstanceServiceAsyncStub = (
-            instances_pb2_grpc.InstanceServiceStub(channel)
-        )
-        self.shadows: shadows_pb2_grpc.ShadowServiceAsyncStub = shadows_pb2_grpc.ShadowServiceStub(
-            channel
-        )
-        self.subjects: subjects_pb2_grpc.SubjectServiceAsyncStub = (
-            subjects_pb2_grpc.SubjectServiceStub(channel)
-        )
         self.switches: switches_pb2_grpc.KillSwitchServiceAsyncStub = (
             switches_pb2_grpc.KillSwitchServiceStub(channel)
-        )
-        self.outbox: outbox_pb2_grpc.OutboxServiceAsyncStub = outbox_pb2_grpc.OutboxServiceStub(
-            channel
         )
         self.audit: audit_pb2_grpc.AuditServiceAsyncStub = audit_pb2_grpc.AuditServiceStub(channel)
 
@@ -130,9 +114,6 @@ class Registry(Neighbour):
         )
         self.schedules: registry_schedules_pb2_grpc.ScheduleServiceAsyncStub = (
             registry_schedules_pb2_grpc.ScheduleServiceStub(channel)
-        )
-        self.outbox: outbox_pb2_grpc.OutboxServiceAsyncStub = outbox_pb2_grpc.OutboxServiceStub(
-            channel
         )
         self.audit: audit_pb2_grpc.AuditServiceAsyncStub = audit_pb2_grpc.AuditServiceStub(channel)
 

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from contracts import identifiers
+
 
 def parse(text: str) -> datetime:
     """Return the time that a text tells, in UTC. Raises ValueError with a sentence."""
@@ -14,4 +16,4 @@ def parse(text: str) -> datetime:
 
 def instant(time: datetime) -> str:
     """Return a time as JSON documents have it, to the second: `2026-03-01T09:30:00Z`."""
-    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+    return identifiers.instant(time.replace(microsecond=0))

@@ -4,6 +4,7 @@ from starlette.responses import Response
 
 from backbone.ledger.v1 import backfills_pb2 as pb
 from console.adapters.areas import Page, Route, get, post
+from console.adapters.pages.changes import Thing, by_address, planned
 from console.adapters.stamps import stamp
 from console.errors import BadRequestError
 
@@ -84,71 +85,34 @@ async def plan(page: Page) -> Response:
     return page.go(page.links.to("backfill", id=backfill_id))
 
 
-async def apply(page: Page) -> Response:
-    """Carry a plan out, as it was looked at."""
-    asked = pb.ApplyBackfillRequest(
-        namespace=page.namespace,
-        backfill_id=page.query("id", required=True),
-        plan_hash=page.field("plan_hash", required=True),
-        request_id=page.request_id,
-        reason=page.reason,
-    )
-    await page.ledger.ask(page.ledger.backfills.ApplyBackfill(asked))
-    return _back(page)
-
-
-async def pause(page: Page) -> Response:
-    """Begin nothing more for now."""
-    asked = pb.PauseBackfillRequest(
-        namespace=page.namespace,
-        backfill_id=page.query("id", required=True),
-        request_id=page.request_id,
-        reason=page.reason,
-    )
-    await page.ledger.ask(page.ledger.backfills.PauseBackfill(asked))
-    return _back(page)
-
-
-async def resume(page: Page) -> Response:
-    """Go on."""
-    asked = pb.ResumeBackfillRequest(
-        namespace=page.namespace,
-        backfill_id=page.query("id", required=True),
-        request_id=page.request_id,
-        reason=page.reason,
-    )
-    await page.ledger.ask(page.ledger.backfills.ResumeBackfill(asked))
-    return _back(page)
-
-
-async def cancel(page: Page) -> Response:
-    """Give up what was not begun, for good."""
-    asked = pb.CancelBackfillRequest(
-        namespace=page.namespace,
-        backfill_id=page.query("id", required=True),
-        request_id=page.request_id,
-        reason=page.reason,
-    )
-    await page.ledger.ask(page.ledger.backfills.CancelBackfill(asked))
-    return _back(page)
-
-
 async def _backfill(page: Page, backfill_id: str) -> pb.Backfill:
     asked = pb.GetBackfillRequest(namespace=page.namespace, backfill_id=backfill_id)
     return (await page.ledger.ask(page.ledger.backfills.GetBackfill(asked))).backfill
 
 
-def _back(page: Page) -> Response:
-    return page.go(page.links.to("backfill", id=page.query("id")))
-
+_BACKFILL = Thing("backfill_id", by_address, "backfill")
 
 ROUTES: tuple[Route, ...] = (
     get("backfills", list_),
     get("backfill", show),
     get("backfill/progress", progress),
     post("backfills/plan", plan),
-    post("backfill/apply", apply),
-    post("backfill/pause", pause),
-    post("backfill/resume", resume),
-    post("backfill/cancel", cancel),
+    post(
+        "backfill/apply",
+        _BACKFILL.change(
+            pb.ApplyBackfillRequest, lambda ledger: ledger.backfills.ApplyBackfill, planned
+        ),
+    ),
+    post(
+        "backfill/pause",
+        _BACKFILL.change(pb.PauseBackfillRequest, lambda ledger: ledger.backfills.PauseBackfill),
+    ),
+    post(
+        "backfill/resume",
+        _BACKFILL.change(pb.ResumeBackfillRequest, lambda ledger: ledger.backfills.ResumeBackfill),
+    ),
+    post(
+        "backfill/cancel",
+        _BACKFILL.change(pb.CancelBackfillRequest, lambda ledger: ledger.backfills.CancelBackfill),
+    ),
 )

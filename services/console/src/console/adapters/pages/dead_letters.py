@@ -1,6 +1,7 @@
 """Dead letters: records that the router refused, shown, routed again or given up."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from starlette.responses import Response
 
@@ -8,6 +9,8 @@ from backbone.router.v1 import router_pb2 as pb
 from console.adapters.areas import Page, Route, get, post
 from console.domain import places
 from console.errors import BadRequestError
+
+T = TypeVar("T")
 
 STATES = ("open", "redriven", "discarded", "any")
 MAX_ORDERED = 100
@@ -91,42 +94,44 @@ async def discard(page: Page) -> Response:
 
 
 async def _redrive(page: Page, chosen: Sequence[pb.Place], *, dry_run: bool) -> list[pb.Redriven]:
-    request = pb.RedriveDeadLettersRequest(
-        namespace=page.namespace,
-        filter=pb.DeadLetterFilter(places=chosen),
-        dry_run=dry_run,
-        request_id="" if dry_run else page.request_id,
-        reason="" if dry_run else page.reason,
-        limit=MAX_ORDERED,
-    )
-    redriven: list[pb.Redriven] = []
-    while True:
-        found = await page.router.ask(
-            page.router.events.RedriveDeadLetters(request, timeout=_TIMEOUT_S)
-        )
-        redriven.extend(found.redriven)
-        if not found.next_page_token or len(redriven) >= len(chosen):
-            return redriven
-        request.page_token = found.next_page_token
+    request = pb.RedriveDeadLettersRequest(**_order(page, chosen, dry_run=dry_run))
+    call = page.router.events.RedriveDeadLetters
+    return await _carried_out(page, call, request, lambda told: told.redriven, of=len(chosen))
 
 
 async def _discard(page: Page, chosen: Sequence[pb.Place], *, dry_run: bool) -> list[pb.DeadLetter]:
-    request = pb.DiscardDeadLettersRequest(
-        namespace=page.namespace,
-        filter=pb.DeadLetterFilter(places=chosen),
-        dry_run=dry_run,
-        request_id="" if dry_run else page.request_id,
-        reason="" if dry_run else page.reason,
-        limit=MAX_ORDERED,
-    )
-    discarded: list[pb.DeadLetter] = []
+    request = pb.DiscardDeadLettersRequest(**_order(page, chosen, dry_run=dry_run))
+    call = page.router.events.DiscardDeadLetters
+    return await _carried_out(page, call, request, lambda told: told.discarded, of=len(chosen))
+
+
+def _order(page: Page, chosen: Sequence[pb.Place], *, dry_run: bool) -> dict[str, Any]:
+    """Return what both requests say; one that changes nothing needs no reason."""
+    return {
+        "namespace": page.namespace,
+        "filter": pb.DeadLetterFilter(places=chosen),
+        "dry_run": dry_run,
+        "request_id": "" if dry_run else page.request_id,
+        "reason": "" if dry_run else page.reason,
+        "limit": MAX_ORDERED,
+    }
+
+
+async def _carried_out(
+    page: Page,
+    call: Callable[..., Awaitable[Any]],
+    request: Any,
+    those: Callable[[Any], Iterable[T]],
+    *,
+    of: int,
+) -> list[T]:
+    """Return what became of each, asked until there is an answer for all `of` them."""
+    told: list[T] = []
     while True:
-        found = await page.router.ask(
-            page.router.events.DiscardDeadLetters(request, timeout=_TIMEOUT_S)
-        )
-        discarded.extend(found.discarded)
-        if not found.next_page_token or len(discarded) >= len(chosen):
-            return discarded
+        found = await page.router.ask(call(request, timeout=_TIMEOUT_S))
+        told.extend(those(found))
+        if not found.next_page_token or len(told) >= of:
+            return told
         request.page_token = found.next_page_token
 
 

@@ -1,5 +1,6 @@
 """An event: what it caused and what it did not, and why."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -9,6 +10,7 @@ from backbone.ledger.v1 import routing_pb2
 from backbone.router.v1 import router_pb2
 from console.adapters import chains
 from console.adapters.areas import Area, Page, get
+from console.adapters.stamps import stamp
 from console.domain.chains import Picture
 from console.errors import NotFoundError
 
@@ -23,18 +25,7 @@ async def show(page: Page) -> Response:
     """Show an event with the decisions about it, and the graph of what it caused."""
     event_id = page.query("id", required=True)
     source = page.query("source")
-    decisions = (
-        await page.ledger.ask(
-            page.ledger.routing.ListRoutingDecisions(
-                routing_pb2.ListRoutingDecisionsRequest(
-                    namespace=page.namespace,
-                    event_id=event_id,
-                    source=source,
-                    page_size=_DECISIONS,
-                )
-            )
-        )
-    ).decisions
+    decisions = await _decisions(page, event_id, source)
     started = next((one.run_id for one in decisions if one.run_id), "")
     nodes, envelope, correlation_id, more = [], None, "", False
     if started:
@@ -45,10 +36,7 @@ async def show(page: Page) -> Response:
             run = None
         if run is not None:
             correlation_id = chains.correlation_of(run)
-            runs, more = await chains.runs_of(page, correlation_id)
-            known = {one.run_id for one in runs}
-            # Of a long chain the newest runs are known; the one that was asked for is always there.
-            runs += [one for one in [chains.as_run(run)] if one.run_id not in known]
+            runs, more = await chains.around(page, run)
             nodes = Picture(runs).of_event(event_id, source)
             envelope = next(
                 (
@@ -77,18 +65,7 @@ async def others(page: Page) -> Response:
     event_id = page.query("id", required=True)
     source = page.query("source")
     definition_id = page.query("definition", limit=256)
-    decisions = (
-        await page.ledger.ask(
-            page.ledger.routing.ListRoutingDecisions(
-                routing_pb2.ListRoutingDecisionsRequest(
-                    namespace=page.namespace,
-                    event_id=event_id,
-                    source=source,
-                    page_size=_DECISIONS,
-                )
-            )
-        )
-    ).decisions
+    decisions = await _decisions(page, event_id, source)
     if decisions:
         newest = decisions[0]
         place = router_pb2.Place(
@@ -109,6 +86,20 @@ async def others(page: Page) -> Response:
     return await _searched(page, event_id, source, definition_id)
 
 
+async def _decisions(
+    page: Page, event_id: str, source: str
+) -> Sequence[routing_pb2.RoutingDecision]:
+    """Return the newest decisions about an event, of one source if it is given."""
+    found = await page.ledger.ask(
+        page.ledger.routing.ListRoutingDecisions(
+            routing_pb2.ListRoutingDecisionsRequest(
+                namespace=page.namespace, event_id=event_id, source=source, page_size=_DECISIONS
+            )
+        )
+    )
+    return found.decisions
+
+
 async def _searched(page: Page, event_id: str, source: str, definition_id: str) -> Response:
     """Look for an event without a decision in Kafka, and among the dead letters."""
     searched = await page.router.ask(
@@ -125,14 +116,14 @@ async def _searched(page: Page, event_id: str, source: str, definition_id: str) 
         records.append(
             await _evaluated(page, found.place, definition_id, as_of=as_of, unrouted=unrouted)
         )
-    since = Timestamp()
-    since.FromDatetime(datetime.now(UTC) - _LETTERS_SINCE)
     letters = await page.router.ask(
         page.router.events.ListDeadLetters(
             router_pb2.ListDeadLettersRequest(
                 namespace=page.namespace,
                 filter=router_pb2.DeadLetterFilter(
-                    event_id=event_id, source=source, parked_from=since
+                    event_id=event_id,
+                    source=source,
+                    parked_from=stamp(datetime.now(UTC) - _LETTERS_SINCE),
                 ),
                 page_size=_RECORDS,
             )

@@ -5,6 +5,7 @@ from starlette.responses import Response
 from backbone.ledger.v1 import replay_pb2 as pb
 from backbone.router.v1 import router_pb2
 from console.adapters.areas import Page, Route, get, post
+from console.adapters.pages.changes import Thing, by_address, planned
 from console.adapters.stamps import stamp
 from console.domain import inbox
 from console.errors import BadRequestError
@@ -77,71 +78,32 @@ async def plan(page: Page) -> Response:
     return page.go(page.links.to("replay", id=replay_id))
 
 
-async def apply(page: Page) -> Response:
-    """Carry a plan out, as it was looked at."""
-    asked = pb.ApplyReplayRequest(
-        namespace=page.namespace,
-        replay_id=page.query("id", required=True),
-        plan_hash=page.field("plan_hash", required=True),
-        request_id=page.request_id,
-        reason=page.reason,
-    )
-    await page.ledger.ask(page.ledger.replays.ApplyReplay(asked))
-    return _back(page)
-
-
-async def pause(page: Page) -> Response:
-    """Start nothing more for now."""
-    asked = pb.PauseReplayRequest(
-        namespace=page.namespace,
-        replay_id=page.query("id", required=True),
-        request_id=page.request_id,
-        reason=page.reason,
-    )
-    await page.ledger.ask(page.ledger.replays.PauseReplay(asked))
-    return _back(page)
-
-
-async def resume(page: Page) -> Response:
-    """Go on."""
-    asked = pb.ResumeReplayRequest(
-        namespace=page.namespace,
-        replay_id=page.query("id", required=True),
-        request_id=page.request_id,
-        reason=page.reason,
-    )
-    await page.ledger.ask(page.ledger.replays.ResumeReplay(asked))
-    return _back(page)
-
-
-async def cancel(page: Page) -> Response:
-    """Give up what was not begun, for good."""
-    asked = pb.CancelReplayRequest(
-        namespace=page.namespace,
-        replay_id=page.query("id", required=True),
-        request_id=page.request_id,
-        reason=page.reason,
-    )
-    await page.ledger.ask(page.ledger.replays.CancelReplay(asked))
-    return _back(page)
-
-
 async def _replay(page: Page, replay_id: str) -> pb.Replay:
     asked = pb.GetReplayRequest(namespace=page.namespace, replay_id=replay_id)
     return (await page.ledger.ask(page.ledger.replays.GetReplay(asked))).replay
 
 
-def _back(page: Page) -> Response:
-    return page.go(page.links.to("replay", id=page.query("id")))
-
+_REPLAY = Thing("replay_id", by_address, "replay")
 
 ROUTES: tuple[Route, ...] = (
     get("replays", list_),
     get("replay", show),
     get("replay/progress", progress),
     post("replays/plan", plan),
-    post("replay/apply", apply),
-    post("replay/pause", pause),
-    post("replay/resume", resume),
-    post("replay/cancel", cancel),
+    post(
+        "replay/apply",
+        _REPLAY.change(pb.ApplyReplayRequest, lambda ledger: ledger.replays.ApplyReplay, planned),
+    ),
+    post(
+        "replay/pause",
+        _REPLAY.change(pb.PauseReplayRequest, lambda ledger: ledger.replays.PauseReplay),
+    ),
+    post(
+        "replay/resume",
+        _REPLAY.change(pb.ResumeReplayRequest, lambda ledger: ledger.replays.ResumeReplay),
+    ),
+    post(
+        "replay/cancel",
+        _REPLAY.change(pb.CancelReplayRequest, lambda ledger: ledger.replays.CancelReplay),
+    ),
 )

@@ -6,9 +6,9 @@ from typing import Any
 from starlette.responses import Response
 
 from backbone.ledger.v1 import ledger_pb2, routing_pb2
-from backbone.registry.v1 import registry_pb2
 from console.adapters import chains
 from console.adapters.areas import Area, Page, get
+from console.adapters.pages import versions
 from console.domain import rules
 from console.domain.chains import Picture
 from console.errors import BadRequestError, NotFoundError, ServiceError
@@ -51,9 +51,7 @@ async def show(page: Page) -> Response:
     trigger: dict[str, Any] = json.loads(found.trigger) if found.trigger else {}
     decision: dict[str, Any] = json.loads(found.decision) if found.decision else {}
     correlation_id = chains.correlation_of(found)
-    runs, more = await chains.runs_of(page, correlation_id)
-    if run_id not in {one.run_id for one in runs}:
-        runs.append(chains.as_run(found))
+    runs, more = await chains.around(page, found)
     definition = await _definition(page, found.run)
     return page.render(
         "runs/run.html",
@@ -73,17 +71,11 @@ async def show(page: Page) -> Response:
 
 async def _definition(page: Page, run: ledger_pb2.Run) -> dict[str, Any] | None:
     """Return the version that decided; None when the registry cannot be asked for it."""
-    request = registry_pb2.GetResourceRequest(
-        namespace=page.namespace,
-        kind=registry_pb2.RESOURCE_KIND_ACTIVITY_DEFINITION,
-        resource_id=run.definition_id,
-        version=run.definition_version,
-    )
     try:
-        found = await page.registry.ask(page.registry.resources.GetResource(request))
+        found = await versions.stored(page, run.definition_id, run.definition_version)
     except (NotFoundError, ServiceError):
         return None
-    content: dict[str, Any] = json.loads(found.resource.content)
+    content: dict[str, Any] = json.loads(found.content)
     return content
 
 

@@ -13,6 +13,7 @@ from backbone.ledger.v1.ledger_pb2 import ListDueTimesRequest, ListDueTimesRespo
 from backbone.registry.v1 import schedules_pb2 as registry_pb2
 from console.adapters import rendering
 from console.adapters.areas import Page, get, post
+from console.adapters.pages.changes import Thing, by_form
 from console.domain import timelines
 from console.domain.timelines import Due, Timeline
 from console.errors import BadRequestError, NotFoundError, ServiceError
@@ -157,84 +158,43 @@ def _moment(text: str) -> datetime:
         ) from exc
 
 
-async def pause(page: Page) -> Response:
-    """Hold the clock."""
-    definition_id = page.field("id", required=True)
-    await page.ledger.ask(
-        page.ledger.schedules.PauseSchedule(
-            ledger_pb2.PauseScheduleRequest(
-                namespace=page.namespace,
-                definition_id=definition_id,
-                request_id=page.request_id,
-                reason=page.reason,
-            )
-        )
-    )
-    return _back(page, definition_id)
-
-
-async def resume(page: Page) -> Response:
-    """Let the clock go on."""
-    definition_id = page.field("id", required=True)
-    await page.ledger.ask(
-        page.ledger.schedules.ResumeSchedule(
-            ledger_pb2.ResumeScheduleRequest(
-                namespace=page.namespace,
-                definition_id=definition_id,
-                request_id=page.request_id,
-                reason=page.reason,
-            )
-        )
-    )
-    return _back(page, definition_id)
-
-
-async def trigger(page: Page) -> Response:
-    """Have a trigger be due now."""
-    definition_id = page.field("id", required=True)
+def _by_hand(page: Page) -> dict[str, Any]:
+    """Return which trigger is to be due, and what is to happen when a run is open."""
     overlap = OVERLAPS.get(page.field("overlap"))
     if overlap is None:
         raise BadRequestError("Choose what is to happen when a run is open.")
-    await page.ledger.ask(
-        page.ledger.schedules.TriggerSchedule(
-            ledger_pb2.TriggerScheduleRequest(
-                namespace=page.namespace,
-                definition_id=definition_id,
-                trigger_name=page.field("trigger"),
-                overlap=overlap,
-                request_id=page.request_id,
-                reason=page.reason,
-            )
-        )
-    )
-    return _back(page, definition_id)
+    return {"trigger_name": page.field("trigger"), "overlap": overlap}
 
 
-async def skip_next(page: Page) -> Response:
-    """Let the next due time not run."""
-    definition_id = page.field("id", required=True)
-    await page.ledger.ask(
-        page.ledger.schedules.SkipNextDueTime(
-            ledger_pb2.SkipNextDueTimeRequest(
-                namespace=page.namespace,
-                definition_id=definition_id,
-                request_id=page.request_id,
-                reason=page.reason,
-            )
-        )
-    )
-    return _back(page, definition_id)
-
-
-def _back(page: Page, definition_id: str) -> Response:
-    return page.go(page.links.to("definition/schedule", id=definition_id))
-
+_SCHEDULE = Thing("definition_id", by_form, "definition/schedule")
 
 ROUTES = (
     get("definition/schedule", show),
     get("definition/schedule/due-times", due_times),
-    post("definition/schedule/pause", pause),
-    post("definition/schedule/resume", resume),
-    post("definition/schedule/trigger", trigger),
-    post("definition/schedule/skip-next", skip_next),
+    post(
+        "definition/schedule/pause",
+        _SCHEDULE.change(
+            ledger_pb2.PauseScheduleRequest, lambda ledger: ledger.schedules.PauseSchedule
+        ),
+    ),
+    post(
+        "definition/schedule/resume",
+        _SCHEDULE.change(
+            ledger_pb2.ResumeScheduleRequest, lambda ledger: ledger.schedules.ResumeSchedule
+        ),
+    ),
+    post(
+        "definition/schedule/trigger",
+        _SCHEDULE.change(
+            ledger_pb2.TriggerScheduleRequest,
+            lambda ledger: ledger.schedules.TriggerSchedule,
+            _by_hand,
+        ),
+    ),
+    post(
+        "definition/schedule/skip-next",
+        _SCHEDULE.change(
+            ledger_pb2.SkipNextDueTimeRequest, lambda ledger: ledger.schedules.SkipNextDueTime
+        ),
+    ),
 )

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from backbone.ledger.v1 import ledger_pb2
 from console.adapters import chains
 from console.adapters.areas import Area, Page, get
-from console.domain import rules
+from console.domain import inbox, rules
 from console.domain.chains import Picture
 from console.errors import BadRequestError
 
@@ -59,9 +59,7 @@ async def show(page: Page) -> Response:
     task = found.task
     (run,) = await chains.in_full_of(page, [task.run_id])
     decision: dict[str, Any] = json.loads(run.decision) if run.decision else {}
-    runs, more_runs = await chains.runs_of(page, chains.correlation_of(run))
-    if task.run_id not in {one.run_id for one in runs}:
-        runs.append(chains.as_run(run))
+    runs, more_runs = await chains.around(page, run)
     changes = ledger_pb2.ListTaskChangesResponse()
     if task.type == ledger_pb2.TASK_TYPE_HUMAN:
         changes = await page.ledger.ask(
@@ -77,6 +75,7 @@ async def show(page: Page) -> Response:
         run=run.run,
         ruling=next((one for one in rules.rulings(decision, None) if one.rule == task.rule), None),
         changes=changes.changes,
+        what=inbox.change,
         more_changes=bool(changes.next_page_token),
         nodes=Picture(runs).of_run(task.run_id),
         more=more_runs,
