@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import asyncpg
 import billing_database
-from stack import StackError
+from local import StackError
 
 from cli.settings import Settings
 from devstack import ports
@@ -45,7 +45,7 @@ _LINES = 15
 
 
 class ComposedStack:
-    """The suite at these addresses, with the same questions as `stack.Stack`."""
+    """The suite at these addresses, with the same questions as `local.Stack`."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         """Take the names of `ADDRESSES` from `environment`."""

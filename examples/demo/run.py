@@ -22,8 +22,8 @@ from typing import Never
 from urllib.parse import urlencode
 
 from composed import ComposedStack
+from local import Stack, StackError
 from screen import Screen
-from stack import Stack, StackError
 from story import Story, WaitError
 
 from cli.errors import CliError

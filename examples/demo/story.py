@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from composed import ComposedStack
+from local import Stack
 from records import Records
 from screen import Screen
-from stack import Stack
 
 from backbone.ledger.v1 import ledger_pb2
 from cli import documents, kafka, sources, starts

@@ -144,8 +144,9 @@ def backbone(definitions: Path) -> Backbone:
 
 
 def documented() -> list[str]:
-    """Return the commands of the README's first section."""
-    section = README.read_text().split("```console\n")[1].split("```")[0]
+    """Return the commands of the README's section on definitions."""
+    section = README.read_text().partition("## Definitions, event types and producers\n")[2]
+    section = section.split("```console\n")[1].split("```")[0]
     return [line.removeprefix("$ ") for line in section.splitlines()]
 
 

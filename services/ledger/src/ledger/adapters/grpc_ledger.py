@@ -275,6 +275,8 @@ class LedgerServicer(pb_grpc.LedgerServiceServicer):
         with as_statuses():
             found = await self._overviews.look(
                 namespace=self._reader.namespace(request.namespace),
-                back=request.since.ToTimedelta() if request.HasField("since") else HOUR,
+                back=requests.any_duration("since", request.since)
+                if request.HasField("since")
+                else HOUR,
             )
         return messages.overview(found)

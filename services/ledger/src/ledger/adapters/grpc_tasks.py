@@ -67,6 +67,11 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         with as_statuses():
             size = pages.size(request.page_size)
             caller = _caller()
+            due_before = (
+                requests.moment("due_before", request.due_before)
+                if request.HasField("due_before")
+                else None
+            )
             filters = (
                 "tasks",
                 request.namespace,
@@ -77,7 +82,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
                 request.assigned_group,
                 caller.subject if request.mine or not caller.overseer else "",
                 request.definition_id,
-                request.due_before.ToJsonString() if request.HasField("due_before") else "",
+                due_before.isoformat() if due_before else "",
             )
             rows, last = pages.split(
                 await self._tasks.page(
@@ -89,9 +94,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
                     definition_id=requests.definition(request.definition_id)
                     if request.definition_id
                     else None,
-                    due_before=requests.moment("due_before", request.due_before)
-                    if request.HasField("due_before")
-                    else None,
+                    due_before=due_before,
                     whose=domain.visible(
                         caller,
                         user=requests.optional_text("assigned_user", request.assigned_user),
