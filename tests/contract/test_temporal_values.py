@@ -115,7 +115,7 @@ def test_both_stores_are_on_the_installations_postgresql_which_shows_its_certifi
     for store in stores.values():
         sql = store["sql"]
         assert set(sql) <= STORE
-        assert sql["pluginName"] == "postgres12"
+        assert sql["pluginName"] == "postgres12_pgx"
         postgres = literals("components/secured/kustomization.yaml", "ledger")
         address = urlsplit(postgres["BACKBONE_POSTGRES_DSN"])
         assert sql["connectAddr"] == f"{address.hostname}:{address.port}"

@@ -177,7 +177,7 @@ class TemporalServerInfrastructure:
     def _bring_schema(self, programs: TemporalServer, password: str) -> None:
         for database, schema in _SCHEMAS.items():
             env = {
-                "SQL_PLUGIN": "postgres12",
+                "SQL_PLUGIN": "postgres12_pgx",
                 "SQL_HOST": self._postgres.host,
                 "SQL_PORT": str(self._postgres.port),
                 "SQL_USER": _ROLE,
@@ -219,7 +219,7 @@ class TemporalServerInfrastructure:
         def store(database: str) -> dict[str, Any]:
             return {
                 "sql": {
-                    "pluginName": "postgres12",
+                    "pluginName": "postgres12_pgx",
                     "databaseName": database,
                     "connectAddr": f"{self._postgres.host}:{self._postgres.port}",
                     "connectProtocol": "tcp",
