@@ -85,6 +85,7 @@ LIMITS: dict[str, list[tuple[str, str, str]]] = {
         ("Bytes of a gRPC message, unpacked", "runtime.grpcserver:MAX_MESSAGE_BYTES", _REFUSED),
         ("Calls at a time of a connection", "runtime.grpcserver:MAX_STREAMS", "the call waits"),
         ("Calls at a time of a service", "runtime.grpcserver:MAX_CALLS", _REFUSED),
+        ("Callers whom it takes to have them all", "runtime.grpcserver:CALLERS", _REFUSED),
         ("Seconds of a call", "runtime.grpcserver:MAX_UNARY_SECONDS", "the call is ended"),
         ("Time until a connection speaks", "runtime.grpcserver:MAX_HANDSHAKE", "it is closed"),
         ("Bytes of an error's message", "runtime.rpcerrors:MAX_MESSAGE_BYTES", "it is cut"),

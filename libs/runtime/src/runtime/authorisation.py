@@ -13,7 +13,7 @@ from contracts.roles import Role
 from contracts.telemetry import Attribute, Metric
 from runtime import logs, telemetry
 from runtime.identity import Identity
-from runtime.rpcerrors import PermissionDeniedError, RpcError
+from runtime.rpcerrors import PermissionDeniedError, ResourceExhaustedError, RpcError
 
 _MAX_LOGGED = 63  # of a namespace, which may be anything until somebody has looked
 
@@ -51,6 +51,7 @@ class Denial(StrEnum):
 
     ROLE = "ROLE_DENIED"
     NAMESPACE = "NAMESPACE_DENIED"
+    CALLS = "CALLS_EXHAUSTED"
 
 
 class Decisions:
@@ -79,6 +80,17 @@ class Decisions:
         if _threshold.isEnabledFor(level):
             asked = _namespace_asked(request)
             _log.log(level, "rpc_allowed", method=method, actor=caller.subject, namespace=asked)
+
+    def exhausted(
+        self, method: str, caller: Identity, request: object, *, most: int
+    ) -> ResourceExhaustedError:
+        """Return how a call is refused to somebody who has `most` of them open; tell of it."""
+        self._tell_denied(method, caller.subject, request, Denial.CALLS)
+        return ResourceExhaustedError(
+            f"{caller.subject} has {most} calls open here, as many as one caller may have at once; "
+            "wait until some of them have ended",
+            reason=Denial.CALLS,
+        )
 
     def unknown(self, method: str, request: object, *, error: RpcError, peer: str) -> None:
         """Tell that somebody at `peer` (gRPC's words) was turned away who is not known."""

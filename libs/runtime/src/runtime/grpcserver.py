@@ -19,6 +19,7 @@ from runtime.authorisation import Decisions, Policy
 from runtime.errors import ConfigurationError, DatabaseUnavailableError
 from runtime.identity import Authenticator, Identity
 from runtime.rpcerrors import RpcError
+from runtime.shares import Shares
 from runtime.tls import TlsFiles
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -27,6 +28,8 @@ MAX_STREAMS = 1000
 """At once, of one connection."""
 MAX_CALLS = 2000
 """At once, of one server."""
+CALLERS = 4
+"""How many it takes at least to have all calls of a server open."""
 MAX_HANDSHAKE = timedelta(seconds=10)
 """Until a connection speaks TLS and HTTP/2."""
 
@@ -104,7 +107,9 @@ class GrpcServer:
             ],
             maximum_concurrent_rpcs=max_calls,
         )
-        self._gate = _Gate(self._server, authenticator, tokens, Decisions(table))
+        decisions = Decisions(table)
+        shares = Shares(max_calls // CALLERS, decisions)
+        self._gate = _Gate(self._server, authenticator, tokens, decisions, shares)
         self.port = 0
 
     async def start(self) -> None:
@@ -158,11 +163,13 @@ class _Gate:
         authenticator: Authenticator,
         tokens: Tokens | None,
         decisions: Decisions,
+        shares: Shares,
     ) -> None:
         self._server = server
         self._authenticator = authenticator
         self._tokens = tokens
         self._decisions = decisions
+        self._shares = shares
         self.durations = _Durations()
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
@@ -189,7 +196,7 @@ class _Gate:
         )
 
     def _unary(self, method: str, behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Any:
-        admit = self._admission(method)
+        admit, take = self._admission(method), self._shares.take
         note = self.durations.note
         attributes = {
             code: {"rpc.method": method, "rpc.grpc.status_code": code.name}
@@ -200,15 +207,16 @@ class _Gate:
             started = time.perf_counter()
             code = grpc.StatusCode.OK
             try:
-                parent = await admit(request, context)
-                remaining = context.time_remaining()
-                # gRPC itself cancels a call at its deadline; only a late or absent one needs ours.
-                bounded = remaining is not None and remaining <= MAX_UNARY_SECONDS
-                if bounded and parent is None:
-                    return await behaviour(request, context)
-                limit = None if bounded else MAX_UNARY_SECONDS
-                with telemetry.attached(parent):
-                    return await answer(request, context, limit)
+                caller, parent = await admit(request, context)
+                with take(method, caller, request):
+                    remaining = context.time_remaining()
+                    # gRPC itself ends a call at its deadline; a late or absent one needs ours.
+                    bounded = remaining is not None and remaining <= MAX_UNARY_SECONDS
+                    if bounded and parent is None:
+                        return await behaviour(request, context)
+                    limit = None if bounded else MAX_UNARY_SECONDS
+                    with telemetry.attached(parent):
+                        return await answer(request, context, limit)
             except asyncio.CancelledError as exc:
                 code = _code_of(exc, context)
                 raise
@@ -237,9 +245,10 @@ class _Gate:
 
         async def call(request: Any, context: Any) -> AsyncIterator[Any]:
             try:
-                with telemetry.attached(await admit(request, context)):
+                caller, parent = await admit(request, context)
+                with self._shares.take(method, caller, request), telemetry.attached(parent):
                     responses = behaviour(request, context)
-                    until = identity.current_identity().until
+                    until = caller.until
                     async for response in responses if until is None else _until(until, responses):
                         yield response
             except Exception as exc:  # noqa: BLE001 - every failure becomes a status, once, here
@@ -247,11 +256,11 @@ class _Gate:
 
         return call
 
-    def _admission(self, method: str) -> Callable[[Any, Any], Awaitable[str | None]]:
-        """Return what lets a call of `method` in, as its caller, and returns its traceparent."""
+    def _admission(self, method: str) -> Callable[[Any, Any], Awaitable[tuple[Identity, Any]]]:
+        """Return what lets a call of `method` in, and returns its caller and its traceparent."""
         decide = self._decisions.decide
 
-        async def admit(request: Any, context: Any) -> str | None:
+        async def admit(request: Any, context: Any) -> tuple[Identity, str | None]:
             metadata = dict(context.invocation_metadata() or ())
             try:
                 caller = await self._caller(context, metadata)
@@ -260,7 +269,7 @@ class _Gate:
                 raise
             decide(method, caller, request)
             identity.set_current(caller)
-            return metadata.get(Metadata.TRACEPARENT)
+            return caller, metadata.get(Metadata.TRACEPARENT)
 
         return admit
 

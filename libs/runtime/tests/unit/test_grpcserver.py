@@ -76,7 +76,7 @@ async def serve() -> AsyncIterator[Callable]:
     running = []
 
     async def start(
-        behaviour, *, roles=frozenset(Role), allowed=(Role.OPERATOR,), authenticator=None
+        behaviour, *, roles=frozenset(Role), allowed=(Role.OPERATOR,), authenticator=None, **limits
     ):
         methods = {"TriggerDefinition": allowed} if allowed else {}
         watched = {"WatchResources": allowed} if allowed else {}
@@ -98,6 +98,7 @@ async def serve() -> AsyncIterator[Callable]:
                 ),
             ],
             authenticator=authenticator or identity.LocalAuthenticator(roles),
+            **limits,
         )
         await server.start()
         channel = grpcclient.channel(f"127.0.0.1:{server.port}", actor="alice")
@@ -181,6 +182,62 @@ async def test_a_member_of_a_namespace_is_denied_others(serve, namespace):
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
     allowed = await stub.TriggerDefinition(router_pb2.TriggerDefinitionRequest(namespace="dev"))
     assert allowed.run_id == "reached"
+
+
+class Called:
+    """Believes whoever calls, as a member of dev or, without a namespace, as a service."""
+
+    def __init__(self, *namespaces: str) -> None:
+        self.namespaces = frozenset(namespaces) or None
+
+    def authenticate(self, context, metadata):
+        return identity.Identity(
+            metadata["as-whom"], frozenset({Role.OPERATOR}), namespaces=self.namespaces
+        )
+
+
+async def hangs(stub, request, *, as_whom: str):
+    """Return a call that is being served, and does not end."""
+    stub.servicer.reached.clear()
+    hanging = stub.TriggerDefinition(request, metadata=[("as-whom", as_whom)])
+    await stub.servicer.reached.wait()
+    return hanging
+
+
+async def test_who_has_a_share_of_the_calls_open_waits_and_nobody_else(serve):
+    stub = await serve(lambda: "hang", authenticator=Called("dev"), max_calls=8)
+    request = router_pb2.TriggerDefinitionRequest(namespace="dev")
+    first = await hangs(stub, request, as_whom="dev/ana")
+    second = await hangs(stub, request, as_whom="dev/ana")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await stub.TriggerDefinition(request, metadata=[("as-whom", "dev/ana")])
+    assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "dev/ana has 2 calls open here" in refused.value.details()
+    third = await hangs(stub, request, as_whom="dev/ben")
+
+    first.cancel()
+    await stub.servicer.cancelled.wait()
+    again = await hangs(stub, request, as_whom="dev/ana")
+    for hanging in (second, third, again):
+        hanging.cancel()
+
+
+async def test_a_stream_is_one_of_the_calls_that_its_caller_has_open(serve):
+    stub = await serve(lambda: "hang", authenticator=Called("dev"), max_calls=4)
+    watching = registry_pb2_grpc.RegistryServiceStub(stub.channel).WatchResources
+    request = registry_pb2.WatchResourcesRequest(namespace="dev")
+    first = watching(request, metadata=[("as-whom", "dev/ana")])
+    await first.read()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await watching(request, metadata=[("as-whom", "dev/ana")]).read()
+    assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_our_services_calls_are_not_counted(serve):
+    stub = await serve(lambda: "hang", authenticator=Called(), max_calls=4)
+    request = router_pb2.TriggerDefinitionRequest(namespace="dev")
+    for hanging in [await hangs(stub, request, as_whom="ledger") for _ in range(3)]:
+        hanging.cancel()
 
 
 async def test_a_caller_whom_nobody_knows_is_unauthenticated(serve):
