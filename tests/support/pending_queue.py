@@ -13,7 +13,7 @@ from ledger.adapters.postgres_replays import PostgresReplayStore
 from ledger.adapters.postgres_runs import PostgresRunStore
 from ledger.adapters.postgres_switches import PostgresKillSwitchStore
 from ledger.domain.pending import Arrival, Limits, Origin, Reason
-from ledger.ports import PendingRow, Settlement
+from ledger.ports.pending import PendingRow, Settlement
 from ledger.service.instance_events import InstanceEvents
 from ledger.service.pending import Confirmed, PendingLedger
 from runtime.postgres import Postgres, Transaction

@@ -19,7 +19,7 @@ from contracts.routing import PendingOutcome
 from devstack.infrastructure.endpoints import PostgresEndpoint
 from ledger import app
 from ledger.domain.pending import Choice, Limits, Reason
-from ledger.ports import PendingRow
+from ledger.ports.pending import PendingRow
 from runtime import migrations
 from runtime.postgres import Postgres, Transaction
 

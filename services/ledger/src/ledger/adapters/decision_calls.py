@@ -19,7 +19,7 @@ from ledger.domain.instances import InstanceEvent
 from ledger.domain.pending import Arrival
 from ledger.domain.routing import Candidate, DecisionFilter, Place, RoutedEvent, UnroutedRange
 from ledger.errors import InvalidRequestError
-from ledger.ports import DecisionRow
+from ledger.ports.routing import DecisionRow
 from ledger.service.routing import RoutingLedger
 
 T = TypeVar("T")

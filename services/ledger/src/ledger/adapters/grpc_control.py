@@ -16,7 +16,7 @@ from ledger.adapters.grpc_errors import as_statuses
 from ledger.adapters.requests import RequestReader
 from ledger.domain.control import Execution, OperationKind, Order
 from ledger.errors import InvalidRequestError
-from ledger.ports import OperationRow
+from ledger.ports.control import OperationRow
 from ledger.service.backfills import BackfillLedger
 from ledger.service.control import ControlLedger
 from ledger.service.operations import OperationLedger, Result

@@ -19,7 +19,7 @@ from ledger.adapters.grpc_errors import as_statuses
 from ledger.adapters.requests import RequestReader
 from ledger.domain.instances import SetTimer, Status, Turn
 from ledger.errors import InvalidRequestError
-from ledger.instance_ports import InstanceRow
+from ledger.ports.instances import InstanceRow
 from ledger.service.instances import Application, InstanceLedger, Next
 from runtime import authorisation
 

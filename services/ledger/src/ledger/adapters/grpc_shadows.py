@@ -23,7 +23,7 @@ from ledger.adapters.grpc_errors import as_statuses
 from ledger.adapters.requests import RequestReader
 from ledger.domain.shadows import NewShadow, Shadow, ShadowDecision
 from ledger.errors import InvalidRequestError
-from ledger.ports import RecordedShadowDecision
+from ledger.ports.shadows import RecordedShadowDecision
 from ledger.service.shadows import ShadowLedger
 from rules import decisions
 from rules.errors import DecisionError

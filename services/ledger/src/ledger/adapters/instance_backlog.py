@@ -8,7 +8,7 @@ import asyncpg
 from opentelemetry.metrics import Observation
 
 from contracts.telemetry import Attribute, Metric
-from ledger.instance_ports import InstanceEventStore
+from ledger.ports.instances import InstanceEventStore
 from runtime import logs, telemetry
 from runtime.errors import DatabaseUnavailableError
 from runtime.lifecycle import Background

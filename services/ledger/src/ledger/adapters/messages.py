@@ -9,16 +9,10 @@ from backbone.ledger.v1 import ledger_pb2 as pb
 from contracts.decisions import RunStatus, TaskStatus
 from contracts.runs import RecordOutcome, TaskFailure
 from ledger.domain.runs import TaskType
-from ledger.ports import (
-    DueTimeRow,
-    FailureCallRow,
-    OpenTasks,
-    Overview,
-    RunRetryRow,
-    RunRow,
-    TaskChangeRow,
-    TaskRow,
-)
+from ledger.ports.overview import OpenTasks, Overview
+from ledger.ports.runs import FailureCallRow, RunRetryRow, RunRow
+from ledger.ports.schedules import DueTimeRow
+from ledger.ports.tasks import TaskChangeRow, TaskRow
 from ledger.service.runs import LastRun
 from rules.policy import DueOutcome
 

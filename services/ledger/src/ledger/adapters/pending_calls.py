@@ -14,7 +14,7 @@ from ledger.adapters.requests import RequestReader
 from ledger.domain.instances import InstanceEvent
 from ledger.domain.pending import Arrival, Choice, Limits, Origin, Reason
 from ledger.errors import InvalidRequestError
-from ledger.ports import PendingRow
+from ledger.ports.pending import PendingRow
 from ledger.service.pending import Confirmed, Member, PendingLedger
 from ledger.service.replays import ReplayLedger
 from runtime import identity

@@ -9,10 +9,10 @@ from contracts import identifiers
 from contracts.decisions import RunStatus
 from contracts.definitions import CatchUpOrder
 from contracts.triggers import Window
-from ledger.backfill_ports import BackfillRow, BackfillTally
 from ledger.domain import due
 from ledger.domain.backfills import Found, Outcome, Planned, Question, Standing, Step
 from ledger.domain.plans import Mode, State
+from ledger.ports.backfills import BackfillRow, BackfillTally
 from rules.policy import DueOutcome
 from runtime import sqlfiles
 from runtime.postgres import Transaction
@@ -21,7 +21,7 @@ CANCELLED = "the backfill was cancelled before its turn"
 
 
 class PostgresBackfillStore:
-    """`backfill_ports.BackfillStore` in the service's schema."""
+    """`ports.backfills.BackfillStore` in the service's schema."""
 
     def __init__(self) -> None:
         self._sql = sqlfiles.load("ledger", "backfills")

@@ -10,13 +10,15 @@ from contracts.triggers import Window
 from ledger.domain import backfills, due
 from ledger.domain.control import Execution, Operation, Order
 from ledger.domain.runs import TaskState
-from ledger.ports import FailureCallRow, OperationRow, RequestRow, RunRetryRow
+from ledger.ports.control import OperationRow
+from ledger.ports.requests import RequestRow
+from ledger.ports.runs import FailureCallRow, RunRetryRow
 from runtime import sqlfiles
 from runtime.postgres import Transaction
 
 
 class PostgresControlStore:
-    """`ports.ControlStore` in the service's schema."""
+    """`ports.control.ControlStore` in the service's schema."""
 
     def __init__(self) -> None:
         self._sql = sqlfiles.load("ledger", "control")
@@ -220,7 +222,7 @@ class PostgresControlStore:
 
 
 class PostgresOperationStore:
-    """`ports.OperationStore` in the service's schema."""
+    """`ports.control.OperationStore` in the service's schema."""
 
     def __init__(self) -> None:
         self._sql = sqlfiles.load("ledger", "control")

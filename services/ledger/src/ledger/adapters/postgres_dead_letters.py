@@ -10,7 +10,7 @@ from runtime.postgres import Transaction
 
 
 class PostgresDeadLetterStore:
-    """`ports.DeadLetterStore` in the service's schema."""
+    """`ports.dead_letters.DeadLetterStore` in the service's schema."""
 
     def __init__(self) -> None:
         self._sql = sqlfiles.load("ledger", "dead_letters")

@@ -10,13 +10,13 @@ import asyncpg
 from contracts.events import PendingTimer
 from ledger.domain.instances import InstanceEvent, Status
 from ledger.domain.pending import Origin
-from ledger.instance_ports import InstanceRow, WaitingEvent, WaitingKey
+from ledger.ports.instances import InstanceRow, WaitingEvent, WaitingKey
 from runtime import sqlfiles
 from runtime.postgres import Transaction
 
 
 class PostgresInstanceStore:
-    """`instance_ports.InstanceStore` in the service's schema."""
+    """`ports.instances.InstanceStore` in the service's schema."""
 
     def __init__(self) -> None:
         self._sql = sqlfiles.load("ledger", "instances")
@@ -86,7 +86,7 @@ class PostgresInstanceStore:
 
 
 class PostgresInstanceEventStore:
-    """`instance_ports.InstanceEventStore` in the service's schema."""
+    """`ports.instances.InstanceEventStore` in the service's schema."""
 
     def __init__(self) -> None:
         self._sql = sqlfiles.load("ledger", "instances")

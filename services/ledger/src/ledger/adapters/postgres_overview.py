@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from contracts.decisions import RunStatus
-from ledger.ports import OpenTasks, Overview
+from ledger.ports.overview import OpenTasks, Overview
 from runtime import sqlfiles
 from runtime.postgres import Transaction
 
@@ -14,7 +14,7 @@ MOST_RECENT = 5_000
 
 
 class PostgresOverviewStore:
-    """`ports.OverviewStore` in the service's schema."""
+    """`ports.overview.OverviewStore` in the service's schema."""
 
     def __init__(self) -> None:
         self._sql = sqlfiles.load("ledger", "overview")

@@ -17,13 +17,13 @@ from ledger.domain.pending import (
     Start,
 )
 from ledger.domain.rates import Taken
-from ledger.ports import Aged, PendingEvent, PendingRow, PendingState
+from ledger.ports.pending import Aged, PendingEvent, PendingRow, PendingState
 from runtime import sqlfiles
 from runtime.postgres import Transaction
 
 
 class PostgresPendingStore:
-    """`ports.PendingStore` in the service's schema."""
+    """`ports.pending.PendingStore` in the service's schema."""
 
     def __init__(self) -> None:
         self._sql = sqlfiles.load("ledger", "pending")

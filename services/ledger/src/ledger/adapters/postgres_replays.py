@@ -16,8 +16,8 @@ from ledger.domain.pending import Limits
 from ledger.domain.plans import Mode, State
 from ledger.domain.replays import Planned, Question, Standing, Start, Stretches
 from ledger.domain.routing import RoutedEvent
-from ledger.ports import Settlement
-from ledger.replay_ports import (
+from ledger.ports.pending import Settlement
+from ledger.ports.replays import (
     Addition,
     ReplayedDefinition,
     ReplayedEvent,
@@ -31,7 +31,7 @@ _RAN = frozenset({RoutingOutcome.STARTED, RoutingOutcome.SIGNALLED})
 
 
 class PostgresReplayStore:
-    """`replay_ports.ReplayStore` and `ReplayTallies` in the service's schema."""
+    """`ports.replays.ReplayStore` and `ReplayTallies` in the service's schema."""
 
     def __init__(self) -> None:
         self._sql = sqlfiles.load("ledger", "replays")

@@ -18,7 +18,8 @@ from ledger.domain.routing import (
     RoutedEvent,
     UnroutedRange,
 )
-from ledger.ports import DecisionRow, Settlement, UnroutedRow
+from ledger.ports.pending import Settlement
+from ledger.ports.routing import DecisionRow, UnroutedRow
 from runtime import sqlfiles
 from runtime.postgres import Transaction
 
@@ -29,7 +30,7 @@ _LAST_ID = 2**63 - 1
 
 
 class PostgresRoutingStore:
-    """`ports.RoutingStore` and `ports.DecisionLog` in the service's schema."""
+    """`ports.routing.RoutingStore` and `ports.pending.DecisionLog` in the service's schema."""
 
     def __init__(self) -> None:
         self._sql = sqlfiles.load("ledger", "routing")

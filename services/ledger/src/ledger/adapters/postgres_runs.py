@@ -10,13 +10,14 @@ from contracts.decisions import RunStatus, TaskStatus
 from eventstore.events import Cause
 from ledger.adapters.postgres_tasks import failure, task_row
 from ledger.domain.runs import Occasion, RunState, TaskState
-from ledger.ports import Claim, RunRow, TaskRow
+from ledger.ports.runs import Claim, RunRow
+from ledger.ports.tasks import TaskRow
 from runtime import sqlfiles
 from runtime.postgres import Transaction
 
 
 class PostgresRunStore:
-    """`ports.RunStore` in the service's schema."""
+    """`ports.runs.RunStore` in the service's schema."""
 
     def __init__(self) -> None:
         self._sql = sqlfiles.load("ledger", "runs")

@@ -12,7 +12,7 @@ from ledger.domain import due
 from ledger.domain.control import Order
 from ledger.domain.due import DueRow, Epoch, LeasedRun, OpenRun
 from ledger.domain.stretches import Pause
-from ledger.ports import Coverage, Cursor, DueTimeRow, OverdueRow, SkipRow
+from ledger.ports.schedules import Coverage, Cursor, DueTimeRow, OverdueRow, SkipRow
 from rules.policy import DueOutcome, Waiting
 from runtime import sqlfiles
 from runtime.postgres import Transaction
@@ -27,7 +27,7 @@ _SCHEDULES: TypeAdapter[dict[str, Schedule]] = TypeAdapter(dict[str, Schedule])
 
 
 class PostgresScheduleStore:
-    """`ports.ScheduleStore` in the service's schema."""
+    """`ports.schedules.ScheduleStore` in the service's schema."""
 
     def __init__(self) -> None:
         self._sql = sqlfiles.load("ledger", "schedules")

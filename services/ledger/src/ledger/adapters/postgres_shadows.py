@@ -2,13 +2,13 @@
 
 from contracts.shadows import ShadowOutcome
 from ledger.domain.shadows import NewShadow, Shadow, ShadowDecision
-from ledger.ports import RecordedShadowDecision
+from ledger.ports.shadows import RecordedShadowDecision
 from runtime import sqlfiles
 from runtime.postgres import Transaction
 
 
 class PostgresShadowStore:
-    """`ports.ShadowStore` in the service's schema."""
+    """`ports.shadows.ShadowStore` in the service's schema."""
 
     def __init__(self) -> None:
         self._sql = sqlfiles.load("ledger", "shadows")

@@ -10,7 +10,7 @@ from runtime.postgres import Transaction
 
 
 class PostgresSubjectStore:
-    """`ports.SubjectStore` in the service's schema."""
+    """`ports.subjects.SubjectStore` in the service's schema."""
 
     def __init__(self) -> None:
         self._sql = sqlfiles.load("ledger", "subjects")

@@ -15,7 +15,7 @@ _NEWEST = 2**63 - 1
 
 
 class PostgresKillSwitchStore:
-    """`switch_ports.KillSwitchStore` in the service's schema."""
+    """`ports.switches.KillSwitchStore` in the service's schema."""
 
     def __init__(self) -> None:
         self._sql = sqlfiles.load("ledger", "kill_switches")

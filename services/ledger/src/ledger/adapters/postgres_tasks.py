@@ -12,13 +12,13 @@ from contracts.runs import TaskFailure
 from ledger.domain.runs import TaskType
 from ledger.domain.tasks import Assignment, HumanTask
 from ledger.domain.timers import Timers
-from ledger.ports import TaskChangeRow, TaskRow
+from ledger.ports.tasks import TaskChangeRow, TaskRow
 from runtime import sqlfiles
 from runtime.postgres import Transaction
 
 
 class PostgresTaskStore:
-    """`ports.TaskStore` in the service's schema."""
+    """`ports.tasks.TaskStore` in the service's schema."""
 
     def __init__(self) -> None:
         self._sql = sqlfiles.load("ledger", "tasks")

@@ -14,7 +14,7 @@ from ledger.adapters.requests import RequestReader
 from ledger.domain.plans import Action, Mode, State
 from ledger.domain.replays import Question, Stretches
 from ledger.errors import InvalidRequestError
-from ledger.replay_ports import ReplayedDefinition, ReplayedEvent, Tally
+from ledger.ports.replays import ReplayedDefinition, ReplayedEvent, Tally
 from ledger.service.plans import Change
 from ledger.service.replays import Page, ReplayLedger, ReplayView, StartView
 from runtime import identity

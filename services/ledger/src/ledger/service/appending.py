@@ -14,7 +14,8 @@ from ledger.domain import runs as domain
 from ledger.domain.control import Order
 from ledger.domain.runs import Occasion, RunState
 from ledger.errors import InvalidRequestError
-from ledger.ports import ControlStore, ScheduleStore
+from ledger.ports.control import ControlStore
+from ledger.ports.schedules import ScheduleStore
 from runtime import telemetry
 from runtime.postgres import Transaction
 

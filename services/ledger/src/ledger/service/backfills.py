@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 
 from contracts import canonical, identifiers
 from contracts.runs import RunInput
-from ledger.backfill_ports import BackfillRow, BackfillStore, BackfillTally
 from ledger.domain import backfills, plans
 from ledger.domain.backfills import Planned, Question, Step
 from ledger.domain.control import Operation, Order
@@ -24,7 +23,10 @@ from ledger.errors import (
     RunNotFoundError,
     ScheduleNotFoundError,
 )
-from ledger.ports import ControlStore, RequestLog, ScheduleStore
+from ledger.ports.backfills import BackfillRow, BackfillStore, BackfillTally
+from ledger.ports.control import ControlStore
+from ledger.ports.requests import RequestLog
+from ledger.ports.schedules import ScheduleStore
 from ledger.service import plans as plan_changes
 from ledger.service import writing
 from ledger.service.control import ControlLedger

@@ -23,16 +23,10 @@ from ledger.errors import (
     RunNotFoundError,
     TaskNotFoundError,
 )
-from ledger.ports import (
-    ControlStore,
-    FailureCallRow,
-    RequestRow,
-    RunRetryRow,
-    RunRow,
-    RunStore,
-    TaskRow,
-    TaskStore,
-)
+from ledger.ports.control import ControlStore
+from ledger.ports.requests import RequestRow
+from ledger.ports.runs import FailureCallRow, RunRetryRow, RunRow, RunStore
+from ledger.ports.tasks import TaskRow, TaskStore
 from ledger.service import once, writing
 from ledger.service.appending import RunAppender
 from ledger.service.runs import RunLedger

@@ -6,7 +6,7 @@ The records stay in Kafka, byte for byte; here is only their end, with who wante
 from collections.abc import Sequence
 
 from ledger.domain.dead_letters import Opened, Opening, Resolution, Resolved
-from ledger.ports import DeadLetterStore
+from ledger.ports.dead_letters import DeadLetterStore
 from runtime import logs
 from runtime.faultpoints import faultpoint
 from runtime.postgres import Postgres, Transaction

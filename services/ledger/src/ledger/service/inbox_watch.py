@@ -8,7 +8,7 @@ from datetime import timedelta
 from opentelemetry.metrics import Observation
 
 from contracts.telemetry import Attribute, Metric
-from ledger.ports import TaskStore
+from ledger.ports.tasks import TaskStore
 from runtime import logs, telemetry
 from runtime.errors import RuntimeLibraryError
 from runtime.lifecycle import Background

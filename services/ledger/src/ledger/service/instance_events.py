@@ -12,8 +12,9 @@ from contracts.routing import PendingOutcome
 from contracts.telemetry import Attribute, Metric
 from ledger.domain.instances import InstanceEvent
 from ledger.domain.pending import Origin
-from ledger.instance_ports import InstanceEventStore, InstanceStore, WaitingEvent
-from ledger.ports import DecisionLog, RunStore, Settlement
+from ledger.ports.instances import InstanceEventStore, InstanceStore, WaitingEvent
+from ledger.ports.pending import DecisionLog, Settlement
+from ledger.ports.runs import RunStore
 from runtime import telemetry
 from runtime.postgres import Transaction
 

@@ -18,18 +18,18 @@ from ledger.domain import instances as domain
 from ledger.domain.instances import InstanceEvent, SetTimer, Status, Turn
 from ledger.domain.runs import Recording
 from ledger.errors import InstanceNotFoundError, InstanceOvertakenError, RunNotFoundError
-from ledger.instance_ports import (
+from ledger.ports.instances import (
     InstanceEventStore,
     InstanceRow,
     InstanceStore,
     WaitingEvent,
     WaitingKey,
 )
-from ledger.ports import RunStore
+from ledger.ports.runs import RunStore
+from ledger.ports.switches import Halts
 from ledger.service import writing
 from ledger.service.instance_events import InstanceEvents
 from ledger.service.runs import RunLedger
-from ledger.switch_ports import Halts
 from runtime import logs
 from runtime.postgres import Postgres, Transaction
 

@@ -3,7 +3,7 @@
 import hashlib
 
 from ledger.errors import InvalidRequestError
-from ledger.ports import RequestLog
+from ledger.ports.requests import RequestLog
 from runtime.postgres import Transaction
 
 

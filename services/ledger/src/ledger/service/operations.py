@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ledger.ports import OperationRow, OperationStore
+from ledger.ports.control import OperationRow, OperationStore
 from ledger.service import writing
 from runtime.postgres import Postgres, Transaction
 

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 from ledger.errors import InvalidRequestError
-from ledger.ports import Overview, OverviewStore, ScheduleStore
+from ledger.ports.overview import Overview, OverviewStore
+from ledger.ports.schedules import ScheduleStore
 from ledger.service import schedule_watch
 from runtime.postgres import Postgres
 

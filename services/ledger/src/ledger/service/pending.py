@@ -26,7 +26,7 @@ from ledger.domain.pending import (
     Origin,
 )
 from ledger.domain.rates import Rate
-from ledger.ports import (
+from ledger.ports.pending import (
     Aged,
     DecisionLog,
     PendingRow,
@@ -34,10 +34,10 @@ from ledger.ports import (
     PendingStore,
     Settlement,
 )
-from ledger.replay_ports import ReplayTallies
+from ledger.ports.replays import ReplayTallies
+from ledger.ports.switches import KillSwitchStore
 from ledger.service import writing
 from ledger.service.instance_events import InstanceEvents
-from ledger.switch_ports import KillSwitchStore
 from runtime import logs, telemetry
 from runtime.postgres import Postgres, Transaction
 

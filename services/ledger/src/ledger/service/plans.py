@@ -6,7 +6,7 @@ from datetime import timedelta
 from ledger.domain import plans
 from ledger.domain.plans import Action, State
 from ledger.errors import PreconditionError
-from ledger.ports import RequestLog
+from ledger.ports.requests import RequestLog
 from ledger.service import once
 from runtime.postgres import Transaction
 

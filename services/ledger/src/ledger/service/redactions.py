@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from contracts import canonical, redaction, strictjson
 from ledger.errors import PreconditionError, RunNotFoundError
-from ledger.ports import RunStore
+from ledger.ports.runs import RunStore
 from ledger.service import once
 from runtime import logs
 from runtime.faultpoints import faultpoint

@@ -26,8 +26,7 @@ from ledger.errors import (
     ReplayNotFoundError,
     ReplayOvertakenError,
 )
-from ledger.ports import RequestLog
-from ledger.replay_ports import (
+from ledger.ports.replays import (
     Addition,
     ReplayedDefinition,
     ReplayedEvent,
@@ -35,6 +34,7 @@ from ledger.replay_ports import (
     ReplayStore,
     Tally,
 )
+from ledger.ports.requests import RequestLog
 from ledger.service import plans as plan_changes
 from ledger.service.plans import Change
 from ledger.service.routing import RoutingLedger

@@ -12,7 +12,7 @@ from contracts.telemetry import Attribute, Metric
 from ledger.domain import routing
 from ledger.domain.routing import Decided, DecisionFilter, Place, RoutedEvent, UnroutedRange
 from ledger.errors import UnroutedRangeNotFoundError
-from ledger.ports import DecisionRow, RoutingStore, UnroutedRow
+from ledger.ports.routing import DecisionRow, RoutingStore, UnroutedRow
 from ledger.service.instance_events import InstanceEvents
 from ledger.service.pending import PendingLedger
 from runtime import logs, telemetry

@@ -15,11 +15,12 @@ from contracts.triggers import Trigger
 from ledger.domain import runs as domain
 from ledger.domain.runs import Done, Occasion, Recording, RunState, TaskState
 from ledger.errors import PreconditionError, RunNotFoundError, TaskNotFoundError
-from ledger.ports import RunRow, RunStore, TaskRow
+from ledger.ports.runs import RunRow, RunStore
+from ledger.ports.switches import Halts
+from ledger.ports.tasks import TaskRow
 from ledger.service import writing
 from ledger.service.appending import RunAppender
 from ledger.service.telling import FailureTelling
-from ledger.switch_ports import Halts
 from runtime import logs, telemetry
 from runtime.postgres import Postgres, Transaction
 

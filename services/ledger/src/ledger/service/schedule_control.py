@@ -17,16 +17,9 @@ from ledger.domain.control import Order
 from ledger.domain.due import Ask, DueRow, Epoch
 from ledger.domain.stretches import Pause
 from ledger.errors import InvalidRequestError, PreconditionError, ScheduleNotFoundError
-from ledger.ports import (
-    ControlStore,
-    Coverage,
-    Cursor,
-    DueTimeRow,
-    OverdueRow,
-    RequestLog,
-    ScheduleStore,
-    SkipRow,
-)
+from ledger.ports.control import ControlStore
+from ledger.ports.requests import RequestLog
+from ledger.ports.schedules import Coverage, Cursor, DueTimeRow, OverdueRow, ScheduleStore, SkipRow
 from ledger.service import once, writing
 from ledger.service.schedules import ScheduleLedger
 from rules import jitter

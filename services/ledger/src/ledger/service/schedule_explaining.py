@@ -7,13 +7,13 @@ from enum import StrEnum
 
 from contracts import identifiers
 from contracts.switches import KillSwitch, Point
-from ledger.backfill_ports import BackfillStore
 from ledger.domain import due
 from ledger.domain.due import Epoch, NextDue
 from ledger.domain.stretches import Pause
 from ledger.errors import ScheduleNotFoundError
-from ledger.ports import Coverage, DueTimeRow, ScheduleStore, SkipRow
-from ledger.switch_ports import Halts
+from ledger.ports.backfills import BackfillStore
+from ledger.ports.schedules import Coverage, DueTimeRow, ScheduleStore, SkipRow
+from ledger.ports.switches import Halts
 from rules import schedules as evaluation
 from runtime.postgres import Postgres, Transaction
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 from opentelemetry.metrics import Observation
 
 from contracts.telemetry import Attribute, Metric
-from ledger.ports import ScheduleStore
+from ledger.ports.schedules import ScheduleStore
 from runtime import logs, telemetry
 from runtime.errors import RuntimeLibraryError
 from runtime.lifecycle import Background

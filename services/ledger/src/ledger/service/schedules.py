@@ -15,11 +15,11 @@ from ledger.domain import due, stretches
 from ledger.domain.control import Order
 from ledger.domain.due import Accounted, DueRow, Epoch, LeasedRun, OpenRun
 from ledger.errors import PreconditionError, ScheduleNotFoundError
-from ledger.ports import Cursor, DueTimeRow, ScheduleStore
+from ledger.ports.schedules import Cursor, DueTimeRow, ScheduleStore
+from ledger.ports.switches import Halts
 from ledger.service import writing
 from ledger.service.appending import WAKER
 from ledger.service.control import ControlLedger
-from ledger.switch_ports import Halts
 from rules import policy
 from rules.policy import DueOutcome, Waiting
 from runtime import logs, telemetry

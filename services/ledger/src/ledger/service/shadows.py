@@ -6,7 +6,7 @@ only.
 
 from ledger.domain.shadows import NewShadow, Shadow, ShadowDecision
 from ledger.errors import InvalidRequestError, ShadowActiveError, ShadowNotFoundError
-from ledger.ports import RecordedShadowDecision, ShadowStore
+from ledger.ports.shadows import RecordedShadowDecision, ShadowStore
 from ledger.service import writing
 from runtime import logs
 from runtime.postgres import Postgres, Transaction

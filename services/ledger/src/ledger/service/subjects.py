@@ -22,10 +22,10 @@ from ledger.domain.subjects import (
     Subject,
 )
 from ledger.errors import ConcurrentErasureError, SubjectNotFoundError
-from ledger.ports import RequestLog
+from ledger.ports.requests import RequestLog
+from ledger.ports.subjects import SubjectStore
 from ledger.service import once, subject_keys, writing
 from ledger.service.subject_keys import SubjectKeys
-from ledger.subject_ports import SubjectStore
 from runtime import logs
 from runtime.postgres import Postgres, Transaction
 

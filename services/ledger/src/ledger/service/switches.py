@@ -19,9 +19,11 @@ from ledger.domain import switches as domain
 from ledger.domain.control import Order
 from ledger.domain.switches import EVERYTHING, SwitchState
 from ledger.errors import KillSwitchNotFoundError, PreconditionError
-from ledger.ports import ControlStore, RequestLog, ScheduleStore
+from ledger.ports.control import ControlStore
+from ledger.ports.requests import RequestLog
+from ledger.ports.schedules import ScheduleStore
+from ledger.ports.switches import KillSwitchStore
 from ledger.service import once, writing
-from ledger.switch_ports import KillSwitchStore
 from runtime import logs, telemetry
 from runtime.postgres import Postgres, Transaction
 

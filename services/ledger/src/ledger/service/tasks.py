@@ -22,7 +22,8 @@ from ledger.domain import tasks as domain
 from ledger.domain.runs import RunState, TaskType
 from ledger.domain.tasks import HumanTask, Person
 from ledger.errors import TaskNotFoundError
-from ledger.ports import RunStore, TaskChangeRow, TaskRow, TaskStore
+from ledger.ports.runs import RunStore
+from ledger.ports.tasks import TaskChangeRow, TaskRow, TaskStore
 from ledger.service import once, writing
 from ledger.service.appending import RunAppender
 from runtime import logs, telemetry

@@ -12,7 +12,8 @@ from eventstore.events import Cause
 from ledger.domain import control as domain
 from ledger.domain.control import Order
 from ledger.domain.runs import Occasion, RunState, TaskState
-from ledger.ports import ControlStore, RunStore
+from ledger.ports.control import ControlStore
+from ledger.ports.runs import RunStore
 from runtime.postgres import Transaction
 
 

@@ -9,7 +9,7 @@ from ledger.domain.pending import Limits
 from ledger.domain.plans import State
 from ledger.domain.replays import Planned, Question, Standing, Start, Stretches
 from ledger.domain.routing import RoutedEvent
-from ledger.ports import Settlement
+from ledger.ports.pending import Settlement
 from runtime.postgres import Transaction
 
 
