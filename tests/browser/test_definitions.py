@@ -197,7 +197,7 @@ def test_due_times_are_seen_and_their_clock_is_held_and_let_go(visit, name, appl
     do(page, "Pause", "the market is closed")
     expect(page.locator("dl.facts")).to_contain_text("the market is closed")
     visit.check("schedule")
-    page.get_by_label("Time, with its zone").fill("2001-01-01T00:00:00Z")
+    page.get_by_label("Time (UTC)").fill("2001-01-01T00:00:00")
     page.get_by_role("button", name="Explain").click()
     expect(page.get_by_role("status")).to_be_visible()
     do(page, "Resume", "it is open")
