@@ -140,6 +140,7 @@ def test_files_are_planned_applied_compared_and_rolled_back(visit, name):
     expect(page.get_by_role("heading", level=1)).to_have_text(f"{name}: version 1 to version 2")
     expect(page.locator("ul.differences")).to_contain_text("rule look")
     visit.check("difference")
+    visit.picture("difference")
 
     page = visit.open(f"definition?id={name}&version=1")
     do(page, "Activate", "too many")
@@ -197,6 +198,7 @@ def test_due_times_are_seen_and_their_clock_is_held_and_let_go(visit, name, appl
     do(page, "Pause", "the market is closed")
     expect(page.locator("dl.facts")).to_contain_text("the market is closed")
     visit.check("schedule")
+    visit.picture("schedule", since="Due times")
     page.get_by_label("Time (UTC)").fill("2001-01-01T00:00:00")
     page.get_by_role("button", name="Explain").click()
     expect(page.get_by_role("status")).to_be_visible()
@@ -224,6 +226,7 @@ def test_another_version_is_tried_on_past_runs(visit, name, applied, backbone):
     expect(page.get_by_role("status")).to_contain_text("1 same, 1 different, 0 not comparable")
     expect(page.locator("ul.differences")).to_contain_text("removed look: Look at it")
     visit.check("backtest")
+    visit.picture("backtest")
     page.get_by_label("Version to try").fill("2")
     page.get_by_role("button", name="Try it").click()
     expect(page.get_by_role("status")).to_contain_text("2 same, 0 different")
