@@ -77,8 +77,9 @@ def test_an_event_tells_what_it_caused_and_what_not_and_why(visit, suite, order)
         page.get_by_role("row").filter(has_text="event.payload.amount > 100").first
     ).to_contain_text("true")
     visit.check("run")
+    visit.picture("run", since="What it decided")
     graph(page).get_by_role("link", name="Look at the order over 200").click()
-    expect(page.get_by_text("@sellers")).to_be_visible()
+    expect(page.locator("dl")).to_contain_text("group sellers")
     expect(page.locator("dl")).to_contain_text(task_id)
     visit.check("task")
 
@@ -99,6 +100,7 @@ def test_the_graph_goes_on_through_a_persons_answer_to_what_followed(visit, shop
     expect(graph(page)).to_contain_text("backbone.TaskCompleted")
     expect(graph(page).get_by_role("link", name="pack", exact=True)).to_be_visible()
     visit.check("graph")
+    visit.picture("event")
 
 
 def test_an_event_that_nobody_wanted_is_looked_for_in_kafka(visit, shop, suite):

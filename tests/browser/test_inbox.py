@@ -67,6 +67,7 @@ def test_a_task_is_found_claimed_answered_and_kept_in_its_history(visit, backbon
     expect(page.get_by_label("Name")).to_have_accessible_description("This is needed.")
     expect(page.get_by_label("Note")).to_have_value("By the back door.")
     visit.check("task-refused")
+    visit.picture("task", since="Answer")
     visit.expect_complaints()
 
     # What the ledger refuses is as well.

@@ -19,7 +19,7 @@ TYPE = "browser.parcel.sent"
 @pytest.fixture(scope="module")
 def send(suite, backbone):
     """Sends a parcel's event, or several; returns their ids."""
-    for file in (DEFINITIONS / "parcel-sent.yaml", PARCELS):
+    for file in (DEFINITIONS / "parcel-sent.yaml", PARCELS, DEFINITIONS / "scales.yaml"):
         backbone("apply", "-f", str(file), "--reason", "parcels")
     producer = Producer({"bootstrap.servers": suite.endpoints.kafka_bootstrap_servers})
 
@@ -39,9 +39,12 @@ def send(suite, backbone):
         return ids
 
     def known():
-        # The router may not know of the definition yet.
-        send({"number": 1})
-        return backbone("decisions", "--definition", "browser.parcels", "-o", "json")
+        # The router may not know of the definitions yet.
+        send({"number": 1, "weight": 12})
+        return all(
+            backbone("decisions", "--definition", name, "-o", "json")
+            for name in ("browser.parcels", "browser.scales")
+        )
 
     waited(known)
     return send
@@ -132,6 +135,13 @@ def test_a_kill_switch_is_thrown_and_reset_and_what_it_stopped_waits(visit, send
     waited(lambda: not visit.open(waiting).get_by_role("table").count())
 
 
+def change(page, what, button, reason):
+    """Say why a plan is to be changed, and press the button, as the page offers it."""
+    page.locator("summary").filter(has_text=re.compile(f"^{what}$")).click()
+    confirm(page, button, reason)
+    expect(page.get_by_text(f": {reason}")).to_be_visible()
+
+
 def in_field(time):
     """Return a time as a browser's field for times takes it."""
     return f"{time:%Y-%m-%dT%H:%M:%S}"
@@ -143,28 +153,89 @@ def finished(visit, what, name):
     return visit.page
 
 
+def plan_backfill(visit, since, until, *, at_once, reason):
+    """Plan to run the rounds of a time; return the page of the plan, and its id."""
+    page = visit.open("backfills")
+    page.get_by_text("Plan a backfill").click()
+    page.get_by_label("Definition").fill("browser.rounds")
+    page.get_by_label("Due times from").fill(in_field(since))
+    page.get_by_label("Until before").fill(in_field(until))
+    page.get_by_label("Runs open at once").fill(str(at_once))
+    confirm(page, "Plan", reason)
+    return page, planned(page, "Backfill")
+
+
+def plan_replay(visit, since, *, rate, reason):
+    """Plan to route the parcels since a time again; return the page of the plan, and its id."""
+    page = visit.open("replays")
+    page.get_by_text("Plan a replay").click()
+    page.get_by_label("Topic").fill("dev.orders")
+    page.get_by_label("Records from").fill(in_field(since))
+    page.get_by_label("Until before").fill(in_field(since + timedelta(minutes=5)))
+    page.get_by_label("Definitions").fill("browser.parcels")
+    page.get_by_label("Which").select_option("all")
+    page.get_by_label("Starts in a second").fill(str(rate))
+    confirm(page, "Plan", reason)
+    return page, planned(page, "Replay")
+
+
+def done_of(page):
+    """Return how many of a plan were done, and of how many, as its page says."""
+    bar = page.get_by_role("progressbar")
+    return int(bar.get_attribute("value") or 0), int(bar.get_attribute("max"))
+
+
+def paused_resumed_and_cancelled(visit, page, what, name):
+    """Stop a plan that is carried out, let it go on, and give it up."""
+    waited(lambda: done_of(page)[0] > 0)
+    change(page, "Pause", "Pause", f"{what}: wait")
+    expect(page.get_by_text("paused", exact=True)).to_be_visible()
+    visit.check(f"{what}-paused")
+    if what == "replay":
+        visit.picture("replay-paused")
+    expect(page.locator("summary")).to_have_text(["Resume", "Cancel"])
+    change(page, "Resume", "Resume", f"{what}: go on")
+    expect(page.get_by_text("running", exact=True)).to_be_visible()
+    done, _ = done_of(page)
+    waited(lambda: done < done_of(page)[0])
+    change(page, "Cancel", f"Cancel the {what}", f"{what}: it was wrong")
+    expect(page.get_by_text("cancelled", exact=True)).to_be_visible()
+    expect(page.locator("summary")).to_have_count(0)
+    done, planned = done_of(page)
+    assert done < planned
+    visit.open(f"{what}s")
+    expect(page.get_by_role("row").filter(has_text=name)).to_contain_text("cancelled")
+    visit.open("audit")
+    asked = page.get_by_role("region", name=re.compile("^What people asked")).get_by_role("row")
+    for how, why in (("pause", "wait"), ("resume", "go on"), ("cancel", "it was wrong")):
+        row = asked.filter(has_text=f"{what}: {why}")
+        expect(row).to_contain_text(f"{what}/{how}")
+        expect(row).to_contain_text("local/alex")
+
+
 def planned(page, heading):
     """Return the id of what was planned, once its page is there."""
     expect(page.get_by_role("heading", level=1)).to_have_text(re.compile(rf"^{heading} \w+$"))
     return page.get_by_role("heading", level=1).text_content().split()[-1]
 
 
-def test_past_due_times_are_run_by_a_plan(visit, backbone):
+@pytest.fixture(scope="module")
+def rounds(backbone):
+    """The rounds are known, and when they are due."""
     backbone("apply", "-f", str(DEFINITIONS / "rounds.yaml"), "--reason", "rounds")
     waited(lambda: backbone("schedules", "list", "-o", "json").count("browser.rounds"))
+
+
+@pytest.mark.usefixtures("rounds")
+def test_past_due_times_are_run_by_a_plan(visit):
     page = visit.open("drift")
     expect(page.get_by_text("Temporal has what is applied.")).to_be_visible()
     visit.check("drift")
     noon = datetime.now(UTC).replace(hour=12, minute=0, second=0) - timedelta(days=1)
 
-    page = visit.open("backfills")
-    page.get_by_text("Plan a backfill").click()
-    page.get_by_label("Definition").fill("browser.rounds")
-    page.get_by_label("Due times from").fill(in_field(noon))
-    page.get_by_label("Until before").fill(in_field(noon + timedelta(hours=2)))
-    page.get_by_label("Runs open at once").fill("2")
-    confirm(page, "Plan", "rounds were missed")
-    name = planned(page, "Backfill")
+    page, name = plan_backfill(
+        visit, noon, noon + timedelta(hours=2), at_once=2, reason="rounds were missed"
+    )
     expect(page.get_by_role("row").filter(has_text="no run")).to_have_count(2)
     visit.check("backfill-planned")
     confirm(page, "Apply the plan", "they were looked at")
@@ -179,15 +250,7 @@ def test_past_due_times_are_run_by_a_plan(visit, backbone):
 def test_past_events_are_routed_again_by_a_plan(visit, send):
     since = datetime.now(UTC)
     send({"number": 7})
-    page = visit.open("replays")
-    page.get_by_text("Plan a replay").click()
-    page.get_by_label("Topic").fill("dev.orders")
-    page.get_by_label("Records from").fill(in_field(since))
-    page.get_by_label("Until before").fill(in_field(since + timedelta(minutes=5)))
-    page.get_by_label("Definitions").fill("browser.parcels")
-    page.get_by_label("Which").select_option("all")
-    confirm(page, "Plan", "a bad release")
-    name = planned(page, "Replay")
+    page, name = plan_replay(visit, since, rate=20, reason="a bad release")
     expect(page.get_by_role("region", name=re.compile("^In order"))).to_contain_text("parcel-")
     visit.check("replay-planned")
     confirm(page, "Apply the plan", "once more")
@@ -195,6 +258,41 @@ def test_past_events_are_routed_again_by_a_plan(visit, send):
     expect(page.get_by_text("1 event: started")).to_be_visible()
     visit.open("replays")
     expect(page.get_by_role("row").filter(has_text=name)).to_contain_text("finished")
+
+
+@pytest.mark.usefixtures("rounds")
+def test_a_backfill_is_paused_resumed_and_cancelled(visit):
+    month = datetime.now(UTC) - timedelta(days=40)
+    page, name = plan_backfill(
+        visit, month, month + timedelta(days=30), at_once=1, reason="a month was missed"
+    )
+    confirm(page, "Apply the plan", "slowly")
+    paused_resumed_and_cancelled(visit, page, "backfill", name)
+
+
+def test_a_replay_is_paused_resumed_and_cancelled(visit, send):
+    since = datetime.now(UTC)
+    send(*({"number": number} for number in range(100, 150)))
+    page, name = plan_replay(visit, since, rate=1, reason="fifty parcels too many")
+    confirm(page, "Apply the plan", "one a second")
+    paused_resumed_and_cancelled(visit, page, "replay", name)
+
+
+@pytest.mark.usefixtures("send")
+def test_a_task_queue_without_a_worker_is_told(visit):
+    page = visit.open("task-queues")
+    ours = page.get_by_role("row").filter(has_text="backbone-tick-tq")
+    expect(ours.get_by_text("served", exact=True)).to_be_visible()
+    # Temporal is asked every half a minute; the page goes on by itself.
+    row = page.get_by_role("row").filter(has_text="browser-scales-tq")
+    expect(row.get_by_text("unserved", exact=True)).to_be_visible(timeout=75_000)
+    expect(row.get_by_role("link")).to_have_text(["browser.scales"])
+    expect(page.get_by_text("work waits that no worker takes")).to_contain_text("browser-scales-tq")
+    visit.check("task-queues")
+    visit.picture("task-queues")
+    visit.open("overview")
+    page.get_by_role("region", name="Task queues").get_by_role("link").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Task queues")
 
 
 def test_the_audit_tells_who_and_why_and_that_events_are_as_they_were_written(visit, send):

@@ -15,6 +15,7 @@ def test_the_overview_counts_and_goes_on_counting_by_itself(visit, suite, backbo
     assert before > 0
     expect(page.get_by_role("region", name="Dead letters")).to_contain_text("open")
     visit.check("overview")
+    visit.picture("overview")
 
     shop.run_of(shop.place(400))
     expect(people).to_have_text(str(before + 1))

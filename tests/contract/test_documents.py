@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import shlex
+import struct
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ DOCUMENTS = sorted(
     )
     for path in ROOT.glob(pattern)
 )
+MOST_OF_A_PICTURE = 80_000  # bytes
 SCRIPTS = (*DOCUMENTS, ROOT / "docker-compose.yml", ROOT / "docker-compose.dev.yml")
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 TOP = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")}
@@ -78,6 +80,27 @@ def test_relative_links_lead_somewhere(document):
         if not found.exists() or (anchor and anchor not in _anchors(found.read_text())):
             missing.append(target)
     assert not missing
+
+
+def test_each_image_is_shown_with_words_for_who_does_not_see_it():
+    shown = {}
+    for document in DOCUMENTS:
+        for words, target in re.findall(r"!\[([^\]]*)\]\(([^)\s]+)\)", document.read_text()):
+            assert words, f"{document.relative_to(ROOT)} shows {target} without words"
+            shown[(document.parent / target).resolve()] = words
+    images = {path for path in (ROOT / "docs" / "images").rglob("*") if path.is_file()}
+    assert set(shown) == images
+
+
+def test_pictures_of_the_console_are_small_of_one_size_and_say_that_data_is_generated():
+    page = ROOT / "docs" / "console.md"
+    shown = dict(re.findall(r"!\[([^\]]*)\]\(images/console/([^)]+)\)", page.read_text()))
+    assert shown
+    assert [words for words in shown if "generated" not in words] == []
+    contents = [(page.parent / "images" / "console" / name).read_bytes() for name in shown.values()]
+    assert max(map(len, contents)) <= MOST_OF_A_PICTURE
+    # Of a PNG the first chunk begins with its width and height.
+    assert len({struct.unpack(">II", content[16:24]) for content in contents}) == 1
 
 
 @each_document

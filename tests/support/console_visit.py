@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 PATIENCE_MS = 15_000
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1200, "height": 800}
+PICTURE = {"width": 960, "height": 640}
 _AXE = Axe()
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -45,7 +46,7 @@ class Visit:
         """Hold the page that is open against what everybody must be able to use.
 
         In light and dark it has no violation of axe's rules, and on a phone nothing lies beyond the
-        edge. With pictures wanted, they are written: `<name>-light.png`, `-dark.png`, `-phone.png`.
+        edge.
         """
         for scheme in ("light", "dark"):
             self.page.emulate_media(color_scheme=scheme)
@@ -55,12 +56,26 @@ class Visit:
                 for one in found.response["violations"]
             ]
             assert not told, f"{name}, {scheme}: {json.dumps(told, indent=2)}"
-            self._picture(f"{name}-{scheme}")
         self.page.emulate_media(color_scheme="light")
         self.page.set_viewport_size(PHONE)
         wide = self.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= PHONE["width"], f"{name}: {wide} px wide on a phone"
-        self._picture(f"{name}-phone")
+        self.page.set_viewport_size(DESK)
+
+    def picture(self, name: str, *, since: str = "") -> None:
+        """Write a picture for the documents, light, when pictures are wanted.
+
+        It is of the page's top, or from the heading `since` on.
+        """
+        if self._pictures is None:
+            return
+        self._pictures.mkdir(parents=True, exist_ok=True)
+        self.page.set_viewport_size(PICTURE)
+        self.page.evaluate("scrollTo(0, 0)")
+        if since:
+            heading = self.page.get_by_role("heading", name=since, exact=True)
+            heading.evaluate("one => one.scrollIntoView()")
+        self.page.screenshot(path=self._pictures / f"{name}.png", animations="disabled")
         self.page.set_viewport_size(DESK)
 
     def close(self) -> None:
@@ -75,8 +90,3 @@ class Visit:
     def _complained(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
             self._complaints.append(message.text)
-
-    def _picture(self, name: str) -> None:
-        if self._pictures is not None:
-            self._pictures.mkdir(parents=True, exist_ok=True)
-            self.page.screenshot(path=self._pictures / f"{name}.png", full_page=True)

@@ -27,6 +27,11 @@ class AutomatedInstance(_Model):
     timeout: Duration
     retry: Retry
 
+    @property
+    def what(self) -> str:
+        """What it is for: its handler."""
+        return self.handler
+
 
 class HumanInstance(_Model):
     """A human task that was decided."""
@@ -43,6 +48,11 @@ class HumanInstance(_Model):
     escalation: Escalation | None = None
     expiry: Duration | None = None
     form: dict[str, Any] | None = None
+
+    @property
+    def what(self) -> str:
+        """What it is for: its title."""
+        return self.title
 
     @property
     def has_timers(self) -> bool:

@@ -1,6 +1,6 @@
 """Kill switches: where a namespace is stopped, and which of its definitions are."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -43,6 +43,17 @@ class KillSwitch:
             f"{self.point.value} is stopped by kill switch {self.switch_id} of {self.thrown_by}: "
             f"{self.reason}"
         )
+
+
+def labels(words: Iterable[str]) -> dict[str, str]:
+    """Return labels as people write them, `tier=gold`. Raises ValueError with a sentence."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, is_pair, value = word.partition("=")
+        if not (name and is_pair):
+            raise ValueError(f"a label is NAME=VALUE, such as tier=gold, and not {word!r}")
+        found[name] = value
+    return found
 
 
 def problem(point: Point, labels: Mapping[str, str]) -> str | None:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from pydantic import ValidationError
 
@@ -52,6 +52,42 @@ class Again(StrEnum):
     OTHERWISE = "otherwise"
 
 
+class Named(Protocol):
+    """What a run is called."""
+
+    @property
+    def namespace(self) -> str:
+        """Of which it is."""
+
+    @property
+    def run_id(self) -> str:
+        """Its id."""
+
+
+class Record(Protocol):
+    """A run as the ledger answers with it: JSON documents, empty for what is not there."""
+
+    @property
+    def run(self) -> Named:
+        """Which run it is."""
+
+    @property
+    def trigger(self) -> bytes:
+        """What started it."""
+
+    @property
+    def snapshot(self) -> bytes:
+        """What it looked at."""
+
+    @property
+    def decision(self) -> bytes:
+        """What it decided."""
+
+    @property
+    def state_before(self) -> bytes:
+        """Of an instance, before the event that was applied."""
+
+
 @dataclass(frozen=True)
 class PastRun:
     """A run as it is on record: canonical JSON documents, None for what is not there.
@@ -68,6 +104,18 @@ class PastRun:
     decision: bytes | None
     state: bytes | None = None
     revealed: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, record: Record) -> Self:
+        """Return the run that the ledger answered with."""
+        return cls(
+            namespace=record.run.namespace,
+            run_id=record.run.run_id,
+            trigger=record.trigger or None,
+            snapshot=record.snapshot or None,
+            decision=record.decision or None,
+            state=record.state_before or None,
+        )
 
     def references(self) -> frozenset[Reference]:
         """Return what it refers to that is sensitive, and that deciding it again has to know."""

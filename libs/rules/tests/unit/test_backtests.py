@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from backbone.ledger.v1.ledger_pb2 import GetRunResponse, Run
 from contracts import canonical, identifiers
 from contracts.definitions import ActivityDefinition
 from contracts.envelope import Envelope
@@ -78,6 +79,16 @@ def recorded(own: Version, snapshot: Any = None, trigger: Trigger = TRIGGER) -> 
         snapshot=canonical.render(seen),
         decision=canonical.render(decision),
     )
+
+
+def test_what_the_ledger_lacks_of_a_run_is_none() -> None:
+    run = Run(namespace="dev", run_id=RUN_ID)
+    bare = PastRun.of(GetRunResponse(run=run))
+    assert bare == PastRun("dev", RUN_ID, trigger=None, snapshot=None, decision=None)
+    full = GetRunResponse(
+        run=run, trigger=b"{1}", snapshot=b"{2}", decision=b"{3}", state_before=b"{4}"
+    )
+    assert PastRun.of(full) == PastRun("dev", RUN_ID, b"{1}", b"{2}", b"{3}", b"{4}")
 
 
 def failed(trigger: Trigger = TRIGGER) -> PastRun:

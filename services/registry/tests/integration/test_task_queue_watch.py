@@ -95,7 +95,11 @@ async def test_a_queue_that_nobody_serves_is_seen_with_what_waits_on_it(  # noqa
         one for one in answer.task_queues if (one.name, one.kind) == (queue, pb.TASK_KIND_WORKFLOW)
     )
     assert (said.backlog, said.pollers) == (1, 0)
+    assert (list(said.definition_ids), said.definitions) == (["billing.overdue"], 1)
     assert answer.HasField("asked_at")
+    ours = [one for one in answer.task_queues if one.name in names.OWN_TASK_QUEUES]
+    assert ours
+    assert not any(one.definitions for one in ours)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await stub.ListTaskQueues(pb.ListTaskQueuesRequest(namespace="prod"))
     assert "'prod' is not served here" in str(refused.value.details())

@@ -42,18 +42,6 @@ class Question:
     reveal_for: str = ""
 
 
-def past_run(found: ledger_pb2.GetRunResponse) -> PastRun:
-    """Return the record of a run."""
-    return PastRun(
-        namespace=found.run.namespace,
-        run_id=found.run.run_id,
-        trigger=found.trigger or None,
-        snapshot=found.snapshot or None,
-        decision=found.decision or None,
-        state=found.state_before or None,
-    )
-
-
 async def at_once(items: AsyncIterator[T], work: Callable[[T], Awaitable[None]]) -> None:
     """Do `work` with each item, `CONCURRENT` of them at a time; the first error ends it all."""
     handing_out = asyncio.Lock()
@@ -112,7 +100,7 @@ class _Backtest:
     async def _work(self, found: tuple[int, ledger_pb2.Run]) -> None:
         number, run = found
         own = await self._own(run.definition_version)
-        self._report.add(number, verdicts.Subject.of(run), await self._judged(run, own))
+        self._report.count(number, verdicts.Subject.of(run), await self._judged(run, own))
 
     async def _own(self, number: int) -> Version | str:
         """Return the version that decided a run, or why there is none to be had."""
@@ -138,7 +126,7 @@ class _Backtest:
         except CliError as exc:
             gone = isinstance(exc, NotFoundError)
             return Judged(Verdict.NOT_COMPARABLE, "it is gone" if gone else str(exc))
-        past = past_run(found)
+        past = PastRun.of(found)
         if self._question.reveal_for and (wanted := past.references()):
             values = await self._clients.subjects.reveal(
                 wanted, reason=self._question.reveal_for, request_id=str(uuid.uuid4())

@@ -22,7 +22,7 @@ from cli.verdicts import (
 )
 from contracts import durations
 from contracts.shadows import DEFAULT_SHADOW_RUNS, MAX_SHADOW_AGE, MAX_SHADOW_RUNS, ShadowOutcome
-from rules.backtests import Judged, Verdict, judge_shadow
+from rules.backtests import Judged, PastRun, Verdict, judge_shadow
 
 _OUTCOMES = {
     shadows_pb2.SHADOW_OUTCOME_DECIDED: ShadowOutcome.DECIDED,
@@ -183,15 +183,15 @@ async def _report(
             run = await clients.run(decision.run_id)
         except NotFoundError:
             gone = Subject(decision.run_id, 0, documents.instant(decision.recorded_at))
-            report.add(number, gone, Judged(Verdict.NOT_COMPARABLE, "it is gone"))
+            report.count(number, gone, Judged(Verdict.NOT_COMPARABLE, "it is gone"))
             return
         judged = judge_shadow(
-            backtests.past_run(run),
+            PastRun.of(run),
             outcome=_OUTCOMES.get(decision.outcome, ShadowOutcome.NOT_COMPARABLE),
             reason=decision.reason,
             decision=decision.decision,
         )
-        report.add(number, Subject.of(run.run), judged)
+        report.count(number, Subject.of(run.run), judged)
 
     await backtests.at_once(decisions(), work)
     return found[0], report

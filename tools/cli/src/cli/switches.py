@@ -151,13 +151,10 @@ async def _each(clients: Clients, *, everywhere: bool) -> Sequence[Clients]:
 
 
 def _labels(words: Sequence[str]) -> dict[str, str]:
-    labels = {}
-    for word in words:
-        name, is_pair, value = word.partition("=")
-        if not is_pair:
-            raise UsageError(f"--label is NAME=VALUE, not {word!r}")
-        labels[name] = value
-    return labels
+    try:
+        return switches.labels(words)
+    except ValueError as exc:
+        raise UsageError(f"--label: {exc}") from exc
 
 
 def _show(out: Output, found: Sequence[pb.KillSwitch], *, none: str = "nothing") -> None:

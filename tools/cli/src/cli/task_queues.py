@@ -27,6 +27,7 @@ def queues(
             ("WAIT", "backlog"),
             ("OLDEST", "backlog_age"),
             ("WORKERS", "pollers"),
+            ("DEFINITIONS", "definitions"),
         ],
         none=f"Temporal has not said anything of the task queues of namespace {session.namespace}",
     )
@@ -42,4 +43,6 @@ def document(message: pb.TaskQueue) -> dict[str, Any]:
         "backlog": message.backlog,
         "backlog_age": durations.render(timedelta(seconds=message.backlog_age.seconds)),
         "pollers": message.pollers,
+        "definitions": message.definitions,
+        "definition_ids": list(message.definition_ids),
     }

@@ -4,10 +4,9 @@ Bounded: all is counted, and the newest differences are kept.
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC
 from typing import Annotated, Any, Self
 
@@ -17,15 +16,14 @@ from backbone.ledger.v1 import ledger_pb2
 from cli import documents
 from cli.errors import MISUSED, CliError
 from cli.output import Output
-from contracts.decisions import HumanInstance
 from rules.backtests import Again, Judged, Verdict
 from rules.comparisons import TaskDifference
+from rules.tallies import Tally
 
 SAME, DIFFERENT, UNJUDGED = 0, 1, MISUSED
 """How the commands end; whatever keeps them from judging ends them with the last one."""
 KEPT_TASKS = 50
 """Tasks that are told of each run that differs; the rest is counted."""
-KEPT_REASONS = 50
 
 _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 _MOST_SHOWN = 120  # characters of a value for people; json shows all of it
@@ -74,44 +72,19 @@ class Subject:
         return cls(run.run_id, run.definition_version, at)
 
 
-@dataclass
-class Report:
-    """The verdicts, counted. `different` holds the `kept` newest runs that differ, as documents."""
+class Report(Tally[dict[str, Any]]):
+    """The verdicts, counted, and the newest runs that differ as documents."""
 
-    kept: int
-    verdicts: Counter[Verdict] = field(default_factory=Counter)
-    again: Counter[str] = field(default_factory=Counter)
-    tasks: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-    of_other_versions: int = 0
-    more: bool = False
-    different: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
-
-    @property
-    def looked_at(self) -> int:
-        """How many runs have a verdict."""
-        return self.verdicts.total()
-
-    def add(self, number: int, run: Subject, judged: Judged) -> None:
+    def count(self, number: int, run: Subject, judged: Judged) -> None:
         """Count a verdict; `number` counts runs from the newest on."""
-        self.verdicts[judged.verdict] += 1
-        self.tasks.update(one.change.value for one in judged.differences)
-        if judged.again is not None:
-            self.again[judged.again.value] += 1
-        if judged.verdict is Verdict.NOT_COMPARABLE:
-            known = judged.reason in self.reasons or len(self.reasons) < KEPT_REASONS
-            self.reasons[judged.reason if known else "other reasons"] += 1
-        if judged.verdict is Verdict.DIFFERENT:
-            self.different.append((number, _run(run, judged)))
-            self.different.sort(key=lambda one: one[0])
-            del self.different[self.kept :]
+        self.add(number, judged, lambda: _run(run, judged))
 
     def exit_code(self, *, allow: int, allow_not_comparable: int) -> int:
         """Return how a command ends that so many differences are allowed to."""
-        if self.verdicts[Verdict.DIFFERENT] > allow:
+        if self.differing > allow:
             return DIFFERENT
-        judged = self.looked_at - self.verdicts[Verdict.NOT_COMPARABLE]
-        if not judged or self.verdicts[Verdict.NOT_COMPARABLE] > allow_not_comparable:
+        judged = self.looked_at - self.not_comparable
+        if not judged or self.not_comparable > allow_not_comparable:
             return UNJUDGED
         return SAME
 
@@ -124,25 +97,24 @@ class Report:
                 "of_other_versions": self.of_other_versions,
                 "more": self.more,
             },
-            "decided_again": {again.value: self.again[again.value] for again in Again},
+            "decided_again": {again.value: self.again[again] for again in Again},
             "tasks": {change: self.tasks[change] for change in _SIGNS},
             "not_comparable": [
                 {"reason": reason, "runs": count} for reason, count in self.reasons.most_common()
             ],
-            "different": [document for _, document in self.different],
+            "different": self.different,
         }
 
     def show(self, out: Output, ended: int) -> None:
         """Print it for people; `ended` is the exit code."""
-        for _, run in self.different:
+        for run in self.different:
             _show_run(out, run)
-        untold = self.verdicts[Verdict.DIFFERENT] - len(self.different)
+        untold = self.differing - len(self.different)
         if untold > 0:
             out.text(f"and {untold} more that differ (--show)")
-        same, different, unknown = (self.verdicts[verdict] for verdict in Verdict)
         out.text(
-            f"{self.looked_at} runs looked at: {same} same, {different} different, "
-            f"{unknown} not comparable",
+            f"{self.looked_at} runs looked at: {self.same} same, {self.differing} different, "
+            f"{self.not_comparable} not comparable",
             style="bold",
         )
         if self.tasks:
@@ -158,7 +130,7 @@ class Report:
             out.note("that could not be judged: nothing could be compared, or too little of it")
 
     def _show_again(self, out: Output) -> None:
-        same, tasks, other = (self.again[again.value] for again in Again)
+        same, tasks, other = (self.again[again] for again in Again)
         if same + tasks + other:
             out.text(
                 f"decided again by their own version, {same} gave the recorded decision's hash"
@@ -186,7 +158,7 @@ def _task(difference: TaskDifference) -> dict[str, Any]:
         "rule": task.rule,
         "key": task.key or None,
         "type": task.type,
-        "what": task.title if isinstance(task, HumanInstance) else task.handler,
+        "what": task.what,
         "fields": [
             {"path": one.path, "before": one.before, "after": one.after}
             for one in difference.fields

@@ -14,7 +14,13 @@ def test_queues_lists_what_waits_and_who_serves(backbone: Any, stack: Path, serv
     services.task_queues.answer = pb.ListTaskQueuesResponse(
         task_queues=[
             pb.TaskQueue(
-                name="a-tq", kind=pb.TASK_KIND_ACTIVITY, backlog=3, backlog_age=waits, pollers=2
+                name="a-tq",
+                kind=pb.TASK_KIND_ACTIVITY,
+                backlog=3,
+                backlog_age=waits,
+                pollers=2,
+                definition_ids=["a.b"],
+                definitions=1,
             )
         ],
         unwatched=4,
@@ -26,6 +32,8 @@ def test_queues_lists_what_waits_and_who_serves(backbone: Any, stack: Path, serv
         "backlog": 3,
         "backlog_age": "90s",
         "pollers": 2,
+        "definitions": 1,
+        "definition_ids": ["a.b"],
     }
     assert "4 more task queues are named" in backbone("queues").stderr
 

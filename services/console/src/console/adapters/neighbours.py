@@ -17,7 +17,7 @@ from backbone.ledger.v1 import (
     switches_pb2_grpc,
 )
 from backbone.ledger.v1 import schedules_pb2_grpc as ledger_schedules_pb2_grpc
-from backbone.registry.v1 import registry_pb2_grpc
+from backbone.registry.v1 import registry_pb2_grpc, task_queues_pb2_grpc
 from backbone.registry.v1 import schedules_pb2_grpc as registry_schedules_pb2_grpc
 from backbone.router.v1 import router_pb2_grpc
 from console.errors import ConsoleError, NotFoundError, ServiceError, SignedOutError
@@ -114,6 +114,9 @@ class Registry(Neighbour):
         )
         self.schedules: registry_schedules_pb2_grpc.ScheduleServiceAsyncStub = (
             registry_schedules_pb2_grpc.ScheduleServiceStub(channel)
+        )
+        self.task_queues: task_queues_pb2_grpc.TaskQueueServiceAsyncStub = (
+            task_queues_pb2_grpc.TaskQueueServiceStub(channel)
         )
         self.audit: audit_pb2_grpc.AuditServiceAsyncStub = audit_pb2_grpc.AuditServiceStub(channel)
 

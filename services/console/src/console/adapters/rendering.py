@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from console.domain import words
+from console.domain import inbox, moments, words
 from contracts import identifiers
 
 
@@ -23,12 +23,14 @@ def environment() -> Environment:
     )
     made.filters |= {
         "moment": lambda stamp: words.moment(_time(stamp)),
+        "in_field": lambda stamp: moments.in_field(_time(stamp)),
         "instant": lambda stamp: identifiers.instant(_time(stamp)),
         "ago": lambda stamp: words.ago(_time(stamp), now=datetime.now(UTC)),
         "is_past": lambda stamp: _time(stamp) < datetime.now(UTC),
         "span": words.span,
         "count": words.count,
         "word": word,
+        "task_change": inbox.change,
         "pretty": pretty,
         "text": lambda content: content.decode("utf-8", "replace"),
         "json": lambda value: json.dumps(value, ensure_ascii=False),

@@ -211,8 +211,7 @@ def _write(field_: Field, value: JsonValue, typed: dict[str, list[str]]) -> None
         case Kind.JSON:
             typed[field_.name] = [json.dumps(value, indent=2, ensure_ascii=False)]
         case Kind.MOMENT if isinstance(value, str):
-            # What a browser's field for times takes has no zone.
-            typed[field_.name] = [_moment(value).removesuffix("Z")]
+            typed[field_.name] = [moments.in_field(moments.parse(value))]
         case _ if value is not None:
             typed[field_.name] = [_shown(value)]
         case _:

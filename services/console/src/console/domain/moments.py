@@ -14,6 +14,11 @@ def parse(text: str) -> datetime:
         raise ValueError("This is no time, such as 2026-03-01T09:30.") from exc
 
 
+def in_field(time: datetime) -> str:
+    """Return a time as a browser's field for times takes it, which has no zone: ours is UTC."""
+    return instant(time).removesuffix("Z")
+
+
 def instant(time: datetime) -> str:
     """Return a time as JSON documents have it, to the second: `2026-03-01T09:30:00Z`."""
     return identifiers.instant(time.replace(microsecond=0))

@@ -61,7 +61,12 @@ def grpc_service(found: Found) -> Service:
 
 def _queue(source: QueueState) -> pb.TaskQueue:
     message = pb.TaskQueue(
-        name=source.name, kind=_KINDS[source.kind], backlog=source.backlog, pollers=source.pollers
+        name=source.name,
+        kind=_KINDS[source.kind],
+        backlog=source.backlog,
+        pollers=source.pollers,
+        definition_ids=source.definition_ids,
+        definitions=source.definitions,
     )
     message.backlog_age.FromTimedelta(source.age)
     return message

@@ -7,7 +7,7 @@ definition, and so every queue that there is work on.
 import asyncio
 import functools
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from opentelemetry.metrics import CallbackOptions, Observation
@@ -30,6 +30,8 @@ from runtime.lifecycle import Background
 INTERVAL = timedelta(seconds=30)
 MOST = 200
 """Of so many task queues of a namespace Temporal is asked; the gauge `unwatched` counts others."""
+TOLD = 20
+"""Of so many definitions that have work on a queue the ids are told."""
 _CALLS_PER_S = 20.0
 _RPC_TIMEOUT = timedelta(seconds=5)
 _AWAY = frozenset({RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED})
@@ -65,13 +67,14 @@ class TaskQueueWatch(Background):
     async def look(self) -> None:
         """Ask once of every queue; while Temporal is away nothing is known of any."""
         queues = await self._queues()
-        asked = [*sorted(names.OWN_TASK_QUEUES), *sorted(queues - names.OWN_TASK_QUEUES)]
+        own = names.OWN_TASK_QUEUES
+        asked = [*sorted(own), *sorted(queues.keys() - own)]
         unwatched = max(0, len(asked) - MOST)
         asked_at = datetime.now(UTC)
         states = []
         for queue, kind in itertools.product(asked[:MOST], _KINDS):
             try:
-                states.append(await self._ask(queue, kind))
+                states.append(await self._ask(queue, kind, sorted(queues.get(queue, ()))))
             # The second is what a client says that could not connect.
             except (RPCError, RuntimeError) as exc:
                 _log.warning("task_queue_unknown", task_queue=queue, error=str(exc))
@@ -103,8 +106,8 @@ class TaskQueueWatch(Background):
             await self.look()
             await asyncio.sleep(INTERVAL.total_seconds())
 
-    async def _queues(self) -> frozenset[str]:
-        """Return the queues of all definitions; only those that changed are read again."""
+    async def _queues(self) -> dict[str, list[str]]:
+        """Return who names which queue; only definitions that changed are read again."""
         named = {}
         in_use = (
             self._mirrors.known(self._namespace).view().in_use(ResourceKind.ACTIVITY_DEFINITION)
@@ -119,9 +122,13 @@ class TaskQueueWatch(Background):
             if number % 100 == 0:
                 await asyncio.sleep(0)  # thousands must not stop everything else
         self._named = named
-        return frozenset().union(*(queues for _, queues in named.values()))
+        users: dict[str, list[str]] = {}
+        for resource_id, (_, queues) in named.items():
+            for queue in queues:
+                users.setdefault(queue, []).append(resource_id)
+        return users
 
-    async def _ask(self, queue: str, kind: TaskKind) -> QueueState:
+    async def _ask(self, queue: str, kind: TaskKind, users: Sequence[str]) -> QueueState:
         await self._pace.turn()
         told = await self._client.workflow_service.describe_task_queue(
             DescribeTaskQueueRequest(
@@ -139,6 +146,8 @@ class TaskQueueWatch(Background):
             backlog=stats.approximate_backlog_count,
             age=stats.approximate_backlog_age.ToTimedelta(),
             pollers=len(told.pollers),
+            definition_ids=tuple(users[:TOLD]),
+            definitions=len(users),
         )
 
 

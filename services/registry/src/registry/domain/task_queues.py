@@ -15,13 +15,18 @@ class TaskKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """One kind of tasks of a queue: how many wait, the oldest for so long, and who polls."""
+    """One kind of tasks of a queue: how many wait, the oldest for so long, and who polls.
+
+    `definitions` have work on it; `definition_ids` are the first of them.
+    """
 
     name: str
     kind: TaskKind
     backlog: int
     age: timedelta
     pollers: int
+    definition_ids: tuple[str, ...] = ()
+    definitions: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,21 +26,21 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&backbone/registry/v1/task_queues.proto\x12\x14\x62\x61\x63kbone.registry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x01\n\tTaskQueue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x04kind\x18\x02 \x01(\x0e\x32\x1e.backbone.registry.v1.TaskKind\x12\x0f\n\x07\x62\x61\x63klog\x18\x03 \x01(\x03\x12.\n\x0b\x62\x61\x63klog_age\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07pollers\x18\x05 \x01(\x05\"*\n\x15ListTaskQueuesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"\x8f\x01\n\x16ListTaskQueuesResponse\x12\x34\n\x0btask_queues\x18\x01 \x03(\x0b\x32\x1f.backbone.registry.v1.TaskQueue\x12,\n\x08\x61sked_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tunwatched\x18\x03 \x01(\x05*U\n\x08TaskKind\x12\x19\n\x15TASK_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12TASK_KIND_WORKFLOW\x10\x01\x12\x16\n\x12TASK_KIND_ACTIVITY\x10\x02\x32\x7f\n\x10TaskQueueService\x12k\n\x0eListTaskQueues\x12+.backbone.registry.v1.ListTaskQueuesRequest\x1a,.backbone.registry.v1.ListTaskQueuesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&backbone/registry/v1/task_queues.proto\x12\x14\x62\x61\x63kbone.registry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc6\x01\n\tTaskQueue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x04kind\x18\x02 \x01(\x0e\x32\x1e.backbone.registry.v1.TaskKind\x12\x0f\n\x07\x62\x61\x63klog\x18\x03 \x01(\x03\x12.\n\x0b\x62\x61\x63klog_age\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07pollers\x18\x05 \x01(\x05\x12\x16\n\x0e\x64\x65\x66inition_ids\x18\x06 \x03(\t\x12\x13\n\x0b\x64\x65\x66initions\x18\x07 \x01(\x05\"*\n\x15ListTaskQueuesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"\x8f\x01\n\x16ListTaskQueuesResponse\x12\x34\n\x0btask_queues\x18\x01 \x03(\x0b\x32\x1f.backbone.registry.v1.TaskQueue\x12,\n\x08\x61sked_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tunwatched\x18\x03 \x01(\x05*U\n\x08TaskKind\x12\x19\n\x15TASK_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12TASK_KIND_WORKFLOW\x10\x01\x12\x16\n\x12TASK_KIND_ACTIVITY\x10\x02\x32\x7f\n\x10TaskQueueService\x12k\n\x0eListTaskQueues\x12+.backbone.registry.v1.ListTaskQueuesRequest\x1a,.backbone.registry.v1.ListTaskQueuesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'backbone.registry.v1.task_queues_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TASKKIND']._serialized_start=475
-  _globals['_TASKKIND']._serialized_end=560
+  _globals['_TASKKIND']._serialized_start=520
+  _globals['_TASKKIND']._serialized_end=605
   _globals['_TASKQUEUE']._serialized_start=130
-  _globals['_TASKQUEUE']._serialized_end=283
-  _globals['_LISTTASKQUEUESREQUEST']._serialized_start=285
-  _globals['_LISTTASKQUEUESREQUEST']._serialized_end=327
-  _globals['_LISTTASKQUEUESRESPONSE']._serialized_start=330
-  _globals['_LISTTASKQUEUESRESPONSE']._serialized_end=473
-  _globals['_TASKQUEUESERVICE']._serialized_start=562
-  _globals['_TASKQUEUESERVICE']._serialized_end=689
+  _globals['_TASKQUEUE']._serialized_end=328
+  _globals['_LISTTASKQUEUESREQUEST']._serialized_start=330
+  _globals['_LISTTASKQUEUESREQUEST']._serialized_end=372
+  _globals['_LISTTASKQUEUESRESPONSE']._serialized_start=375
+  _globals['_LISTTASKQUEUESRESPONSE']._serialized_end=518
+  _globals['_TASKQUEUESERVICE']._serialized_start=607
+  _globals['_TASKQUEUESERVICE']._serialized_end=734
 # @@protoc_insertion_point(module_scope)

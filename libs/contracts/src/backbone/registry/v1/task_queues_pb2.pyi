@@ -47,15 +47,23 @@ class TaskQueue(_message.Message):
     BACKLOG_FIELD_NUMBER: _builtins.int
     BACKLOG_AGE_FIELD_NUMBER: _builtins.int
     POLLERS_FIELD_NUMBER: _builtins.int
+    DEFINITION_IDS_FIELD_NUMBER: _builtins.int
+    DEFINITIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     kind: Global___TaskKind.ValueType
     backlog: _builtins.int
     """About so many tasks wait."""
     pollers: _builtins.int
     """Workers that polled within five minutes."""
+    definitions: _builtins.int
+    """How many these are altogether; none name a queue of the platform's own."""
     @_builtins.property
     def backlog_age(self) -> _duration_pb2.Duration:
         """The oldest of them waits about so long."""
+
+    @_builtins.property
+    def definition_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of the definitions that have work on the queue, by id: the first 20."""
 
     def __init__(
         self,
@@ -65,10 +73,12 @@ class TaskQueue(_message.Message):
         backlog: _builtins.int = ...,
         backlog_age: _duration_pb2.Duration | None = ...,
         pollers: _builtins.int = ...,
+        definition_ids: _abc.Iterable[_builtins.str] | None = ...,
+        definitions: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["backlog_age", b"backlog_age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backlog", b"backlog", "backlog_age", b"backlog_age", "kind", b"kind", "name", b"name", "pollers", b"pollers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backlog", b"backlog", "backlog_age", b"backlog_age", "definition_ids", b"definition_ids", "definitions", b"definitions", "kind", b"kind", "name", b"name", "pollers", b"pollers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,11 +10,11 @@ from starlette.responses import Response
 from backbone.ledger.v1.ledger_pb2 import GetRunRequest, GetRunResponse, ListRunsRequest, Run
 from console.adapters.areas import Page, get
 from console.adapters.pages import versions
-from console.domain.backtests import Differing, Report, wanted
 from console.errors import BadRequestError, NotFoundError
 from contracts import durations
 from rules import backtests
 from rules.backtests import Judged, PastRun, Verdict, Version
+from rules.tallies import Tally
 
 MAX_RUNS = 500
 _KEPT = 20
@@ -42,8 +42,17 @@ async def show(page: Page) -> Response:
         limit=page.query("limit") or "100",
         max_runs=MAX_RUNS,
         report=report,
-        wanted=wanted,
     )
+
+
+@dataclass(frozen=True)
+class _Differing:
+    """A run that another version would have decided otherwise."""
+
+    run_id: str
+    definition_version: int
+    recorded_at: datetime
+    judged: Judged
 
 
 @dataclass(frozen=True)
@@ -87,9 +96,9 @@ class _Backtest:
         self._question = question
         self._versions: dict[int, Version | str] = {}
 
-    async def report(self) -> Report:
+    async def report(self) -> Tally[_Differing]:
         """Judge the runs that are asked for, the newest first, for as long as a page may take."""
-        report = Report(kept=_KEPT)
+        report: Tally[_Differing] = Tally(kept=_KEPT)
         ends = asyncio.get_running_loop().time() + _PATIENCE.total_seconds()
         batch: list[Run] = []
         number = 0
@@ -125,18 +134,11 @@ class _Backtest:
                 return
             request.page_token = found.next_page_token
 
-    async def _judge(self, runs: list[Run], report: Report) -> None:
+    async def _judge(self, runs: list[Run], report: Tally[_Differing]) -> None:
         records = await asyncio.gather(*(self._record(run) for run in runs))
         for run, record in zip(runs, records, strict=True):
             own = await self._own(run.definition_version)
-            report.add(
-                Differing(
-                    run.run_id,
-                    run.definition_version,
-                    run.recorded_at.ToDatetime(UTC),
-                    await self._judged(record, own),
-                )
-            )
+            _count(run, await self._judged(record, own), report)
 
     async def _record(self, run: Run) -> GetRunResponse | None:
         ledger = self._page.ledger
@@ -161,16 +163,18 @@ class _Backtest:
             return Judged(Verdict.NOT_COMPARABLE, "it is gone")
         if isinstance(own, str):
             return Judged(Verdict.NOT_COMPARABLE, own)
-        past = PastRun(
-            namespace=record.run.namespace,
-            run_id=record.run.run_id,
-            trigger=record.trigger or None,
-            snapshot=record.snapshot or None,
-            decision=record.decision or None,
-            state=record.state_before or None,
-        )
+        past = PastRun.of(record)
         # One at a time, and beside the loop that serves the other visitors.
         return await asyncio.to_thread(backtests.judge, past, own=own, other=self._question.to)
+
+
+def _count(run: Run, judged: Judged, report: Tally[_Differing]) -> None:
+    recorded_at = run.recorded_at.ToDatetime(UTC)
+    report.add(
+        report.looked_at,
+        judged,
+        lambda: _Differing(run.run_id, run.definition_version, recorded_at, judged),
+    )
 
 
 ROUTES = (get("definition/backtest", show),)

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from backbone.ledger.v1 import ledger_pb2 as pb
 from console.adapters.areas import MAX_REASON, Area, Page, get, post
+from console.adapters.pages import histories
 from console.adapters.stamps import stamp
 from console.domain import answers, forms, inbox
 from console.domain.answers import Typed
@@ -18,7 +19,6 @@ from contracts import identifiers
 
 MAX_COMMENT = 4000
 _PAGE = 50
-_CHANGES = 200
 _STATUSES = {
     "open": pb.TASK_STATUS_OPEN,
     "completed": pb.TASK_STATUS_COMPLETED,
@@ -148,16 +148,6 @@ async def complete(page: Page) -> Response:
 
 async def _show(page: Page, task_id: str, filling: _Filling) -> Response:
     task = await _task(page, task_id)
-    found = await page.ledger.ask(
-        page.ledger.tasks.ListTaskChanges(
-            pb.ListTaskChangesRequest(
-                namespace=page.namespace,
-                task_id=task_id,
-                page_size=_CHANGES,
-                page_token=page.query("page"),
-            )
-        )
-    )
     form = forms.form(task.form)
     return page.render(
         "inbox/task.html",
@@ -169,9 +159,7 @@ async def _show(page: Page, task_id: str, filling: _Filling) -> Response:
         problems=filling.problems or {},
         problem=filling.problem,
         reason=filling.reason,
-        changes=found.changes,
-        what=inbox.change,
-        token=found.next_page_token,
+        changes=await histories.of_task(page, task_id),
         max_comment=MAX_COMMENT,
     )
 

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from backbone.ledger.v1 import ledger_pb2, schedules_pb2
 from backbone.router.v1 import router_pb2
 from console.adapters.areas import Area, Page, get
+from console.adapters.pages import task_queues
 
 _A_MINUTE = Duration(seconds=60)
 _NAMED = 5
@@ -42,6 +43,11 @@ async def dead_letters(page: Page) -> Response:
     )
 
 
+async def queues(page: Page) -> Response:
+    """Return on how many task queues work waits that nobody takes, which the registry knows."""
+    return page.render("overview/task_queues.html", **await task_queues.found(page))
+
+
 async def _figures(page: Page) -> dict[str, Any]:
     found = await page.ledger.ask(
         page.ledger.runs.GetOverview(ledger_pb2.GetOverviewRequest(namespace=page.namespace))
@@ -66,6 +72,7 @@ AREA = Area(
         get("overview", show),
         get("overview/figures", figures),
         get("overview/dead-letters", dead_letters),
+        get("overview/task-queues", queues),
     ],
     title="Overview",
 )

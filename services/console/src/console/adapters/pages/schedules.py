@@ -14,6 +14,7 @@ from backbone.registry.v1 import schedules_pb2 as registry_pb2
 from console.adapters import rendering
 from console.adapters.areas import Page, get, post
 from console.adapters.pages.changes import Thing, by_form
+from console.adapters.stamps import stamp
 from console.domain import timelines
 from console.domain.timelines import Due, Timeline
 from console.errors import BadRequestError, NotFoundError, ServiceError
@@ -38,10 +39,11 @@ OVERLAPS = {
 async def show(page: Page) -> Response:
     """Show how a definition's schedules stand, and the newest due times."""
     definition_id = page.query("id", required=True)
+    at = page.moment("at")
     (standing, unknown), account, explained = await asyncio.gather(
         _standing(page, definition_id),
         _account(page, definition_id),
-        _explained(page, definition_id, page.query("at", limit=64)),
+        _explained(page, definition_id, at),
     )
     picture: dict[str, Any] = {}
     if account is not None:
@@ -54,7 +56,7 @@ async def show(page: Page) -> Response:
         unknown=unknown,
         account=account,
         explained=explained,
-        at=page.query("at", limit=64),
+        at=at,
         spans=tuple(_SINCE),
         overlaps=tuple(OVERLAPS),
         **picture,
@@ -135,27 +137,14 @@ async def _account(page: Page, definition_id: str) -> ledger_pb2.ScheduleState |
 
 
 async def _explained(
-    page: Page, definition_id: str, at: str
+    page: Page, definition_id: str, at: datetime | None
 ) -> ledger_pb2.ExplainDueTimeResponse | None:
-    if not at:
+    if at is None:
         return None
     request = ledger_pb2.ExplainDueTimeRequest(
-        namespace=page.namespace, definition_id=definition_id
+        namespace=page.namespace, definition_id=definition_id, at=stamp(at)
     )
-    request.at.FromDatetime(_moment(at))
     return await page.ledger.ask(page.ledger.schedules.ExplainDueTime(request))
-
-
-def _moment(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-        if found.tzinfo is None:
-            raise ValueError("no zone")
-        return found.astimezone(UTC)
-    except (ValueError, OverflowError) as exc:
-        raise BadRequestError(
-            f"A time is written with its zone, such as 2026-03-02T12:00:00Z, not {text}."
-        ) from exc
 
 
 def _by_hand(page: Page) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from starlette.responses import Response
 
 from backbone.ledger.v1 import switches_pb2 as pb
 from console.adapters.areas import Page, Route, get, post
-from console.domain import labels
+from console.domain import inbox
 from console.errors import BadRequestError
 from contracts import switches
 from contracts.switches import Point
@@ -38,11 +38,11 @@ async def throw(page: Page) -> Response:
     """Stop a namespace, or its definitions with some labels, at a point."""
     try:
         point = Point(page.field("point", required=True))
-        selected = labels.parse(page.field("labels"))
+        selected = switches.labels(inbox.names(page.field("labels")))
     except ValueError as exc:
-        raise BadRequestError(f"{str(exc).rstrip('.')}.") from exc
+        raise BadRequestError(_sentence(str(exc))) from exc
     if problem := switches.problem(point, selected):
-        raise BadRequestError(f"{problem[:1].upper()}{problem[1:]}.")
+        raise BadRequestError(_sentence(problem))
     asked = pb.ThrowKillSwitchRequest(
         namespace=page.namespace,
         point=_POINTS[point],
@@ -64,6 +64,10 @@ async def reset(page: Page) -> Response:
     )
     await page.ledger.ask(page.ledger.switches.ResetKillSwitch(asked))
     return page.go(page.links.to("switches"))
+
+
+def _sentence(told: str) -> str:
+    return f"{told[:1].upper()}{told[1:]}."
 
 
 ROUTES: tuple[Route, ...] = (

@@ -8,14 +8,14 @@ from starlette.responses import Response
 from backbone.ledger.v1 import ledger_pb2
 from console.adapters import chains
 from console.adapters.areas import Area, Page, get
-from console.domain import inbox, rules
+from console.adapters.pages import histories
+from console.domain import rules
 from console.domain.chains import Picture
 from console.errors import BadRequestError
 
 STATUSES = ("open", "completed", "failed", "cancelled", "expired")
 TYPES = ("human", "automated")
 _PAGE = 50
-_CHANGES = 200
 
 
 async def list_(page: Page) -> Response:
@@ -60,23 +60,13 @@ async def show(page: Page) -> Response:
     (run,) = await chains.in_full_of(page, [task.run_id])
     decision: dict[str, Any] = json.loads(run.decision) if run.decision else {}
     runs, more_runs = await chains.around(page, run)
-    changes = ledger_pb2.ListTaskChangesResponse()
-    if task.type == ledger_pb2.TASK_TYPE_HUMAN:
-        changes = await page.ledger.ask(
-            page.ledger.tasks.ListTaskChanges(
-                ledger_pb2.ListTaskChangesRequest(
-                    namespace=page.namespace, task_id=task_id, page_size=_CHANGES
-                )
-            )
-        )
+    is_human = task.type == ledger_pb2.TASK_TYPE_HUMAN
     return page.render(
         "tasks/task.html",
         task=task,
         run=run.run,
         ruling=next((one for one in rules.rulings(decision, None) if one.rule == task.rule), None),
-        changes=changes.changes,
-        what=inbox.change,
-        more_changes=bool(changes.next_page_token),
+        changes=await histories.of_task(page, task_id) if is_human else None,
         nodes=Picture(runs).of_run(task.run_id),
         more=more_runs,
     )

@@ -1,54 +1,59 @@
-"""What a backtest found, counted, with the newest runs that differ."""
+"""The verdicts over many runs, counted, with the newest that differ.
+
+Bounded: all is counted, so many are kept.
+"""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from typing import Generic, TypeVar
 
-from contracts.decisions import HumanInstance, TaskInstance
 from rules.backtests import Again, Judged, Verdict
 
-KEPT_REASONS = 20
+KEPT_REASONS = 50
 """Reasons that are told apart; further ones are counted together."""
 
-
-@dataclass(frozen=True)
-class Differing:
-    """A run that another version would have decided otherwise."""
-
-    run_id: str
-    definition_version: int
-    recorded_at: datetime
-    judged: Judged
+T = TypeVar("T")
 
 
 @dataclass
-class Report:
-    """Verdicts, counted; `different` holds the first `kept` runs that differ.
+class Tally(Generic[T]):
+    """Verdicts, counted; `different` has what is told of the `kept` newest runs that differ.
 
     `of_other_versions` were left out; with `more`, not every run that was asked for was looked at.
     """
 
     kept: int
     verdicts: Counter[Verdict] = field(default_factory=Counter)
+    again: Counter[Again] = field(default_factory=Counter)
     tasks: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
-    different: list[Differing] = field(default_factory=list)
     of_other_versions: int = 0
-    unlike_its_record: int = 0
     more: bool = False
+    _different: list[tuple[int, T]] = field(default_factory=list)
 
-    def add(self, run: Differing) -> None:
-        """Count a run, the newest first."""
-        judged = run.judged
+    def add(self, number: int, judged: Judged, tell: Callable[[], T]) -> None:
+        """Count a verdict.
+
+        `number` counts runs from the newest on, in whatever order they come; `tell` returns what is
+        kept of one that differs.
+        """
         self.verdicts[judged.verdict] += 1
         self.tasks.update(one.change.value for one in judged.differences)
-        if judged.again is Again.OTHERWISE:
-            self.unlike_its_record += 1
+        if judged.again is not None:
+            self.again[judged.again] += 1
         if judged.verdict is Verdict.NOT_COMPARABLE:
             known = judged.reason in self.reasons or len(self.reasons) < KEPT_REASONS
             self.reasons[judged.reason if known else "other reasons"] += 1
-        elif judged.verdict is Verdict.DIFFERENT and len(self.different) < self.kept:
-            self.different.append(run)
+        if judged.verdict is Verdict.DIFFERENT:
+            self._different.append((number, tell()))
+            self._different.sort(key=lambda one: one[0])
+            del self._different[self.kept :]
+
+    @property
+    def different(self) -> list[T]:
+        """What is told of runs that differ, the newest first."""
+        return [told for _, told in self._different]
 
     @property
     def looked_at(self) -> int:
@@ -70,7 +75,7 @@ class Report:
         """Of how many the record does not tell."""
         return self.verdicts[Verdict.NOT_COMPARABLE]
 
-
-def wanted(task: TaskInstance) -> str:
-    """Return what a task is for: its title, or its handler."""
-    return task.title if isinstance(task, HumanInstance) else task.handler
+    @property
+    def unlike_its_record(self) -> int:
+        """How many, decided again by their own version, did not give what was recorded."""
+        return self.again[Again.OTHERWISE]
