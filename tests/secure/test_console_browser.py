@@ -94,7 +94,7 @@ def test_a_person_signs_in_does_their_work_as_themselves_and_signs_out(
     expect(page.get_by_role("row").filter(has_text="claimed")).to_contain_text("oidc:kim")
     page.get_by_role("radio", name="Yes").check()
     page.get_by_label("Amount").fill("5")
-    page.get_by_label("Name").fill("Generated")
+    page.get_by_role("textbox", name="Name", exact=True).fill("Generated")
     page.get_by_role("button", name="Complete").click()
     expect(page.get_by_role("row").filter(has_text="completed")).to_contain_text("oidc:kim")
 
