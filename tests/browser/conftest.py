@@ -3,27 +3,21 @@
 SCREENSHOTS=docs/images/console has the tests write pictures for the documents.
 """
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import backbone_command
+import console_visit
 import pytest
 from backbone_command import Backbone
 from console_visit import Visit
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-from devstack import tools
 from devstack.infrastructure import SHORT_LIVED
 from devstack.suite import Extra, Suite
 
 HANDLERS = Path(__file__).parents[1] / "chaos" / "packing_worker.py"
-# A machine without a graphics card, a user namespace, or leave to phone home.
-FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 
 
 # One of its own: that of tests/ serves the tests of other folders, and ends with them.
@@ -54,20 +48,14 @@ def backbone(suite: Suite) -> Backbone:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Chromium, the machine's or one from the cache."""
-    chromium = tools.find_chromium()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium.program, args=FLAGS, env={**os.environ, **chromium.env}
-        )
+    """Chromium."""
+    with console_visit.chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def visit(suite: Suite, browser: Browser) -> Iterator[Visit]:
     """Somebody who has the console open; see tests/support/console_visit.py."""
-    folder = os.environ.get("SCREENSHOTS")
-    visit = Visit(browser, suite.console_url, pictures=Path(folder) if folder else None)
+    visit = Visit(browser, suite.console_url, pictures=console_visit.pictures())
     yield visit
     visit.close()

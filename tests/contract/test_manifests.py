@@ -158,7 +158,7 @@ EDGES = {
     },
     "orchestrator-worker": {"registry:50051", "ledger:50051", "backbone-data:7233", "outside:443"},
     "outbox-relay": {"backbone-data:5432", "backbone-data:9093"},
-    "console": {f"registry:{DOOR}", f"ledger:{DOOR}", f"router:{DOOR}"},
+    "console": {f"registry:{DOOR}", f"ledger:{DOOR}", f"router:{DOOR}", "identity:8443"},
 }
 """Whom each service calls: the edges of docs/security.md, written by hand."""
 CALLERS = {
@@ -251,9 +251,9 @@ def test_the_console_goes_to_the_door_of_people_with_what_its_visitor_shows(over
 def test_every_door_takes_the_tokens_of_one_issuer_for_this_installation_alone(overlay):
     said = [
         {key: value for key, value in settings(overlay, service).items() if "_OIDC_" in key}
-        for service in ("registry", "ledger", "router")
+        for service in ("registry", "ledger", "router", "console")
     ]
-    assert said[0] == said[1] == said[2]
+    assert all(one == said[0] for one in said)
     issuer = urlsplit(said[0]["BACKBONE_OIDC_JWKS_URL"])
     assert f"{issuer.hostname.split('.')[1]}:{issuer.port}" == "identity:8443"
     (others,) = (one for one in SECURED if one != overlay)
@@ -268,4 +268,7 @@ def test_pages_are_served_where_they_are_looked_for_and_signed_in_to_but_in_dev(
     # Nobody is somebody else, and no token or cookie goes in the clear.
     assert ("BACKBONE_CONSOLE_ACTOR" in told) == (overlay == "dev")
     assert ("BACKBONE_TLS_CERTIFICATE" in told) == (overlay != "dev")
+    # One signs in at the issuer whose tokens the doors take, and comes back by https.
+    assert ("BACKBONE_CONSOLE_CLIENT_ID" in told) == (overlay != "dev")
+    assert told.get("BACKBONE_CONSOLE_ORIGIN", "https://").startswith("https://")
     assert told["BACKBONE_NAMESPACES"] == settings(overlay, "ledger")["BACKBONE_NAMESPACES"]

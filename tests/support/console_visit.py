@@ -1,10 +1,15 @@
 """Somebody in front of the console, in a real browser."""
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from devstack import tools
 
 PATIENCE_MS = 15_000
 PHONE = {"width": 360, "height": 740}
@@ -14,16 +19,46 @@ _AXE = Axe()
 expect.set_options(timeout=PATIENCE_MS)
 
 
+# A machine without a graphics card, a user namespace, or leave to phone home.
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Run Chromium, the machine's or one from the cache; its event loop lasts as long."""
+    found = tools.find_chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=found.program, args=FLAGS, env={**os.environ, **found.env}
+        )
+        yield browser
+        browser.close()
+
+
+def pictures() -> Path | None:
+    """Return where pictures of pages are wanted (SCREENSHOTS), None for nowhere."""
+    folder = os.environ.get("SCREENSHOTS")
+    return Path(folder) if folder else None
+
+
 class Visit:
     """A browser's window, light or dark, wide or as narrow as a phone.
 
     What a page's scripts complain of, and what its policy has stopped, fails the test at `close`.
     """
 
-    def __init__(self, browser: Browser, url: str, *, pictures: Path | None) -> None:
-        """`url` is the console's; `pictures` the folder for screenshots, None for none."""
+    def __init__(
+        self, browser: Browser, url: str, *, pictures: Path | None, trusting: bool = False
+    ) -> None:
+        """`url` is the console's; `pictures` the folder for screenshots, None for none.
+
+        With `trusting` it takes every certificate: that of a stack of its own among them.
+        """
         self.url, self._pictures = url, pictures
-        self._context = browser.new_context(viewport=DESK)
+        self._context = browser.new_context(viewport=DESK, ignore_https_errors=trusting)
         self._complaints: list[str] = []
         self.page: Page = self._context.new_page()
         self.page.set_default_timeout(PATIENCE_MS)

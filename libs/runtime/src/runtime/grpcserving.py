@@ -14,7 +14,7 @@ from runtime import identity, jwks
 from runtime.grpcserver import GrpcServer, Service
 from runtime.identity import Identity
 from runtime.jwks import IssuerKeys
-from runtime.settings import GrpcServerSettings
+from runtime.settings import GrpcServerSettings, TokenSettings
 from runtime.tls import TlsFiles
 from runtime.tokens import Claims, Expected, TokenAuthenticator
 
@@ -34,7 +34,7 @@ def servers(
         ConfigurationError: there is no TLS outside of the local environment, or the authority of
             the issuer of tokens cannot be read.
     """
-    tokens = _tokens(settings)
+    tokens = token_authenticator(settings)
     found = [
         GrpcServer(
             listen=settings.grpc_listen,
@@ -66,13 +66,22 @@ def servers(
     return found
 
 
-def _tokens(settings: GrpcServerSettings) -> TokenAuthenticator | None:
-    issuer, audience, url = settings.oidc_issuer, settings.oidc_audience, settings.oidc_jwks_url
-    if issuer is None or audience is None or url is None:
+def token_authenticator(
+    settings: TokenSettings, *, audience: str | None = None, keys: IssuerKeys | None = None
+) -> TokenAuthenticator | None:
+    """Return who knows people by their tokens, None where none are taken.
+
+    With `audience` it takes those that are meant for that one, and with `keys` asks nobody else's.
+
+    Raises:
+        ConfigurationError: the authority of the issuer of tokens cannot be read.
+    """
+    issuer, ours, url = settings.oidc_issuer, settings.oidc_audience, settings.oidc_jwks_url
+    if issuer is None or ours is None or url is None:
         return None
     expected = Expected(
         issuer=issuer,
-        audience=audience,
+        audience=audience or ours,
         leeway=settings.oidc_leeway,
         max_lifetime=settings.oidc_max_lifetime,
         claims=Claims(
@@ -82,7 +91,8 @@ def _tokens(settings: GrpcServerSettings) -> TokenAuthenticator | None:
             groups=settings.oidc_groups_claim,
         ),
     )
-    return TokenAuthenticator(expected, IssuerKeys(jwks.fetching(url, authority=settings.oidc_ca)))
+    keys = keys or IssuerKeys(jwks.fetching(url, authority=settings.oidc_ca))
+    return TokenAuthenticator(expected, keys)
 
 
 class _Nobody:

@@ -1,12 +1,11 @@
 """An issuer's public keys, asked for when they are needed and remembered.
 
-What comes back is bounded in size and time. A key id that nobody has heard of makes us ask again,
-and so do keys that have grown old, but never more often than every few seconds: key ids are a
-stranger's to choose.
+A key id that nobody has heard of makes us ask again, and so do keys that have grown old, but never
+more often than every few seconds: key ids are a stranger's to choose.
 """
 
 import asyncio
-import ssl
+import functools
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpcore
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
@@ -22,13 +20,11 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from contracts import strictjson
 from contracts.rejections import EventRejectedError
 from runtime import logs
-from runtime.errors import ConfigurationError, RuntimeLibraryError
+from runtime.issuerhttp import TIMEOUT_S, IssuerHttp, IssuerUnavailableError
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 Fetch = Callable[[], Awaitable[bytes]]
 
-TIMEOUT_S = 5.0
-MAX_BYTES = 64 * 1024
 MAX_KEYS = 100
 FRESH_S = 600.0
 """So long a key that the issuer withdrew may still be believed while the issuer answers."""
@@ -47,12 +43,7 @@ _READERS: Mapping[str, Callable[[dict[str, object]], Any]] = {
 ALGORITHMS = frozenset({*_RSA_ALGORITHMS, *_CURVES.values(), "EdDSA"})
 """Those with a public key alone: what verifies cannot sign."""
 
-_FAILURES = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError)
 _log = logs.get_logger(__name__)
-
-
-class IssuerUnavailableError(RuntimeLibraryError):
-    """The issuer's keys cannot be had now; the same may work in a moment."""
 
 
 @dataclass(frozen=True)
@@ -119,44 +110,12 @@ class IssuerKeys:
 
 
 def fetching(url: str, *, authority: Path | None = None, timeout_s: float = TIMEOUT_S) -> Fetch:
-    """Return what asks for the document at `url`, once a call, and follows nowhere.
-
-    `authority` is whom to trust beside nobody; without one those whom this machine trusts.
-    The returned call raises IssuerUnavailableError.
+    """Return what asks for the document at `url`, once a call, as `IssuerHttp.get`.
 
     Raises:
         ConfigurationError: `authority` cannot be read.
     """
-    try:
-        context = ssl.create_default_context(cafile=authority)
-    except OSError as exc:
-        raise ConfigurationError(f"{authority} (BACKBONE_OIDC_CA): {exc}") from exc
-
-    async def fetch() -> bytes:
-        try:
-            async with (
-                asyncio.timeout(timeout_s),
-                httpcore.AsyncConnectionPool(ssl_context=context, max_connections=1) as pool,
-                pool.stream("GET", url, headers=[(b"accept", b"application/json")]) as response,
-            ):
-                return await _body(response)
-        except TimeoutError as exc:
-            raise IssuerUnavailableError(f"{url} did not answer within {timeout_s:g} s") from exc
-        except _FAILURES as exc:
-            raise IssuerUnavailableError(f"{url}: {exc or type(exc).__name__}") from exc
-
-    return fetch
-
-
-async def _body(response: httpcore.Response) -> bytes:
-    if response.status != 200:
-        raise IssuerUnavailableError(f"the issuer answered with status {response.status}")
-    body = bytearray()
-    async for chunk in response.aiter_stream():
-        body += chunk
-        if len(body) > MAX_BYTES:
-            raise IssuerUnavailableError(f"the issuer's keys have more than {MAX_BYTES} bytes")
-    return bytes(body)
+    return functools.partial(IssuerHttp(authority, timeout_s=timeout_s).get, url)
 
 
 def parsed(document: bytes) -> dict[str, VerifyingKey]:

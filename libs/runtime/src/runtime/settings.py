@@ -61,20 +61,9 @@ class ServiceSettings(TlsSettings):
     )
 
 
-class GrpcServerSettings(ServiceSettings):
-    """A gRPC server, and whose word it takes for who calls; see `docs/authorisation.md`."""
+class TokenSettings(ServiceSettings):
+    """Whose tokens are believed, and what they say where; see `docs/authorisation.md`."""
 
-    grpc_listen: str = Field("127.0.0.1:0", description="host:port of gRPC.")
-    trust_domain: str = Field(
-        "backbone",
-        pattern=r"^[a-z0-9.-]{1,255}$",
-        description="Whose certificates say who calls; names of another trust domain are nobody's.",
-    )
-    people_listen: str | None = Field(
-        None,
-        description="host:port of gRPC for people, who show a token and no certificate; none is "
-        "not there.",
-    )
     oidc_issuer: str | None = Field(
         None, description="Whose tokens say who calls, exactly as they say it; none takes none."
     )
@@ -102,30 +91,52 @@ class GrpcServerSettings(ServiceSettings):
     )
 
     @model_validator(mode="after")
-    def _tokens_are_whole_and_hidden(self) -> Self:
+    def _tokens_are_whole(self) -> Self:
         given = [self.oidc_issuer, self.oidc_audience, self.oidc_jwks_url]
         if any(given) and not all(given):
             raise ValueError(
                 "tokens need BACKBONE_OIDC_ISSUER, BACKBONE_OIDC_AUDIENCE and "
                 "BACKBONE_OIDC_JWKS_URL together"
             )
-        if self.people_listen is not None and not all(given):
+        if not self._is_safe(self.oidc_jwks_url):
+            raise ValueError(
+                "who changes the issuer's keys on their way is everybody: "
+                "BACKBONE_OIDC_JWKS_URL has to begin with https://"
+            )
+        return self
+
+    def _is_safe(self, url: str | None) -> bool:
+        """Say whether nobody on the way to `url` can change what it says; locally nobody is."""
+        allowed = ("https://",) if self.environment != "local" else ("https://", "http://")
+        return url is None or url.startswith(allowed)
+
+
+class GrpcServerSettings(TokenSettings):
+    """A gRPC server, and whose word it takes for who calls; see `docs/authorisation.md`."""
+
+    grpc_listen: str = Field("127.0.0.1:0", description="host:port of gRPC.")
+    trust_domain: str = Field(
+        "backbone",
+        pattern=r"^[a-z0-9.-]{1,255}$",
+        description="Whose certificates say who calls; names of another trust domain are nobody's.",
+    )
+    people_listen: str | None = Field(
+        None,
+        description="host:port of gRPC for people, who show a token and no certificate; none is "
+        "not there.",
+    )
+
+    @model_validator(mode="after")
+    def _tokens_are_known_and_hidden(self) -> Self:
+        if self.people_listen is not None and not self.oidc_issuer:
             raise ValueError(
                 "BACKBONE_PEOPLE_LISTEN is for people with tokens: it needs BACKBONE_OIDC_ISSUER, "
                 "BACKBONE_OIDC_AUDIENCE and BACKBONE_OIDC_JWKS_URL"
             )
-        if any(given) and self.tls_certificate is None:
+        if self.oidc_issuer and self.tls_certificate is None:
             raise ValueError(
                 "tokens in the clear are everybody's: BACKBONE_OIDC_ISSUER needs "
                 "BACKBONE_TLS_CERTIFICATE and its companions"
-            )
-        url = self.oidc_jwks_url or "https://"
-        if not url.startswith(
-            "https://" if self.environment != "local" else ("https://", "http://")
-        ):
-            raise ValueError(
-                "who changes the issuer's keys on their way is everybody: "
-                "BACKBONE_OIDC_JWKS_URL has to begin with https://"
             )
         return self
 

@@ -13,7 +13,8 @@ import jwt
 
 from contracts.roles import Role
 from runtime.identity import OIDC_PREFIX, Identity
-from runtime.jwks import ALGORITHMS, IssuerKeys, IssuerUnavailableError
+from runtime.issuerhttp import IssuerUnavailableError
+from runtime.jwks import ALGORITHMS, IssuerKeys
 from runtime.rpcerrors import RpcError, UnauthenticatedError, UnavailableError
 
 MAX_TOKEN_CHARACTERS = 8192
@@ -71,6 +72,12 @@ class TokenAuthenticator:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != _SCHEME:
             raise _refused("TOKEN_INVALID", "the authorization header holds no bearer token")
+        claims = await self.claims(token)
+        until = int(claims["exp"]) + self._expected.leeway.total_seconds()
+        return replace(identity_of(claims, self._expected.claims), until=until)
+
+    async def claims(self, token: str) -> dict[str, Any]:
+        """Return what a token says, whoever it speaks of. Raises as `authenticate`."""
         algorithm, key_id = _header(token)
         try:
             key = await self._keys.key(key_id)
@@ -81,9 +88,7 @@ class TokenAuthenticator:
         # What the token says it is signed with counts only as far as the key allows it.
         if algorithm not in key.algorithms:
             raise _refused("TOKEN_INVALID", "the token's algorithm is not that of its key")
-        claims = self._verified(token, key.key, algorithm)
-        until = int(claims["exp"]) + self._expected.leeway.total_seconds()
-        return replace(identity_of(claims, self._expected.claims), until=until)
+        return self._verified(token, key.key, algorithm)
 
     def _verified(self, token: str, key: Any, algorithm: str) -> dict[str, Any]:
         expected = self._expected

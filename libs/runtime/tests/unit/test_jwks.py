@@ -12,10 +12,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from runtime import jwks
+from runtime import issuerhttp, jwks
 from runtime.authority import Authority, Request
 from runtime.errors import ConfigurationError
-from runtime.jwks import ASK_AGAIN_S, FRESH_S, KEPT_S, IssuerKeys, IssuerUnavailableError
+from runtime.issuerhttp import IssuerUnavailableError
+from runtime.jwks import ASK_AGAIN_S, FRESH_S, KEPT_S, IssuerKeys
 
 RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 EC_KEY = ec.generate_private_key(ec.SECP256R1())
@@ -258,7 +259,7 @@ async def test_keys_are_fetched_over_tls(serve, authority):
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (response(b"x" * (jwks.MAX_BYTES + 1)), "more than 65536 bytes"),
+        (response(b"x" * (issuerhttp.MAX_BYTES + 1)), "more than 65536 bytes"),
         (response(b"", "302 Found", "location: https://127.0.0.1/elsewhere"), "status 302"),
         (response(b"", "500 Internal Server Error"), "status 500"),
         (b"what?\r\n\r\n", "illegal"),

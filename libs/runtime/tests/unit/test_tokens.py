@@ -16,7 +16,8 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from contracts.roles import Role
 from runtime import tokens
-from runtime.jwks import IssuerKeys, IssuerUnavailableError
+from runtime.issuerhttp import IssuerUnavailableError
+from runtime.jwks import IssuerKeys
 from runtime.rpcerrors import RpcError, UnavailableError
 from runtime.tokens import Claims, Expected, TokenAuthenticator
 

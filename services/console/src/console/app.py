@@ -9,6 +9,7 @@ import grpc
 from console.adapters import rendering, web
 from console.adapters.areas import Area, Desk
 from console.adapters.forms import Forms, Limits
+from console.adapters.issuer import Client, Issuer, Judges
 from console.adapters.neighbours import Ledger, Registry, Router
 from console.adapters.pages import (
     definitions,
@@ -21,11 +22,15 @@ from console.adapters.pages import (
     session,
     tasks,
 )
+from console.adapters.sessions import Sessions
+from console.adapters.signing_in import SigningIn
 from console.adapters.visitors import LocalVisitors, TokenVisitors, Visitors, current_token
 from console.settings import Settings
-from runtime import commands, grpcclient, logs, telemetry
+from runtime import commands, grpcclient, grpcserving, logs, secretfiles, telemetry
 from runtime.errors import ConfigurationError
 from runtime.httpserver import Health, HttpServer, WebServer
+from runtime.issuerhttp import IssuerHttp
+from runtime.jwks import IssuerKeys
 from runtime.lifecycle import Closing, Component, Process
 from runtime.tls import TlsFiles
 from runtime.vitals import Vitals
@@ -63,7 +68,7 @@ async def serve() -> None:
         HttpServer(listen=settings.http_listen, health=health),
         Vitals(tls),
         WebServer(
-            _pages(settings, channels, secure=_is_secure(settings, tls)).application(),
+            pages(settings, channels, secure=_is_secure(settings, tls)).application(),
             listen=settings.console_listen,
             name="pages",
             setting="BACKBONE_CONSOLE_LISTEN",
@@ -103,13 +108,11 @@ def _is_secure(settings: Settings, tls: TlsFiles | None) -> bool:
     return tls is not None or urlsplit(settings.console_origin or "").scheme == "https"
 
 
-def _pages(settings: Settings, channels: dict[str, grpc.aio.Channel], *, secure: bool) -> web.Web:
-    # A cookie of this prefix comes from this host alone, and by https; others can set it nowhere.
-    prefix = "__Host-" if secure else ""
+def pages(settings: Settings, channels: dict[str, grpc.aio.Channel], *, secure: bool) -> web.Web:
+    """Return the pages, which ask the services by `channels`; `secure`: visitors come by https."""
+    sessions = Sessions(secure=secure)
     who: Visitors = (
-        TokenVisitors(prefix + session.COOKIE)
-        if settings.signs_in
-        else LocalVisitors(settings.actor)
+        TokenVisitors(sessions.token_cookie) if settings.signs_in else LocalVisitors(settings.actor)
     )
     desk = Desk(
         templates=rendering.environment(),
@@ -121,17 +124,51 @@ def _pages(settings: Settings, channels: dict[str, grpc.aio.Channel], *, secure:
         assets=web.assets(),
         temporal_ui=settings.temporal_ui_url,
         signs_in=who.signs_in,
-        token_cookie=prefix + session.COOKIE,
-        is_secure=secure,
+        sessions=sessions,
+        signing_in=_signing_in(settings, sessions),
     )
     forms = Forms(
-        cookie=f"{prefix}backbone_form",
+        cookie=f"{sessions.prefix}backbone_form",
         limits=Limits(bytes=settings.max_body_bytes, time=settings.body_timeout),
         origin=settings.console_origin,
     )
     return web.Web(
         desk, who=who, forms=forms, request_timeout=settings.request_timeout, secure=secure
     )
+
+
+def _signing_in(settings: Settings, sessions: Sessions) -> SigningIn | None:
+    """Return how visitors sign in at the issuer, None where they bring a token along.
+
+    Raises:
+        ConfigurationError, SecretUnreadableError: a file that it needs cannot be read.
+    """
+    client_id, url = settings.console_client_id, settings.oidc_jwks_url
+    if client_id is None or url is None:
+        return None
+    http = IssuerHttp(settings.oidc_ca)
+    keys = IssuerKeys(functools.partial(http.get, url))
+    services = grpcserving.token_authenticator(settings, keys=keys)
+    ours = grpcserving.token_authenticator(settings, keys=keys, audience=client_id)
+    if services is None or ours is None or settings.oidc_issuer is None:
+        return None
+    issuer = Issuer(
+        settings.oidc_issuer,
+        discovery_url=settings.discovery_url,
+        http=http,
+        client=Client(
+            id=client_id,
+            redirect_url=f"{settings.console_origin}/{session.CALLBACK}",
+            signed_out_url=f"{settings.console_origin}/{session.SIGNED_OUT}",
+            scopes=settings.console_scopes,
+            secret=secretfiles.reader(settings.console_client_secret_file),
+            forwards=settings.console_forwards,
+            ends_session=settings.console_ends_issuer_session,
+        ),
+        judges=Judges(services=services, ours=ours),
+        local=settings.environment == "local",
+    )
+    return SigningIn(issuer, sessions, namespaces=settings.namespaces, leeway=settings.oidc_leeway)
 
 
 async def check() -> Sequence[commands.Check]:

@@ -1,14 +1,18 @@
 """A secure stack's own issuer of tokens: what an identity provider is elsewhere.
 
-    python -m devstack.issuer PORT FOLDER CERTIFICATE KEY
+    python -m devstack.issuer PORT FOLDER CERTIFICATE KEY CONSOLE
 
-serves its public keys. Nobody can ask it for a token: tokens are made by who may read its folder.
+serves its public keys, and signs people in to the console at the origin CONSOLE. Tokens are got by
+who may read its folder: they are made there, or for the password that is in it.
 """
 
+import base64
+import dataclasses
 import hashlib
 import json
+import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,8 +30,12 @@ ISSUER = "https://issuer.localhost"
 """What its tokens say; where its keys are is another thing, and changes with its port."""
 AUDIENCE = "backbone"
 KEYS = "jwks.json"
+CLIENT = "backbone-console"
+SECRET = "console.secret"  # noqa: S105 - the name of a file
 
 _PRIVATE = "key.pem"
+_PASSWORD = "password"  # noqa: S105 - the name of a file
+_PEOPLE = "people.json"
 _ALGORITHM = "ES256"
 
 
@@ -41,6 +49,18 @@ class Person:
     groups: Sequence[str] = ()
 
 
+PEOPLE = tuple(
+    Person(name, roles, ("*",), (name,))
+    for name, roles in (
+        ("viewer", (Role.VIEWER,)),
+        ("operator", (Role.OPERATOR, Role.VIEWER, Role.ASSIGNEE)),
+        ("author", (Role.AUTHOR, Role.VIEWER)),
+        ("assignee", (Role.ASSIGNEE,)),
+    )
+)
+"""Who can be chosen at its page until somebody says otherwise: named for what they may."""
+
+
 class Issuer:
     """The issuer whose files are in one folder."""
 
@@ -49,24 +69,93 @@ class Issuer:
 
     def bring(self) -> None:
         """Make its key, where there is none."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in (SECRET, _PASSWORD):
+            if not (self._folder / name).exists():
+                self._write(name, secrets.token_urlsafe(16).encode())
+        if not (self._folder / _PEOPLE).exists():
+            self.admit(PEOPLE)
         if (self._folder / _PRIVATE).exists() and (self._folder / KEYS).exists():
             return
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = ec.generate_private_key(ec.SECP256R1())
         pem = key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        private = self._folder / _PRIVATE
-        private.touch(mode=0o600)
-        private.write_bytes(pem)
+        self._write(_PRIVATE, pem)
         public = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
         listed = {**public, "kid": _key_id(key), "alg": _ALGORITHM, "use": "sig"}
         (self._folder / KEYS).write_text(json.dumps({"keys": [listed]}))
 
+    def keys(self) -> bytes:
+        """Return its public keys, as a JWKS."""
+        return (self._folder / KEYS).read_bytes()
+
+    def password(self) -> str:
+        """Return what is asked for at its page."""
+        return (self._folder / _PASSWORD).read_text()
+
+    def secret(self) -> str:
+        """Return by what it knows the console."""
+        return (self._folder / SECRET).read_text()
+
+    def people(self) -> dict[str, Person]:
+        """Return who can be chosen at its page, by name."""
+        listed = json.loads((self._folder / _PEOPLE).read_text())
+        return {
+            one["name"]: Person(
+                one["name"],
+                [Role(role) for role in one["roles"]],
+                one["namespaces"],
+                one["groups"],
+            )
+            for one in listed
+        }
+
+    def admit(self, people: Iterable[Person]) -> None:
+        """Let these be chosen at its page, in the place of all others."""
+        listed = [dataclasses.asdict(person) for person in people]
+        self._write(_PEOPLE, json.dumps(listed, indent=2).encode())
+
     def token(self, person: Person, *, now: datetime, lifetime: timedelta) -> str:
-        """Return a token for `person`.
+        """Return a token by which services know `person`. Raises DevstackError without a key."""
+        claims = {
+            "aud": AUDIENCE,
+            "sub": person.name,
+            "backbone_roles": [role.value for role in person.roles],
+            "backbone_namespaces": list(person.namespaces),
+            "groups": list(person.groups),
+        }
+        return self.signed(claims, now=now, lifetime=lifetime, kind="at+jwt")
+
+    def id_token(
+        self,
+        person: Person,
+        *,
+        now: datetime,
+        lifetime: timedelta,
+        access: str,
+        nonce: str | None = None,
+        audience: str = CLIENT,
+    ) -> str:
+        """Return what tells a client who signed in, beside the token `access`.
+
+        Raises DevstackError without a key.
+        """
+        half = hashlib.sha256(access.encode()).digest()[:16]
+        claims = {
+            "aud": audience,
+            "sub": person.name,
+            "at_hash": base64.urlsafe_b64encode(half).decode().rstrip("="),
+            **({} if nonce is None else {"nonce": nonce}),
+        }
+        return self.signed(claims, now=now, lifetime=lifetime, kind="JWT")
+
+    def signed(
+        self, claims: Mapping[str, object], *, now: datetime, lifetime: timedelta, kind: str
+    ) -> str:
+        """Return a token with `claims`, of this issuer unless they say another.
 
         Raises:
             DevstackError: there is no key, since the stack was never started with certificates.
@@ -81,18 +170,15 @@ class Issuer:
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             message = f"{self._folder / _PRIVATE} is no key of this issuer: remove {self._folder}"
             raise DevstackError(message)
-        claims = {
-            "iss": ISSUER,
-            "aud": AUDIENCE,
-            "sub": person.name,
-            "iat": now,
-            "exp": now + lifetime,
-            "backbone_roles": [role.value for role in person.roles],
-            "backbone_namespaces": list(person.namespaces),
-            "groups": list(person.groups),
-        }
-        headers = {"kid": _key_id(key), "typ": "at+jwt"}
-        return jwt.encode(claims, key, algorithm=_ALGORITHM, headers=headers)
+        told = {"iss": ISSUER, "iat": now, "exp": now + lifetime, **claims}
+        headers = {"kid": _key_id(key), "typ": kind}
+        return jwt.encode(told, key, algorithm=_ALGORITHM, headers=headers)
+
+    def _write(self, name: str, content: bytes) -> None:
+        """Write a file that only its owner reads."""
+        path = self._folder / name
+        path.touch(mode=0o600)
+        path.write_bytes(content)
 
 
 def settings(url: str, *, authority: Path) -> dict[str, str]:
@@ -105,6 +191,17 @@ def settings(url: str, *, authority: Path) -> dict[str, str]:
     }
 
 
+def console_settings(url: str, *, folder: Path, origin: str) -> dict[str, str]:
+    """Return the variables by which the console at `origin` has people sign in at `url`."""
+    return {
+        "BACKBONE_CONSOLE_ORIGIN": origin,
+        "BACKBONE_CONSOLE_CLIENT_ID": CLIENT,
+        "BACKBONE_CONSOLE_CLIENT_SECRET_FILE": str((folder / SECRET).absolute()),
+        "BACKBONE_CONSOLE_DISCOVERY_URL": f"{url}/.well-known/openid-configuration",
+        "BACKBONE_CONSOLE_SCOPES": json.dumps(["openid", "offline_access"]),
+    }
+
+
 def _key_id(key: ec.EllipticCurvePrivateKey) -> str:
     der = key.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -113,20 +210,18 @@ def _key_id(key: ec.EllipticCurvePrivateKey) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Serve the public keys until the process is ended."""
+    """Serve until the process is ended."""
     import uvicorn  # noqa: PLC0415 - of the process alone, not of who makes a token
-    from starlette.applications import Starlette  # noqa: PLC0415 - as above
-    from starlette.requests import Request  # noqa: PLC0415 - as above
-    from starlette.responses import Response  # noqa: PLC0415 - as above
-    from starlette.routing import Route  # noqa: PLC0415 - as above
 
-    port, folder, certificate, key = arguments
+    from devstack.identity_provider import IdentityProvider  # noqa: PLC0415 - as above
 
-    def keys(_request: Request) -> Response:
-        return Response((Path(folder) / KEYS).read_bytes(), media_type="application/json")
-
+    port, folder, certificate, key, console = arguments
+    # Another host than the console's 127.0.0.1 to a browser, as an identity provider is elsewhere.
+    provider = IdentityProvider(
+        Issuer(Path(folder)), url=f"https://localhost:{port}", console=console
+    )
     uvicorn.run(
-        Starlette(routes=[Route(f"/{KEYS}", keys)]),
+        provider.application(),
         host="127.0.0.1",
         port=int(port),
         ssl_certfile=certificate,

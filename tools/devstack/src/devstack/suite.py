@@ -390,7 +390,13 @@ class Suite:
         if self.endpoints.temporal_ui_url:
             own["BACKBONE_TEMPORAL_UI_URL"] = self.endpoints.temporal_ui_url
         # It calls as its visitors do: in a secure stack with their tokens, at the people's door.
-        return {**own, **self._doors()} if self._is_secure else own
+        return {**own, **self._doors(), **self._signing_in()} if self._is_secure else own
+
+    def _signing_in(self) -> dict[str, str]:
+        told = issuer.console_settings(
+            self._issuer_url, folder=self._state.path / issuer.NAME, origin=self.console_url
+        )
+        return {**self._believed(), **told}
 
     def _doors(self) -> dict[str, str]:
         return {
@@ -454,8 +460,11 @@ class Suite:
         return self.endpoints.certificates.authority
 
     def _believed(self) -> dict[str, str]:
-        url = f"https://127.0.0.1:{self._ports.port(issuer.NAME)}"
-        return issuer.settings(url, authority=self._authority)
+        return issuer.settings(self._issuer_url, authority=self._authority)
+
+    @property
+    def _issuer_url(self) -> str:
+        return f"https://127.0.0.1:{self._ports.port(issuer.NAME)}"
 
     def _start_issuer(self, certified: StackCertificates) -> None:
         self.issuer.bring()
@@ -467,6 +476,7 @@ class Suite:
             argv=(
                 *(sys.executable, "-m", "devstack.issuer"),
                 *(port, folder, str(files.certificate), str(files.private_key)),
+                self.console_url,
             ),
             env=inherited(),
             address=f"127.0.0.1:{port}",

@@ -17,6 +17,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from console.adapters.neighbours import Ledger, Registry, Router
+from console.adapters.sessions import Sessions
+from console.adapters.signing_in import SigningIn
 from console.adapters.visitors import Visitor
 from console.domain import moments
 from console.domain.links import Links
@@ -42,6 +44,8 @@ class Area:
     name: str
     routes: Sequence[Route]
     title: str | None = None
+    at_root: Sequence[Route] = ()
+    """What belongs to no namespace, so that an issuer can be told its address."""
 
     @property
     def home(self) -> str:
@@ -63,10 +67,9 @@ class Desk:
     """The address of each file of `static`, by its name."""
     temporal_ui: str | None = None
     signs_in: bool = False
-    token_cookie: str = ""
-    """The name of the cookie with a visitor's token."""
-    is_secure: bool = True
-    """Whether visitors come by https, so that cookies go no other way."""
+    sessions: Sessions = field(default_factory=lambda: Sessions(secure=True))
+    signing_in: SigningIn | None = None
+    """How visitors sign in at the issuer; without it they bring a token along."""
 
 
 @dataclass(frozen=True)

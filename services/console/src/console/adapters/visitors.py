@@ -8,11 +8,11 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from starlette.requests import HTTPConnection
 
@@ -30,6 +30,9 @@ class Visitor:
 
     name: str
     token: str | None = None
+
+
+NOBODY = Visitor("nobody")
 
 
 class Visitors(Protocol):
@@ -78,12 +81,26 @@ def is_token(text: str) -> bool:
 
 def name_in(token: str) -> str:
     """Return whose token it says it is, to show its owner; nothing is decided by it."""
+    return str(claims_in(token).get("sub", "somebody"))[:100]
+
+
+def claims_in(token: str) -> Mapping[str, Any]:
+    """Return what a token says that nobody has judged; nothing of what is none."""
+    return _part(token, 1)
+
+
+def header_in(token: str) -> Mapping[str, Any]:
+    """Return the header of a token, as `claims_in`."""
+    return _part(token, 0)
+
+
+def _part(token: str, number: int) -> Mapping[str, Any]:
     try:
-        body = token.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-        return str(claims["sub"])[:100]
-    except (IndexError, KeyError, TypeError, ValueError, binascii.Error, RecursionError):
-        return "somebody"
+        body = token.split(".")[number]
+        found = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    except (IndexError, ValueError, binascii.Error, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 _CURRENT: ContextVar[Visitor] = ContextVar("backbone_visitor")

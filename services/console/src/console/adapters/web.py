@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from console.adapters import areas, visitors
 from console.adapters.areas import Area, Desk, Page
 from console.adapters.forms import Forms
+from console.adapters.pages import session
 from console.adapters.visitors import Visitor, Visitors
 from console.errors import ConsoleError, NotFoundError, SignedOutError
 from runtime import logs
@@ -37,7 +38,6 @@ HEADERS = {
 }
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "txt": "text/plain"}
 _FOR_EVER = "public, max-age=31536000, immutable"
-_NOBODY = Visitor("nobody")
 
 _log = logs.get_logger(__name__)
 
@@ -75,6 +75,11 @@ class Web:
                 for area in self._desk.areas
                 for route in area.routes
             ),
+            *(
+                Route(f"/{route.path}", self._handler(area, route), methods=[route.method])
+                for area in self._desk.areas
+                for route in area.at_root
+            ),
         ]
         return Starlette(
             routes=routes,
@@ -88,15 +93,15 @@ class Web:
 
     def _handler(self, area: Area, route: areas.Route) -> Callable[[Request], Awaitable[Response]]:
         async def handle(request: Request) -> Response:
-            namespace = request.path_params["namespace"]
+            namespace = request.path_params.get("namespace", self._desk.namespaces[0])
             if namespace not in self._desk.namespaces:
                 known = ", ".join(self._desk.namespaces)
                 raise NotFoundError(f"There is no namespace {namespace} here; there are: {known}.")
-            visitor = self._who.of(request)
-            if visitor is None and area.name != "session":
-                raise SignedOutError("You have not signed in.")
             try:
                 async with asyncio.timeout(self._timeout_s):
+                    visitor = await self._visitor(request, area)
+                    if visitor is None and area is not session.AREA:
+                        return await self._signed_in(request, namespace)
                     form = (
                         {"form": await self._forms.read(request)} if route.method == "POST" else {}
                     )
@@ -108,6 +113,28 @@ class Web:
 
         return handle
 
+    async def _visitor(self, request: Request, area: Area) -> Visitor | None:
+        """Return who asks; a session whose token ends goes on, and the answer keeps it."""
+        signing_in = self._desk.signing_in
+        # Who signs in or out has no use for a session that goes on.
+        if signing_in is None or area is session.AREA:
+            return self._who.of(request)
+        found = await signing_in.session(request)
+        if found is None:
+            return None
+        if found != self._desk.sessions.of(request):
+            request.state.renewed = found
+        return Visitor(visitors.name_in(found.token), found.token)
+
+    async def _signed_in(self, request: Request, namespace: str) -> Response:
+        """Send who is not signed in to the issuer. Raises SignedOutError where that cannot be."""
+        page = self._page(request, namespace, None, session.AREA.name)
+        if self._desk.signing_in is None:
+            raise SignedOutError("You have not signed in.")
+        if page.is_fragment or request.method not in ("GET", "HEAD"):
+            raise SignedOutError("You are not signed in any more: nothing was done.")
+        return await session.begin(page, session.asked_for(page))
+
     def _page(
         self, request: Request, namespace: str, visitor: Visitor | None, area: str, **more: object
     ) -> Page:
@@ -115,14 +142,21 @@ class Web:
             request=request,
             desk=self._desk,
             namespace=namespace,
-            visitor=visitor or _NOBODY,
+            visitor=visitor or visitors.NOBODY,
             csrf_token=self._forms.token(request),
             area=area,
             **more,  # type: ignore[arg-type]
         )
 
     def _with_cookie(self, page: Page, response: Response) -> Response:
-        """Give the visitor the token that the forms of the page have."""
+        """Give the visitor the token that the forms of the page have, and a session that goes on.
+
+        Who is sent to the issuer and back gets no new token: those of other windows are in use.
+        """
+        if renewed := getattr(page.request.state, "renewed", None):
+            self._desk.sessions.keep(response, renewed)
+        if self._desk.signing_in is not None and page.visitor.token is None:
+            return response
         if page.request.cookies.get(self._forms.cookie) != page.csrf_token:
             response.set_cookie(
                 self._forms.cookie,
@@ -142,7 +176,10 @@ class Web:
         if isinstance(error, SignedOutError) and self._who.signs_in:
             namespace = self._namespace(request)
             page = self._page(request, namespace, None, "session")
-            response = page.render("session/sign_in.html", code=error.status, problem=str(error))
+            response = session.refused(page, error, session.asked_for(page))
+            if page.is_fragment and self._desk.signing_in is not None:
+                # A part of a page cannot lead to the issuer; the whole page does.
+                response.headers["HX-Refresh"] = "true"
             return self._with_cookie(page, response)
         return self._told(request, error.status, str(error))
 
