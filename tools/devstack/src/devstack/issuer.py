@@ -1,8 +1,9 @@
 """A secure stack's own issuer of tokens: what an identity provider is elsewhere.
 
-    python -m devstack.issuer PORT FOLDER CERTIFICATE KEY
+    python -m devstack.issuer [HOST:]PORT FOLDER CERTIFICATE KEY
 
-serves its public keys. Nobody can ask it for a token: tokens are made by who may read its folder.
+serves its public keys, to this machine unless a host is said. Nobody can ask it for a token: tokens
+are made by who may read its folder.
 """
 
 import hashlib
@@ -65,6 +66,10 @@ class Issuer:
         listed = {**public, "kid": _key_id(key), "alg": _ALGORITHM, "use": "sig"}
         (self._folder / KEYS).write_text(json.dumps({"keys": [listed]}))
 
+    def public_keys(self) -> bytes:
+        """Return what it serves: the keys that its tokens are verified by."""
+        return (self._folder / KEYS).read_bytes()
+
     def token(self, person: Person, *, now: datetime, lifetime: timedelta) -> str:
         """Return a token for `person`.
 
@@ -120,14 +125,15 @@ def main(arguments: list[str]) -> None:
     from starlette.responses import Response  # noqa: PLC0415 - as above
     from starlette.routing import Route  # noqa: PLC0415 - as above
 
-    port, folder, certificate, key = arguments
+    address, folder, certificate, key = arguments
+    host, _, port = address.rpartition(":")
 
     def keys(_request: Request) -> Response:
         return Response((Path(folder) / KEYS).read_bytes(), media_type="application/json")
 
     uvicorn.run(
         Starlette(routes=[Route(f"/{KEYS}", keys)]),
-        host="127.0.0.1",
+        host=host or "127.0.0.1",
         port=int(port),
         ssl_certfile=certificate,
         ssl_keyfile=key,
