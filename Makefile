@@ -167,12 +167,15 @@ dashboards: setup ## Write the dashboards from the code, and the alerts for the 
 	@$(RUN) devstack dashboards
 
 .PHONY: release-contracts
-release-contracts: breaking ## When a release is cut: keep its schemas and protos to compare with
+release-contracts: breaking ## When a release is cut: keep its schemas, protos and SQL to compare with
 	@$(RUN) python -m pytest --quiet tests/contract/test_released.py
 	@rm -rf $(RELEASED)/schemas $(RELEASED)/proto
 	@mkdir -p $(RELEASED)/proto
 	@cp -R libs/contracts/src/contracts/schemas $(RELEASED)/schemas
 	@cp -R proto/buf.yaml proto/backbone $(RELEASED)/proto/
+	@rm -rf $(RELEASED)/sql
+	@for source in services/*/src/*/sql libs/eventstore/src/eventstore/sql; do \
+		kept=$(RELEASED)/sql/$$(basename $$(dirname $$source)); mkdir -p $$kept; cp $$source/*.sql $$kept/; done
 
 .PHONY: lock
 lock: ## Write the lock and its parts for the images (UPGRADE=1 takes the newest versions); needs uv

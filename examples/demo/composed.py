@@ -23,6 +23,8 @@ from local import StackError
 from cli.settings import Settings
 from devstack import ports
 from devstack.suite import answers_ok
+from runtime import databases
+from runtime.tls import TlsFiles
 
 EXAMPLES = Path(__file__).resolve().parents[1]
 ADDRESSES: Mapping[str, str] = {
@@ -39,6 +41,11 @@ ADDRESSES: Mapping[str, str] = {
 }
 """What docker-compose.yml publishes unless it is told otherwise; the environment goes before it."""
 
+SECRETS = "SECURE_FOLDER"
+"""Names the folder with what the secure suite gave out: `developer`, whom the demo plays, and
+`devstack`, who makes the billing database. Without it the suite is one of docker-compose.yml alone.
+"""
+
 _READY_S = 60.0
 _STOP_S = 30.0
 _LINES = 15
@@ -53,15 +60,22 @@ class ComposedStack:
         self._services = {
             name: one for name, one in self._told.items() if name.startswith("BACKBONE_")
         }
+        given = environment.get(SECRETS)
+        self._secrets = None if given is None else Path(given).absolute()
         self._handlers: subprocess.Popen[str] | None = None
         self._last: deque[str] = deque(maxlen=_LINES)
         self.temporal_ui = self._told["TEMPORAL_UI"]
         self.console = self._told["CONSOLE"]
+        if self._secrets is not None:
+            # It publishes no UI of Temporal's, and its console over TLS alone.
+            self.temporal_ui = environment.get("TEMPORAL_UI", "")
+            self.console = environment.get("CONSOLE") or self.console.replace("http:", "https:")
 
     def settings(self) -> Settings:
         """Return the addresses, as the command reads them, and nothing of a stack in a folder."""
         said: dict[str, Any] = {
-            name.removeprefix("BACKBONE_").lower(): one for name, one in self._services.items()
+            name.removeprefix("BACKBONE_").lower(): one
+            for name, one in {**self._services, **self._identity()}.items()
         }
         return Settings(_env_file=None, **said)
 
@@ -88,9 +102,11 @@ class ComposedStack:
             env={
                 **{name: value for name, value in os.environ.items() if name == "PATH"},
                 "PYTHONPATH": str(EXAMPLES / "handlers"),
-                "BACKBONE_ENVIRONMENT": "local",
+                "BACKBONE_ENVIRONMENT": "local" if self._secrets is None else "dev",
                 "BACKBONE_HTTP_LISTEN": listen,
                 **self._services,
+                **self._identity(),
+                **self._ring(),
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -133,14 +149,36 @@ class ComposedStack:
             return tuple(self._last)
         return (f"see `docker compose logs --tail {_LINES} {name}`",)
 
+    def _identity(self) -> dict[str, str]:
+        """Return whom the demo and its handlers show themselves as; nobody in a plain suite."""
+        if self._secrets is None:
+            return {}
+        own = self._secrets / "developer"
+        return {
+            "BACKBONE_TLS_CERTIFICATE": str(own / "tls.crt"),
+            "BACKBONE_TLS_PRIVATE_KEY": str(own / "tls.key"),
+            "BACKBONE_TLS_CLIENT_CA": str(own / "ca.crt"),
+        }
+
+    def _ring(self) -> dict[str, str]:
+        """Return with what handlers open what the suite encrypts."""
+        if self._secrets is None:
+            return {}
+        return {"BACKBONE_DATA_KEYS": str(self._secrets / "developer" / "data-keys.json")}
+
+    def _superuser(self, database: str) -> str:
+        """Return how PostgreSQL's superuser reaches a database: by a password or a certificate."""
+        at = f"{self._told['POSTGRES_ADDRESS']}/{database}"
+        if self._secrets is None:
+            return f"postgresql://postgres:{quote(self._told['POSTGRES_PASSWORD'], safe='')}@{at}"
+        own = self._secrets / "devstack"
+        files = TlsFiles(own / "tls.crt", own / "tls.key", own / "ca.crt")
+        return databases.secured(f"postgresql://postgres@{at}", files)
+
     async def _prepare_billing(self) -> None:
-        server = (
-            f"postgresql://postgres:{quote(self._told['POSTGRES_PASSWORD'], safe='')}"
-            f"@{self._told['POSTGRES_ADDRESS']}"
-        )
         await billing_database.prepare(
-            f"{server}/postgres",
-            billing_dsn=f"{server}/{billing_database.DATABASE}",
+            self._superuser("postgres"),
+            billing_dsn=self._superuser(billing_database.DATABASE),
             script=(EXAMPLES / "billing.sql").read_text(encoding="utf-8"),
             password=self._told["BILLING_DB_PASSWORD"],
         )

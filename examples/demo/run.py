@@ -110,7 +110,8 @@ class Demo:
         self._up = True
         screen.line("up", f"after {time.monotonic() - started:.0f} s")
         screen.line("console", f"{self._stack.console} (open it, and watch)")
-        screen.line("temporal", f"{self._stack.temporal_ui} (namespace dev)")
+        if self._stack.temporal_ui:
+            screen.line("temporal", f"{self._stack.temporal_ui} (namespace dev)")
         story = Story(
             screen=screen,
             stack=self._stack,
@@ -141,7 +142,8 @@ class Demo:
             screen.note("export the addresses first: docker-compose.yml says which")
             screen.line("stack", "left running: docker compose ps, docker compose logs router")
         elif self._keep:
-            screen.line("temporal", f"{self._stack.temporal_ui}/namespaces/dev/workflows")
+            if self._stack.temporal_ui:
+                screen.line("temporal", f"{self._stack.temporal_ui}/namespaces/dev/workflows")
             screen.line("stack", "left running: make status, make logs NAME=router, make down")
         else:
             screen.note("for these: make demo KEEP=1 leaves everything running, the console too")

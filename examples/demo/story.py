@@ -98,7 +98,9 @@ class Story:
     async def _apply(self) -> None:
         self._screen.step("Three definitions are applied, with their event type and its producer")
         registry = self._clients.registry
-        change = Change(sources.load([str(EXAMPLES / "definitions")]))
+        change = Change(
+            sources.load([str(EXAMPLES / "definitions")]), namespace=self._clients.namespace
+        )
         request_id = str(uuid.uuid4())
         answer = await self._until(
             "the definitions to be applied",

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from devstack.infrastructure.endpoints import Endpoints
 from devstack.state import StateFolder
 from devstack.suite import Suite
 from devstack.supervision import read_status
+from runtime import databases
 
 Hook = Callable[[str, "subprocess.Popen[str]"], None]
 
@@ -110,8 +112,8 @@ def test_ctrl_c_stops_everything(examples: Path, tmp_path: Path) -> None:
     assert [process for process in running if process.is_running()] == []
 
 
-@pytest.fixture
-def composed(examples: Path, tmp_path: Path) -> Iterator[Suite]:
+@pytest.fixture(params=[False, True], ids=["plain", "secure"])
+def composed(request: pytest.FixtureRequest, examples: Path, tmp_path: Path) -> Iterator[Suite]:
     """A suite as docker-compose.yml has it: with the examples' catalogue, and nothing else of them.
 
     Its worker knows where the billing database will be, as there, before there is one.
@@ -119,8 +121,12 @@ def composed(examples: Path, tmp_path: Path) -> Iterator[Suite]:
     connectors: dict[str, str] = {}
 
     def name(endpoints: Endpoints) -> None:
-        at = f"{endpoints.postgres.host}:{endpoints.postgres.port}"
-        connectors["BILLING_DB_DSN"] = f"postgresql://context_ro:{PASSWORD}@{at}/billing"
+        at = f"{endpoints.postgres.host}:{endpoints.postgres.port}/billing"
+        dsn = f"postgresql://context_ro:{PASSWORD}@{at}"
+        if endpoints.certificates is not None:
+            files = endpoints.certificates.files("orchestrator-worker")
+            dsn = databases.secured(f"postgresql://context_ro@{at}", files)
+        connectors["BILLING_DB_DSN"] = dsn
 
     suite = Suite(
         tmp_path / "suite",
@@ -128,12 +134,31 @@ def composed(examples: Path, tmp_path: Path) -> Iterator[Suite]:
         env={"orchestrator-worker": connectors},
         prepare=name,
         durable=False,
+        secure=request.param,
     )
     try:
         suite.start()
         yield suite
     finally:
         suite.stop()
+
+
+def given_out(suite: Suite, folder: Path) -> Path:
+    """Return the folder that docker-compose.secure.yml has, for who works with a secure suite."""
+    certified, ring = suite.endpoints.certificates, suite.data_keys
+    assert certified is not None
+    assert ring is not None
+    for holder, files in {
+        "developer": certified.member(),
+        "devstack": certified.files("devstack"),
+    }.items():
+        own = folder / holder
+        own.mkdir(parents=True)
+        shutil.copy(files.certificate, own / "tls.crt")
+        shutil.copy(files.private_key, own / "tls.key")
+        shutil.copy(files.client_ca, own / "ca.crt")
+    shutil.copy(ring, folder / "developer" / "data-keys.json")
+    return folder
 
 
 PASSWORD = "c0de"
@@ -153,6 +178,8 @@ def test_on_a_suite_that_runs_the_same_is_shown_and_the_suite_is_left_as_it_was(
         "POSTGRES_PASSWORD": at.postgres.password,
         "BILLING_DB_PASSWORD": PASSWORD,
     }
+    if at.certificates is not None:
+        told["SECURE_FOLDER"] = str(given_out(composed, tmp_path / "given"))
     before = [(status.name, status.pid) for status in composed.status()]
 
     code, printed = demo(examples, tmp_path / "none", "--stack", "compose", told=told)

@@ -23,8 +23,8 @@ OTHERS = {
     "persistence_latency_bucket",
 }
 _SUFFIX = re.compile(r"(_seconds)?(_total|_bucket|_count|_sum)?$")
-_BY = re.compile(r"\bby\s*\([^)]*\)")
-_NAME = re.compile(r"\b[a-z]+_[a-z_]+\b(?=\s*[\[{)><=]|$)")
+_LABELS = re.compile(r"\bby\s*\([^)]*\)|\{[^}]*\}")
+_NAME = re.compile(r"\b[a-z]+_[a-z_]+\b(?=\s*[\[)><=]|$)")
 each_alert = pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
 
 
@@ -88,7 +88,7 @@ def test_each_alert_says_how_bad_it_is_what_it_means_and_what_to_do(alert):
 @each_alert
 def test_each_metric_of_an_alert_is_one_that_is_measured(alert):
     ours = {metric.replace(".", "_") for metric in Metric}
-    named = set(_NAME.findall(_BY.sub("", alert["expr"])))
+    named = set(_NAME.findall(_LABELS.sub("", alert["expr"])))
     assert named
     unknown = {name for name in named - OTHERS if _SUFFIX.sub("", name) not in ours}
     assert not unknown

@@ -17,13 +17,22 @@ def load(package: str, name: str) -> dict[str, str]:
         ValueError: two blocks share a name, or text stands before the first one.
     """
     text = resources.files(package).joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+    return blocks(text, f"{package}/sql/{name}.sql")
+
+
+def blocks(text: str, source: str) -> dict[str, str]:
+    """Return the blocks of such a file's text by name; `source` is what errors call it.
+
+    Raises:
+        ValueError: two blocks share a name, or text stands before the first one.
+    """
     parts = _BLOCK.split(text)
     preamble = "\n".join(line for line in parts[0].splitlines() if not line.startswith("--"))
     if preamble.strip():
-        raise ValueError(f"{package}/sql/{name}.sql: text before the first '-- name:'")
-    blocks: dict[str, str] = {}
+        raise ValueError(f"{source}: text before the first '-- name:'")
+    found: dict[str, str] = {}
     for block, body in zip(parts[1::2], parts[2::2], strict=True):
-        if block in blocks:
-            raise ValueError(f"{package}/sql/{name}.sql: two blocks are named {block}")
-        blocks[block] = body.strip().rstrip(";")
-    return blocks
+        if block in found:
+            raise ValueError(f"{source}: two blocks are named {block}")
+        found[block] = body.strip().rstrip(";")
+    return found

@@ -11,6 +11,7 @@ from uuid import uuid4
 import asyncpg
 import grpc
 import pytest
+from measured import Measured
 
 from backbone.ledger.v1 import control_pb2, control_pb2_grpc
 from backbone.ledger.v1 import ledger_pb2 as pb
@@ -20,6 +21,7 @@ from contracts.decisions import AutomatedInstance, Decision, HumanInstance, Rule
 from contracts.definitions import Assignees, Retry
 from contracts.envelope import MAX_EVENT_BYTES
 from contracts.roles import Role
+from contracts.telemetry import Attribute, Metric
 from contracts.triggers import Trigger, TriggerKind, Window
 from eventstore import store as eventstore
 from eventstore.events import Event
@@ -399,6 +401,32 @@ async def test_run_with_a_failed_task_fails_when_all_are_done(
     assert found.run.failure.message == "1 of 2 tasks failed"
     assert found.tasks[0].failure.message == "no host"
     assert (await stored(postgres, request.run_id)).types[-1] == "RunFailed"
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> Measured:
+    return Measured(monkeypatch)
+
+
+async def test_closed_tasks_are_counted_by_definition_handler_and_outcome(
+    measured: Measured, ledger: LedgerStub
+) -> None:
+    request = record_request(event_trigger(), automated=2)
+    await ledger.RecordRun(request)
+    first, second = task_ids(request)
+    await ledger.RecordTaskOutcome(outcome_request(request, first, failure="no host"))
+    await ledger.RecordTaskOutcome(outcome_request(request, first))  # late, and not counted
+    await ledger.RecordTaskOutcome(outcome_request(request, second))
+    found = [(dict(of), point.value) for of, point in measured.points(Metric.LEDGER_TASKS)]
+    labels = {
+        Attribute.NAMESPACE: "dev",
+        Attribute.DEFINITION_ID: request.definition_id,
+        Attribute.HANDLER: "send_reminder",
+    }
+    assert sorted(found, key=lambda one: one[0][Attribute.OUTCOME]) == [
+        ({**labels, Attribute.OUTCOME: "completed"}, 1),
+        ({**labels, Attribute.OUTCOME: "failed"}, 1),
+    ]
 
 
 async def test_run_waits_while_only_people_have_something_to_do(

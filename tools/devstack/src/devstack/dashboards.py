@@ -216,6 +216,22 @@ DASHBOARDS = (
                 "reqps",
             ),
             Panel(
+                "Tasks closed by definition, handler and outcome",
+                [
+                    Query(
+                        _rate(
+                            f'{_total(Metric.LEDGER_TASKS)}{{backbone_handler!=""}}',
+                            _DEFINITION,
+                            "backbone_handler",
+                            _OUTCOME,
+                        ),
+                        "{{backbone_definition_id}}: {{backbone_handler}}: {{backbone_outcome}}",
+                    )
+                ],
+                "reqps",
+                "By the ledger: also of handlers that another SDK of Temporal serves.",
+            ),
+            Panel(
                 "Attempts of handlers by outcome",
                 [
                     Query(

@@ -48,6 +48,18 @@ class _Memory:
     sessions: dict[str, Person] = field(default_factory=dict)
 
 
+def keys_alone(issuer: Issuer) -> Starlette:
+    """Return what serves the issuer's public keys, and signs nobody in."""
+    return Starlette(routes=[_keys_of(issuer)])
+
+
+def _keys_of(issuer: Issuer) -> Route:
+    async def keys(_request: Request) -> Response:
+        return Response(issuer.keys(), media_type="application/json")
+
+    return Route(f"/{KEYS}", keys)
+
+
 class IdentityProvider:
     """The endpoints of one issuer, for one client: the console of the stack."""
 
@@ -73,7 +85,7 @@ class IdentityProvider:
         """Return the application."""
         return Starlette(
             routes=[
-                Route(f"/{KEYS}", self._keys),
+                _keys_of(self._issuer),
                 Route("/.well-known/openid-configuration", self._description),
                 Route("/authorize", self._asked),
                 Route("/authorize", self._chosen, methods=["POST"]),
@@ -81,9 +93,6 @@ class IdentityProvider:
                 Route("/end-session", self._end_session),
             ]
         )
-
-    async def _keys(self, _request: Request) -> Response:
-        return Response(self._issuer.keys(), media_type="application/json")
 
     async def _description(self, _request: Request) -> Response:
         return JSONResponse(

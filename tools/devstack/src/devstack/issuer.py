@@ -1,9 +1,10 @@
 """A secure stack's own issuer of tokens: what an identity provider is elsewhere.
 
-    python -m devstack.issuer PORT FOLDER CERTIFICATE KEY CONSOLE
+    python -m devstack.issuer [HOST:]PORT FOLDER CERTIFICATE KEY [CONSOLE]
 
-serves its public keys, and signs people in to the console at the origin CONSOLE. Tokens are got by
-who may read its folder: they are made there, or for the password that is in it.
+serves its public keys, to this machine unless a host is said, and signs people in to the console at
+the origin CONSOLE. Tokens are got by who may read its folder: they are made there, or for the
+password that is in it.
 """
 
 import base64
@@ -213,16 +214,20 @@ def main(arguments: list[str]) -> None:
     """Serve until the process is ended."""
     import uvicorn  # noqa: PLC0415 - of the process alone, not of who makes a token
 
-    from devstack.identity_provider import IdentityProvider  # noqa: PLC0415 - as above
+    from devstack.identity_provider import IdentityProvider, keys_alone  # noqa: PLC0415 - as above
 
-    port, folder, certificate, key, console = arguments
-    # Another host than the console's 127.0.0.1 to a browser, as an identity provider is elsewhere.
-    provider = IdentityProvider(
-        Issuer(Path(folder)), url=f"https://localhost:{port}", console=console
-    )
+    address, folder, certificate, key, *console = arguments
+    host, _, port = address.rpartition(":")
+    issuer = Issuer(Path(folder))
+    if console:
+        # To a browser another host than the console's 127.0.0.1, as elsewhere.
+        url = f"https://localhost:{port}"
+        application = IdentityProvider(issuer, url=url, console=console[0]).application()
+    else:
+        application = keys_alone(issuer)
     uvicorn.run(
-        provider.application(),
-        host="127.0.0.1",
+        application,
+        host=host or "127.0.0.1",
         port=int(port),
         ssl_certfile=certificate,
         ssl_keyfile=key,

@@ -110,6 +110,7 @@ class TaskState:
     type: TaskType
     status: TaskStatus
     generation: int = 1
+    handler: str | None = None
 
 
 @dataclass(frozen=True)

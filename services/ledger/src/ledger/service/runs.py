@@ -84,7 +84,7 @@ class RunLedger:
             Metric.LEDGER_RUNS, description="Runs recorded, by definition and outcome."
         )
         self._task_counter = meter.create_counter(
-            Metric.LEDGER_TASKS, description="Tasks closed, by their status."
+            Metric.LEDGER_TASKS, description="Tasks closed, by status, definition and handler."
         )
 
     async def record_run(self, recording: Recording) -> Recorded:
@@ -206,14 +206,7 @@ class RunLedger:
             await self.close_tasks(transaction, run, [task], done, actor=actor, at=now)
             return True, TaskStatus.COMPLETED if done.failure is None else TaskStatus.FAILED
 
-        recorded, status = await writing.write(
-            self._database, "record_task_outcome", namespace, work
-        )
-        if recorded:
-            self._task_counter.add(
-                1, {Attribute.NAMESPACE: namespace, Attribute.OUTCOME: status.value}
-            )
-        return recorded, status
+        return await writing.write(self._database, "record_task_outcome", namespace, work)
 
     async def get_run(self, *, namespace: str, run_id: str) -> RunDocuments:
         """Return a run with its documents and tasks. Raises RunNotFoundError."""
@@ -322,6 +315,21 @@ class RunLedger:
         """
         facts = domain.closing(run, tasks, done, actor=actor)
         await self._appender.append(transaction, run, facts, at=at)
+        transaction.after_commit(lambda: self._count_tasks(transaction.namespace, tasks, done))
+
+    def _count_tasks(self, namespace: str, tasks: Sequence[TaskState], done: Done) -> None:
+        status = TaskStatus.COMPLETED if done.failure is None else TaskStatus.FAILED
+        for task in tasks:
+            self._task_counter.add(
+                1,
+                {
+                    Attribute.NAMESPACE: namespace,
+                    Attribute.DEFINITION_ID: task.definition_id,
+                    # Who records it may be any worker: this is told of foreign handlers, too.
+                    Attribute.HANDLER: task.handler or "",
+                    Attribute.OUTCOME: status.value,
+                },
+            )
 
     def _count_run(self, occasion: Occasion, outcome: RecordOutcome) -> None:
         self._run_counter.add(

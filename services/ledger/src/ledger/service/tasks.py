@@ -69,7 +69,7 @@ class TaskLedger:
         self._appender = appender
         meter = telemetry.meter(__name__)
         self._closed = meter.create_counter(
-            Metric.LEDGER_TASKS, description="Tasks closed, by their status."
+            Metric.LEDGER_TASKS, description="Tasks closed, by status, definition and handler."
         )
         self._changes = meter.create_counter(
             Metric.LEDGER_TASK_CHANGES, description="Changes of human tasks, by event type."

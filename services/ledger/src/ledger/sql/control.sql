@@ -34,7 +34,7 @@ INSERT INTO failure_calls (
 
 -- name: task_states_of
 -- Read under the run's lock: the tasks of these states, people's too.
-SELECT task_id, run_id, definition_id, rule, key, type, status, generation
+SELECT task_id, run_id, definition_id, rule, key, type, status, generation, handler
 FROM tasks
 WHERE namespace = $1 AND run_id = $2 AND status = $3
 ORDER BY position;

@@ -53,7 +53,7 @@ FOR UPDATE;
 
 -- name: task_states
 -- Read under the run's lock; a null id means all open automated tasks.
-SELECT task_id, run_id, definition_id, rule, key, type, status, generation
+SELECT task_id, run_id, definition_id, rule, key, type, status, generation, handler
 FROM tasks
 WHERE namespace = $1 AND run_id = $2
     AND CASE WHEN $3::uuid IS NULL THEN type = 'automated' AND status = 'open'

@@ -30,6 +30,7 @@ from faststream.confluent import ConfluentConfig, KafkaBroker
 from faststream.message import StreamMessage
 
 from contracts.telemetry import Attribute, Metric
+from router.adapters import kafka_fetching
 from router.domain.progress import Intake, Progress, Settlement
 from router.domain.records import RawHeaders, Record
 from router.errors import IngressHaltedError
@@ -37,7 +38,8 @@ from runtime import kafka, logs, telemetry
 from runtime.faultpoints import faultpoint
 from runtime.kafka import Brokers, CertificateInUse
 
-POLL_S = 0.01
+GATHER_S = 0.005
+"""How long a batch is filled after its first record."""
 OUTDATED_S = 5.0
 HALTED_S = 5.0
 """How long a partition rests that a kill switch stops: it goes on soon once that is reset."""
@@ -137,12 +139,14 @@ class KafkaConsumer:
             logger=None,
             config=config,
         )
+        broker_config = self._broker.config.broker_config
+        broker_config.builder = kafka_fetching.builder(broker_config)
         self._subscriber = self._broker.subscriber(
             *topics,
             group_id=group,
             batch=True,
             max_records=batch_records,
-            polling_interval=POLL_S,
+            polling_interval=GATHER_S,
             ack_policy=AckPolicy.MANUAL,
             no_reply=True,
             auto_offset_reset="earliest",

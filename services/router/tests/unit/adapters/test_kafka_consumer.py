@@ -6,13 +6,13 @@ from datetime import timedelta
 
 from faststream.confluent.helpers.client import AsyncConfluentConsumer
 
-from router.adapters import kafka_consumer
+from router.adapters import kafka_consumer, kafka_fetching
 
 
 async def test_faststream_has_one_thread_for_its_consumer(monkeypatch):
     made = []
     monkeypatch.setattr(AsyncConfluentConsumer, "start", _remember(made))
-    monkeypatch.setattr(AsyncConfluentConsumer, "getmany", _nothing)
+    monkeypatch.setattr(kafka_fetching.PatientClient, "getmany", _nothing)
 
     async def route(records, *, attempts, may_begin):
         raise AssertionError
@@ -28,6 +28,8 @@ async def test_faststream_has_one_thread_for_its_consumer(monkeypatch):
     await consumer.start()
     await consumer.stop()
     (client,) = made
+    # It reads by our own client, which costs an idle router little.
+    assert isinstance(client, kafka_fetching.PatientClient)
     assert isinstance(client._thread_pool, ThreadPoolExecutor)
     assert client._thread_pool._max_workers == 1
     config = client.config

@@ -25,6 +25,8 @@ POSTGRES: Mapping[str, str] = {
     "ledger": Service.LEDGER,
     "registry": Service.REGISTRY,
     "relay": Service.OUTBOX_RELAY,
+    # Of the examples' billing database, which a worker looks at.
+    "context_ro": Service.ORCHESTRATOR_WORKER,
 }
 """Who may be each role; what a role may do is in bootstrap.sql and the migrations."""
 
