@@ -149,6 +149,7 @@ def queue_server(
         namespace=namespace,
         identity=SERVICE,
         tls=TlsFiles.of(settings),
+        token_file=settings.temporal_token_file,
         at_rest=at_rest,
     )
     return QueueServer(task_queue=task_queue, connect=connect, worker=worker)
