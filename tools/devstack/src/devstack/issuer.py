@@ -2,15 +2,19 @@
 
     python -m devstack.issuer PORT FOLDER CERTIFICATE KEY
 
-serves its public keys. Nobody can ask it for a token: tokens are made by who may read its folder.
+serves its public keys, and keeps fresh the tokens that processes show Temporal, each in a file.
+Nobody can ask it for a token: tokens are made by who may read its folder.
 """
 
 import hashlib
 import json
+import os
 import sys
-from collections.abc import Sequence
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import jwt
@@ -25,9 +29,14 @@ NAME = "issuer"
 ISSUER = "https://issuer.localhost"
 """What its tokens say; where its keys are is another thing, and changes with its port."""
 AUDIENCE = "backbone"
+TEMPORAL_AUDIENCE = "temporal"
+"""For whom the tokens are that Temporal takes; it takes no others, and nobody else takes those."""
 KEYS = "jwks.json"
 
 _PRIVATE = "key.pem"
+_HOLDERS = "temporal.json"
+_TEMPORAL_LIFETIME = timedelta(hours=1)
+_LOOK_S = 15.0  # the machine may have slept meanwhile
 _ALGORITHM = "ES256"
 
 
@@ -52,18 +61,42 @@ class Issuer:
         if (self._folder / _PRIVATE).exists() and (self._folder / KEYS).exists():
             return
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make_key(trusted=[])
+
+    def rotate(self) -> None:
+        """Sign by a new key from now on; what the old ones signed is believed until `retire`."""
+        self._make_key(trusted=self._trusted())
+
+    def retire(self) -> None:
+        """Trust the newest key only."""
+        self._trust(self._trusted()[-1:])
+
+    def _make_key(self, *, trusted: Sequence[Mapping[str, object]]) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         pem = key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        private = self._folder / _PRIVATE
-        private.touch(mode=0o600)
-        private.write_bytes(pem)
         public = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
         listed = {**public, "kid": _key_id(key), "alg": _ALGORITHM, "use": "sig"}
-        (self._folder / KEYS).write_text(json.dumps({"keys": [listed]}))
+        self._trust([*trusted, listed])
+        self._write(_PRIVATE, pem.decode())
+
+    def _trusted(self) -> list[Mapping[str, object]]:
+        listed: list[Mapping[str, object]] = json.loads((self._folder / KEYS).read_text())["keys"]
+        return listed
+
+    def _trust(self, listed: Sequence[Mapping[str, object]]) -> None:
+        self._write(KEYS, json.dumps({"keys": list(listed)}))
+
+    def _write(self, name: str, text: str) -> None:
+        """Replace a file at once, readable by its user only."""
+        target = self._folder / name
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        Path(temporary).replace(target)
 
     def token(self, person: Person, *, now: datetime, lifetime: timedelta) -> str:
         """Return a token for `person`.
@@ -71,6 +104,52 @@ class Issuer:
         Raises:
             DevstackError: there is no key, since the stack was never started with certificates.
         """
+        claims = {
+            "aud": AUDIENCE,
+            "sub": person.name,
+            "backbone_roles": [role.value for role in person.roles],
+            "backbone_namespaces": list(person.namespaces),
+            "groups": list(person.groups),
+        }
+        return self._signed(claims, now=now, lifetime=lifetime)
+
+    def temporal_token(
+        self, holder: str, permissions: Sequence[str], *, now: datetime, lifetime: timedelta
+    ) -> str:
+        """Return a token by which Temporal lets `holder` do what `permissions` say.
+
+        Raises:
+            DevstackError: as `token`.
+        """
+        claims = {"aud": TEMPORAL_AUDIENCE, "sub": holder, "permissions": list(permissions)}
+        return self._signed(claims, now=now, lifetime=lifetime)
+
+    def grant(self, permissions: Mapping[str, Sequence[str]], *, now: datetime) -> None:
+        """Keep a token for Temporal fresh for each of these, from now on; nobody else has one.
+
+        Raises:
+            DevstackError: as `token`.
+        """
+        self._write(_HOLDERS, json.dumps({who: list(may) for who, may in permissions.items()}))
+        folder = self._folder / "temporal"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for stale in folder.glob("*.token"):
+            if stale.stem not in permissions:
+                stale.unlink()
+        self.renew(now=now)
+
+    def renew(self, *, now: datetime) -> None:
+        """Write the token of each of those whom something was granted anew."""
+        granted: Mapping[str, Sequence[str]] = json.loads((self._folder / _HOLDERS).read_text())
+        for holder, permissions in granted.items():
+            made = self.temporal_token(holder, permissions, now=now, lifetime=_TEMPORAL_LIFETIME)
+            self._write(f"temporal/{holder}.token", f"{made}\n")
+
+    def token_file(self, holder: str) -> Path:
+        """Return the file in which the token is that `holder` shows Temporal."""
+        return self._folder / "temporal" / f"{holder}.token"
+
+    def _signed(self, said: Mapping[str, object], *, now: datetime, lifetime: timedelta) -> str:
         try:
             key = serialization.load_pem_private_key(
                 (self._folder / _PRIVATE).read_bytes(), password=None
@@ -81,16 +160,7 @@ class Issuer:
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             message = f"{self._folder / _PRIVATE} is no key of this issuer: remove {self._folder}"
             raise DevstackError(message)
-        claims = {
-            "iss": ISSUER,
-            "aud": AUDIENCE,
-            "sub": person.name,
-            "iat": now,
-            "exp": now + lifetime,
-            "backbone_roles": [role.value for role in person.roles],
-            "backbone_namespaces": list(person.namespaces),
-            "groups": list(person.groups),
-        }
+        claims = {"iss": ISSUER, "iat": now, "exp": now + lifetime, **said}
         headers = {"kid": _key_id(key), "typ": "at+jwt"}
         return jwt.encode(claims, key, algorithm=_ALGORITHM, headers=headers)
 
@@ -113,7 +183,7 @@ def _key_id(key: ec.EllipticCurvePrivateKey) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Serve the public keys until the process is ended."""
+    """Serve the public keys and keep the tokens for Temporal fresh until the process is ended."""
     import uvicorn  # noqa: PLC0415 - of the process alone, not of who makes a token
     from starlette.applications import Starlette  # noqa: PLC0415 - as above
     from starlette.requests import Request  # noqa: PLC0415 - as above
@@ -125,6 +195,7 @@ def main(arguments: list[str]) -> None:
     def keys(_request: Request) -> Response:
         return Response((Path(folder) / KEYS).read_bytes(), media_type="application/json")
 
+    threading.Thread(target=_keep_fresh, args=(Issuer(Path(folder)),), daemon=True).start()
     uvicorn.run(
         Starlette(routes=[Route(f"/{KEYS}", keys)]),
         host="127.0.0.1",
@@ -134,6 +205,17 @@ def main(arguments: list[str]) -> None:
         access_log=False,
         log_level="warning",
     )
+
+
+def _keep_fresh(issuer: Issuer) -> None:
+    waiting = threading.Event()
+    renew_at = datetime.min.replace(tzinfo=UTC)
+    while True:
+        now = datetime.now(UTC)
+        if now >= renew_at:
+            issuer.renew(now=now)
+            renew_at = now + _TEMPORAL_LIFETIME / 2
+        waiting.wait(_LOOK_S)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from devstack.infrastructure import (
     ensure_topics,
     provide,
 )
-from devstack.infrastructure.certificates import ADMIN, StackCertificates
+from devstack.infrastructure.certificates import ADMIN
 from devstack.infrastructure.providing import Provider
 from devstack.issuer import Issuer
 from devstack.ports import Ports
@@ -236,7 +236,6 @@ class Suite:
                     self.endpoints.brokers,
                     access.kafka(namespaces=self._namespaces, topics=self._topics),
                 )
-                self._start_issuer(self.endpoints.certificates)
                 self._state.write_text(PEOPLE, _lines(self.people_environment()))
             self._state.write_text("env", _lines(self.client_environment()))
             for service in _WITH_SCHEMA:
@@ -267,7 +266,7 @@ class Suite:
         if not self._supervisor.is_open:
             return
         extras = (extra.name for extra in self._extra)
-        for process in reversed([issuer.NAME, *self._services, *extras]):
+        for process in reversed([*self._services, *extras]):
             # Those that were never started are not known.
             with contextlib.suppress(UnknownProcessError):
                 self._supervisor.stop(process)
@@ -434,7 +433,10 @@ class Suite:
     @property
     def issuer(self) -> Issuer:
         """Who makes tokens that the services of a secure stack believe."""
-        return Issuer(self._state.path / issuer.NAME)
+        if self.endpoints.issuer is None:
+            message = "a stack without certificates takes no tokens: start it with --secure"
+            raise DevstackError(message)
+        return self.endpoints.issuer
 
     def __enter__(self) -> Self:
         return self.start()
@@ -454,26 +456,7 @@ class Suite:
         return self.endpoints.certificates.authority
 
     def _believed(self) -> dict[str, str]:
-        url = f"https://127.0.0.1:{self._ports.port(issuer.NAME)}"
-        return issuer.settings(url, authority=self._authority)
-
-    def _start_issuer(self, certified: StackCertificates) -> None:
-        self.issuer.bring()
-        files = certified.files(certificates.ISSUER)
-        port = str(self._ports.port(issuer.NAME))
-        folder = str(self._state.path / issuer.NAME)
-        program = Program(
-            name=issuer.NAME,
-            argv=(
-                *(sys.executable, "-m", "devstack.issuer"),
-                *(port, folder, str(files.certificate), str(files.private_key)),
-            ),
-            env=inherited(),
-            address=f"127.0.0.1:{port}",
-            grace=_GRACE,
-        )
-        self._supervisor.add(program)
-        self._supervisor.start(program.name)
+        return issuer.settings(self.endpoints.issuer_url, authority=self._authority)
 
     def _identity(self, service: Service | None) -> dict[str, str]:
         """Return who a service is, or whoever else uses this stack."""
@@ -489,6 +472,9 @@ class Suite:
         # Of whoever starts or serves workflows; handler workers and their developer are told too.
         if self._data_keys is not None and service not in _WITHOUT_DATA_KEYS:
             found["BACKBONE_DATA_KEYS"] = str(self._data_keys)
+        holder = certificates.member_name(self._namespaces[0]) if service is None else service
+        if service is None or service in access.TEMPORAL_SERVICES:
+            found["BACKBONE_TEMPORAL_TOKEN_FILE"] = str(self.endpoints.temporal_token(holder))
         if service is not None and self._keys is not None:
             found |= self._keys.env.get(service, {})
         if service == "router":
