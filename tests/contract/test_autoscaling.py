@@ -80,16 +80,17 @@ def test_the_lag_is_that_of_the_routers_group(layer):
 
 
 @by_backlog
-def test_who_asks_shows_the_certificate_of_the_one_it_asks_for(layer):
+def test_who_asks_shows_what_the_one_shows_whom_it_asks_for(layer):
     for service in SCALED:
         for trigger in triggers(layer, service):
             asked = rendered(layer)["TriggerAuthentication", trigger["authenticationRef"]["name"]]
+            certificate = rendered(layer)["Certificate", service]["spec"]["secretName"]
+            shown = {
+                "cert": (certificate, "tls.crt"),
+                "key": (certificate, "tls.key"),
+                "ca": (certificate, "ca.crt"),
+            }
+            if trigger["type"] == "temporal":
+                shown["apiKey"] = (f"{service}-temporal", "token")
             secrets = asked["spec"]["secretTargetRef"]
-            assert {one["name"] for one in secrets} == {
-                rendered(layer)["Certificate", service]["spec"]["secretName"]
-            }
-            assert {one["parameter"]: one["key"] for one in secrets} == {
-                "cert": "tls.crt",
-                "key": "tls.key",
-                "ca": "ca.crt",
-            }
+            assert {one["parameter"]: (one["name"], one["key"]) for one in secrets} == shown

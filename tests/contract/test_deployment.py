@@ -29,6 +29,7 @@ OWNERS = {
     "bitnami.com": "sealed-secrets",
     "cert-manager.io": "cert-manager",
     "external-secrets.io": "external-secrets",
+    "generators.external-secrets.io": "external-secrets",
     "kafka.strimzi.io": "kafka-strimzi",
     "keda.sh": "keda",
     "monitoring.coreos.com": "prometheus-operator",

@@ -8,43 +8,51 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from devstack.infrastructure import access, secured
 from devstack.tools import temporal_server
 
 ROOT = Path(__file__).parents[2]
 VALUES = yaml.safe_load((ROOT / "deploy/temporal/values.yaml").read_text())
 KUSTOMIZE = ROOT / "deploy/kustomize"
 DEVELOPMENT = yaml.safe_load((KUSTOMIZE / "components/temporal/development.yaml").read_text())
+SERVICES = ("registry", "ledger", "router", "orchestrator-worker", "outbox-relay")
 DEVELOPMENT_ONLY = {
     "system.namespaceCacheRefreshInterval",
     "system.forceSearchAttributesCacheRefreshOnRead",
 }
 """They make what is new known at once, and ask the database for it again and again."""
-PARTS = ("frontend", "history", "matching", "worker")
-_POD = {"image", "nodeSelector", "tolerations", "resources", "securityContext"}
+PARTS = ("frontend", "internal-frontend", "history", "matching", "worker")
+_POD = {"image", "nodeSelector", "tolerations", "additionalEnv"}
+_MOUNTS = {"additionalVolumes", "additionalVolumeMounts"}
 _PART = {"containerSecurityContext", "resources", "podDisruptionBudget"}
 KNOWN = {
-    "": {"fullnameOverride", "server", "admintools", "schema", "web"},
+    "": {"fullnameOverride", "server", "admintools", "schema", "web", "extraObjects"},
     "server": {
-        *("image", "replicaCount", "config", "tls", "dynamicConfig", "securityContext"),
-        *("nodeSelector", "tolerations", *PARTS),
+        *("replicaCount", "config", "dynamicConfig", "securityContext"),
+        *(*_POD, *_MOUNTS, *PARTS),
     },
-    "server.config": {"logLevel", "persistence", "metrics", "namespaces"},
+    "server.config": {
+        *("logLevel", "persistence", "metrics", "namespaces", "tls", "authorization"),
+    },
     "server.config.persistence": {
         *("defaultStore", "visibilityStore", "numHistoryShards", "datastores"),
     },
     "server.config.namespaces": {"create", "namespace"},
-    "server.tls": {"internode", "frontend"},
-    "server.tls.internode": {"enabled", "secretName", "requireClientAuth", "serverName"},
-    "server.tls.frontend": {"enabled", "secretName", "requireClientAuth", "serverName"},
-    **{f"server.{part}": {*_PART, "topologySpreadConstraints"} for part in PARTS},
-    "admintools": {
-        *(*_POD, "containerSecurityContext", "additionalVolumes", "additionalVolumeMounts"),
-    },
+    **{f"server.{part}": {*_PART, "topologySpreadConstraints", "enabled"} for part in PARTS},
+    "admintools": {*_POD, *_MOUNTS, "enabled"},
     "schema": {"securityContext", "containerSecurityContext", "resources"},
-    "web": {*_POD, "replicaCount", "containerSecurityContext", "tls"},
-    "web.tls": {"enabled", "secretName", "serverName", "enableHostVerification"},
+    "web": {
+        *(*_POD, *_MOUNTS, "replicaCount", "containerSecurityContext"),
+        *("resources", "securityContext"),
+    },
 }
 """Keys of the chart. It says nothing of one that it does not know, and goes on without."""
+SERVER_TLS = {"certFile", "keyFile", "requireClientAuth", "clientCaFiles"}
+CLIENT_TLS = {"serverName", "rootCaFiles"}
+AUTHORIZATION = {
+    *("authorizer", "claimMapper", "permissionsClaimName", "audience", "jwtKeyProvider"),
+}
+"""Keys of the server's own configuration, to which the chart hands them on."""
 STORE = {
     *("createDatabase", "manageSchema", "pluginName", "databaseName", "connectAddr", "user"),
     *("connectProtocol", "existingSecret", "secretKey", "tls"),
@@ -128,28 +136,114 @@ def test_both_stores_are_on_the_installations_postgresql_which_shows_its_certifi
     assert names == {"temporal", "temporal_visibility"}
 
 
+def variables(path):
+    return {one["name"]: one["value"] for one in at(f"{path}.additionalEnv")}
+
+
 def test_nobody_comes_in_without_a_certificate_and_services_call_the_name_in_its_own():
-    tls = at("server.tls")
-    for one in tls.values():
-        assert one["enabled"] is True
-        assert one["requireClientAuth"] is True
+    tls = at("server.config.tls")
+    assert set(tls) == {"frontend", "internode", "refreshInterval"}
+    for one in (tls["frontend"], tls["internode"]):
+        assert set(one["server"]) == SERVER_TLS
+        assert set(one["client"]) == CLIENT_TLS
+        assert one["server"]["requireClientAuth"] is True
+        assert one["server"]["clientCaFiles"] == one["client"]["rootCaFiles"]
+    name = tls["frontend"]["client"]["serverName"]
     for service in ("registry", "router", "orchestrator-worker"):
         told = literals("components/secured/kustomization.yaml", service)
-        assert told["BACKBONE_TEMPORAL_ADDRESS"] == f"{tls['frontend']['serverName']}:7233"
-    assert at("web.tls.serverName") == tls["frontend"]["serverName"]
-    assert at("web.tls.enableHostVerification") is True
+        assert told["BACKBONE_TEMPORAL_ADDRESS"] == f"{name}:7233"
+    assert variables("web")["TEMPORAL_TLS_SERVER_NAME"] == name
+    assert variables("web")["TEMPORAL_TLS_ENABLE_HOST_VERIFICATION"] == "true"
 
 
-def test_the_schema_s_job_finds_the_certificate_where_the_server_has_it():
-    (mount,) = at("admintools.additionalVolumeMounts")
-    (volume,) = at("admintools.additionalVolumes")
-    assert mount["name"] == volume["name"]
-    assert volume["secret"]["secretName"] == at("server.tls.internode.secretName")
-    for store in at("server.config.persistence.datastores").values():
-        tls = store["sql"]["tls"]
-        files = [Path(tls[key]) for key in ("certFile", "keyFile", "caFile")]
-        assert {str(file.parent) for file in files} == {mount["mountPath"]}
-        assert [file.name for file in files] == ["tls.crt", "tls.key", "ca.crt"]
+def mounted(path):
+    """Return the Secret behind each folder that is mounted."""
+    secrets = {one["name"]: one["secret"]["secretName"] for one in at(f"{path}.additionalVolumes")}
+    mounts = at(f"{path}.additionalVolumeMounts")
+    assert all(mount["readOnly"] for mount in mounts)
+    return {mount["mountPath"]: secrets[mount["name"]] for mount in mounts}
+
+
+def named(value):
+    """Yield each file below /etc/temporal/tls that is named."""
+    if isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from named(one)
+    elif isinstance(value, str) and value.startswith("/etc/temporal/tls/"):
+        yield Path(value)
+
+
+@pytest.mark.parametrize("path", ["server", "admintools", "web"])
+def test_every_file_that_is_named_is_mounted(path):
+    files = list(named(at(path)))
+    assert {file.name for file in files if file.suffix} == {"tls.crt", "tls.key", "ca.crt"}
+    assert {str(file.parent) for file in files if file.suffix} <= set(mounted(path))
+
+
+def test_the_parts_of_the_server_have_an_authority_of_their_own():
+    """They ask for no token: with the installation's, every member could do everything."""
+    tls = at("server.config.tls")
+    frontend, internode = (
+        {mounted("server")[str(file.parent)] for file in named(tls[group])}
+        for group in ("frontend", "internode")
+    )
+    assert (frontend, internode) == ({"temporal-tls"}, {"temporal-internode-tls"})
+    # PostgreSQL is the installation's.
+    store = at("server.config.persistence.datastores.default.sql.tls")
+    assert {mounted("server")[str(file.parent)] for file in named(store)} == frontend
+    # Who makes the namespaces goes to the internal frontend.
+    assert (
+        variables("admintools")["TEMPORAL_TLS_SERVER_NAME"]
+        == (tls["internode"]["client"]["serverName"])
+    )
+    assert at("server.internal-frontend.enabled") is True
+    assert at("admintools.enabled") is False
+    assert "temporal-internode-tls" not in mounted("web").values()
+
+
+def test_the_authorizer_of_the_tested_server_is_on():
+    given = at("server.config.authorization")
+    tested = secured.temporal_authorization("https://issuer/keys")
+    assert set(given) == set(tested) == AUTHORIZATION
+    for key in ("authorizer", "claimMapper", "permissionsClaimName"):
+        assert given[key] == tested[key]
+    assert set(given["jwtKeyProvider"]) == set(tested["jwtKeyProvider"])
+    assert all(one.startswith("https://") for one in given["jwtKeyProvider"]["keySourceURIs"])
+    assert given["audience"]
+    assert Path(variables("server")["SSL_CERT_FILE"]) in named(at("server"))
+
+
+def test_each_service_that_calls_temporal_shows_a_token_and_no_other_does():
+    for service in SERVICES:
+        told = literals("components/secured/kustomization.yaml", service)
+        calls = service in access.TEMPORAL_SERVICES
+        assert ("BACKBONE_TEMPORAL_TOKEN_FILE" in told) == calls
+        assert ("BACKBONE_TEMPORAL_ADDRESS" in told) == calls
+
+
+PORTS = {
+    "internal-frontend": (7236, 6936),
+    "history": (7234, 6934),
+    "matching": (7235, 6935),
+    "worker": (6939,),
+}
+"""Of gRPC and of membership, by the chart's own values."""
+
+
+def test_the_parts_are_reached_by_one_another_and_the_internal_frontend_by_nobody_over_http():
+    (policy,) = (yaml.safe_load(one) for one in at("extraObjects"))
+    assert policy["kind"] == "NetworkPolicy"
+    (chosen,) = policy["spec"]["podSelector"]["matchExpressions"]
+    assert set(chosen["values"]) == set(PORTS)
+    parts, metrics = policy["spec"]["ingress"]
+    assert parts["from"] == [
+        {"podSelector": {"matchLabels": policy["spec"]["podSelector"]["matchLabels"]}}
+    ]
+    opened = {one["port"] for one in parts["ports"]}
+    assert opened == {port for ports in PORTS.values() for port in ports}
+    (metric,) = metrics["ports"]
+    listening = at("server.config.metrics.prometheus.listenAddress")
+    assert str(metric["port"]) == listening.rpartition(":")[2]
 
 
 def test_temporal_has_the_namespaces_of_the_installation():
@@ -160,7 +254,7 @@ def test_temporal_has_the_namespaces_of_the_installation():
 
 
 def test_every_pod_is_small_and_may_do_little():
-    for path in (*(f"server.{part}" for part in PARTS), "admintools", "schema", "web"):
+    for path in (*(f"server.{part}" for part in PARTS), "schema", "web"):
         needs = at(path)["resources"]
         assert {"cpu", "memory"} <= set(needs["requests"]), path
         assert set(needs["limits"]) == {"memory"}, path
@@ -168,7 +262,7 @@ def test_every_pod_is_small_and_may_do_little():
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
         }, path
-    for path in ("server", "admintools", "schema", "web"):
+    for path in ("server", "schema", "web"):
         assert at(path)["securityContext"]["runAsNonRoot"] is True, path
         assert at(path)["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, path
 

@@ -34,7 +34,7 @@ from contracts import names
 from contracts.names import Topic
 from contracts.services import Service
 from devstack.infrastructure import Endpoints
-from devstack.infrastructure.certificates import BROKER, StackCertificates
+from devstack.infrastructure.certificates import BROKER, TEMPORAL, StackCertificates
 from devstack.suite import SERVICES, Suite
 from router.adapters.redis_seen import RedisSeenEvents
 from router.errors import TransientError
@@ -356,12 +356,14 @@ def test_redis_does_no_more_for_the_router_than_it_needs(
 # --- Temporal -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("part", ["frontend", "history", "matching"])
+@pytest.mark.parametrize("part", ["frontend", "internal-frontend", "history", "matching"])
 @pytest.mark.parametrize("who", ["in the clear", "without a certificate", "forged"])
 async def test_temporal_refuses_whom_it_does_not_know(
     suite: Suite, certified: StackCertificates, forged: TlsFiles, part: str, who: str
 ) -> None:
-    trusted = certified.authority.read_bytes()
+    # Who is refused trusts the other side.
+    shown = certified.files(TEMPORAL) if part == "frontend" else certified.between_parts()
+    trusted = shown.client_ca.read_bytes()
     tls = {
         "in the clear": False,
         "without a certificate": TLSConfig(server_root_ca_cert=trusted),

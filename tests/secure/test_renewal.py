@@ -1,10 +1,12 @@
-"""A certificate that is replaced is used by the running processes: none is started anew."""
+"""A certificate or token that is replaced is used by the running processes: none starts anew."""
 
 import asyncio
 import contextlib
+import json
 import ssl
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
@@ -15,14 +17,16 @@ import workload
 import yaml
 from cryptography import x509
 from history import HistoryFile
+from waiting import until
 
 from contracts.services import Service
 from devstack.infrastructure import Endpoints
 from devstack.infrastructure.certificates import StackCertificates
 from devstack.suite import Suite
-from runtime import authority
+from runtime import authority, temporal
 from runtime.errors import DatabaseUnavailableError
 from runtime.postgres import Postgres
+from runtime.temporal import TemporalUnavailableError
 from runtime.tls import TlsFiles
 
 SECONDS = 20.0
@@ -103,6 +107,21 @@ def connections(suite: Suite, name: str, port: int) -> set[int]:
     return {c.laddr.port for c in process.net_connections() if c.raddr and c.raddr.port == port}
 
 
+async def carried_out(
+    suite: Suite, folder: Path, *, source: str, events: int = 6, seconds: float = 2.0
+) -> None:
+    """Send events for some seconds, and see that each has its run and its tasks."""
+    with contextlib.closing(HistoryFile(folder / f"{source}.jsonl")) as history:
+        outcome = await scenario.run(
+            suite,
+            source=source,
+            records=workload.plan(seed=1, source=source, events=events, duplicates=0),
+            seconds=seconds,
+            history=history,
+        )
+    assert outcome.violations == []
+
+
 @pytest.mark.timeout(240)
 async def test_what_lasts_for_days_connects_anew_with_the_new_certificate(
     suite: Suite, certified: StackCertificates, backbone: Callable[..., str], tmp_path: Path
@@ -129,15 +148,7 @@ async def test_what_lasts_for_days_connects_anew_with_the_new_certificate(
         file = tmp_path / f"{source}.yaml"
         file.write_text(yaml.safe_dump(document))
         await asyncio.to_thread(backbone, "-n", "dev", "apply", "-f", str(file), *REASON)
-        with contextlib.closing(HistoryFile(tmp_path / f"{source}.jsonl")) as history:
-            outcome = await scenario.run(
-                suite,
-                source=source,
-                records=workload.plan(seed=1, source=source, events=6, duplicates=0),
-                seconds=2.0,
-                history=history,
-            )
-        assert outcome.violations == []
+        await carried_out(suite, tmp_path, source=source)
 
     await worked()
     before = {one: connections(suite, *one) for one in lasting}
@@ -157,3 +168,84 @@ async def test_what_lasts_for_days_connects_anew_with_the_new_certificate(
     while not all(renewed(*one) for one in lasting):
         await worked()
     assert {service: pid(suite, service) for service in services} == pids
+
+
+WORKERS = ("orchestrator-worker", "handlers", "quoting")
+
+
+def told(suite: Suite, name: str, event: str, **fields: str) -> int:
+    """Return how often a process has said something since it was started."""
+    lines = [line for line in suite.log(name).read_text().splitlines() if line.startswith("{")]
+    said = [one for one in map(json.loads, lines) if one.get("event") == event]
+    return sum(fields.items() <= one.items() for one in said)
+
+
+@pytest.mark.timeout(400)
+async def test_runs_go_on_when_every_token_for_temporal_is_replaced_and_the_old_ones_are_refused(
+    suite: Suite, certified: StackCertificates, backbone: Callable[..., str], tmp_path: Path
+) -> None:
+    """A token ends within the hour: what shows an old one then can do nothing any more."""
+    files = [f"tests/chaos/definitions/{name}.yaml" for name in ("orders", "order-placed")]
+    backbone("-n", "dev", "apply", "-f", files[0], "-f", files[1], *REASON)
+    issuer, name = suite.issuer, "dev.developer"
+    kept, shown = tmp_path / "kept", tmp_path / "shown"
+    kept.write_text(issuer.token_file(name).read_text())
+    processes = ("registry", "router", *WORKERS)
+    pids = {process: pid(suite, process) for process in processes}
+    queues = {worker: told(suite, worker, "serving_task_queue") for worker in WORKERS}
+    before = {worker: renewals(suite, worker) for worker in WORKERS}
+    assert all(queues.values())
+
+    async def opens(token: Path) -> bool:
+        try:
+            await temporal.connect(
+                suite.endpoints.temporal_address,
+                namespace="dev",
+                identity="test",
+                tls=certified.member(),
+                token_file=token,
+            )
+        except TemporalUnavailableError as exc:
+            # What is signed by no key that is known is not even told which version answers.
+            if "PermissionDenied" not in str(exc):
+                raise
+            return False
+        return True
+
+    async def replaced() -> None:
+        issuer.rotate()
+        shown.write_text(
+            issuer.temporal_token(
+                name, ("dev:write",), now=datetime.now(UTC), lifetime=timedelta(hours=1)
+            )
+        )
+
+        async def known() -> bool:
+            return await opens(shown)
+
+        assert await until(known, seconds=SECONDS)
+        issuer.renew(now=datetime.now(UTC))
+
+        async def taken() -> bool:
+            return all(
+                renewals(suite, worker) - before[worker] >= queues[worker] for worker in WORKERS
+            )
+
+        assert await until(taken, seconds=SECONDS)
+        issuer.retire()
+
+        async def refused() -> bool:
+            return not await opens(kept)
+
+        assert await until(refused, seconds=SECONDS)
+
+    source = f"tokens-{uuid.uuid4().hex[:6]}"
+    await asyncio.gather(
+        carried_out(suite, tmp_path, source=source, events=40, seconds=20.0), replaced()
+    )
+    await carried_out(suite, tmp_path, source=f"{source}-after")
+    assert {process: pid(suite, process) for process in processes} == pids
+
+
+def renewals(suite: Suite, worker: str) -> int:
+    return told(suite, worker, "files_renewed", what="token for Temporal")

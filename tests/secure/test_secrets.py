@@ -13,12 +13,15 @@ _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\n(.+?)\n-----END", re.DOT
 
 
 def secrets(folder: Path) -> dict[str, str]:
-    """Return a part of each private key and password of the stack that nothing else has."""
+    """Return a part of each key, token and password of the stack that nothing else has."""
     found = {}
     for path in sorted(folder.rglob("*.key")):
         (body,) = _PEM.findall(path.read_text())
         # The first line of the body says the algorithm as well, and is as long as it is secret.
         found[path.name] = body.splitlines()[-2 if "\n" in body else 0]
+    for path in sorted(folder.rglob("*.token")):
+        # What it says is no secret; what signs it is.
+        found[path.name] = path.read_text().strip().rpartition(".")[2]
     found["redis"] = (folder / "redis-password").read_text()
     return found
 
@@ -26,7 +29,7 @@ def secrets(folder: Path) -> dict[str, str]:
 @pytest.fixture
 def given(suite: Suite) -> dict[str, str]:
     found = secrets(suite.log("ledger").parents[1])
-    assert {"redis", "ledger.key", "registry.key", "checkpoints.key"} <= set(found)
+    assert {"redis", "ledger.key", "registry.key", "checkpoints.key", "router.token"} <= set(found)
     return found
 
 

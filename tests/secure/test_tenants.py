@@ -2,7 +2,7 @@
 
 The rival holds every role that a member can have, in its own namespace. Each refusal stands beside
 the same attempt by whom it is allowed. What a service's role may do in the database is shown table
-by table in tests/contract/test_row_security.py.
+by table in tests/contract/test_row_security.py; what is tried in Temporal is in test_temporal.py.
 """
 
 import asyncio
@@ -24,8 +24,6 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
-from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
 from typer.testing import CliRunner
 from waiting import until
 
@@ -37,7 +35,7 @@ from contracts.names import Topic
 from devstack.infrastructure import Endpoints, certificates
 from devstack.infrastructure.certificates import StackCertificates
 from devstack.suite import Suite
-from runtime import databases, grpcclient, kafka, temporal
+from runtime import databases, grpcclient, kafka
 from runtime.tls import TlsFiles
 
 OURS, THEIRS = "rival", "dev"
@@ -455,24 +453,3 @@ def test_no_service_is_an_owner(
         dsn = databases.secured(f"{address}/backbone", certified.files(service))
         with pytest.raises(psycopg.OperationalError, match="certificate authentication failed"):
             psycopg.connect(dsn, connect_timeout=int(SECONDS))
-
-
-# --- Temporal -------------------------------------------------------------------------------------
-
-
-async def test_a_workflow_is_of_one_temporal_namespace(suite: Suite, theirs: TlsFiles) -> None:
-    """Temporal keeps namespaces apart; who may name which it does not ask: docs/tenancy.md."""
-    address = suite.endpoints.temporal_address
-
-    async def of(namespace: str) -> Client:
-        return await temporal.connect(address, namespace=namespace, identity="test", tls=theirs)
-
-    one, other = await of(THEIRS), await of(OURS)
-    handle = await one.start_workflow("nobody", id="tenancy", task_queue="nobody-tq")
-    try:
-        assert (await handle.describe()).namespace == THEIRS
-        with pytest.raises(RPCError) as caught:
-            await other.get_workflow_handle("tenancy").describe()
-        assert caught.value.status is RPCStatusCode.NOT_FOUND
-    finally:
-        await handle.terminate()

@@ -185,6 +185,11 @@ class TemporalSettings(EncryptionSettings):
     """The Temporal server; each namespace is a Temporal namespace of the same name."""
 
     temporal_address: str
+    temporal_token_file: Path | None = Field(
+        None,
+        description="File of the token that says what we may do there; read when it changes. "
+        "Without it Temporal knows us by certificate alone.",
+    )
 
 
 class TemporalWorkerSettings(TemporalSettings, ServiceSettings):

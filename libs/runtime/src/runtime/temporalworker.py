@@ -18,12 +18,15 @@ from runtime.errors import ConfigurationError, RuntimeLibraryError
 from runtime.temporal import TemporalUnavailableError
 from runtime.temporalrenewal import RenewedService
 
+FatalError = Callable[[BaseException], Awaitable[None]]
+"""What a worker is to call once it can poll no more (`on_fatal_error`)."""
+
 _RECONNECT_S = 2.0
 _RENEW_S = 5.0
 
 
 class QueueServerError(RuntimeLibraryError):
-    """A Temporal worker ended by itself: the server does not have the namespace, say."""
+    """A Temporal worker ended by itself: the namespace is not there, or the token is refused."""
 
 
 _log = logs.get_logger(__name__)
@@ -62,24 +65,26 @@ class QueueServer:
         *,
         task_queue: str,
         connect: Callable[[], Awaitable[Client]],
-        worker: Callable[[Client], Worker],
+        worker: Callable[[Client, FatalError], Worker],
     ) -> None:
         """Serve `task_queue` with what `worker` makes of the client that `connect` returns."""
         self.name = f"temporal-worker:{task_queue}"
         self._task_queue = task_queue
+        self._namespace = ""
         self._connect = connect
         self._make = worker
         self._worker: Worker | None = None
         self._running: asyncio.Task[None] | None = None
+        self._failed = asyncio.Event()
+        self._failure: BaseException | None = None
         self._renewing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Connect, however long the server is away, and begin to poll."""
         client = await self._connected()
-        self._worker = self._make(client)
-        self._running = asyncio.create_task(
-            self._serve(self._worker, client.namespace), name=self.name
-        )
+        self._worker = self._make(client, self._fail)
+        self._namespace = client.namespace
+        self._running = asyncio.create_task(self._serve(self._worker), name=self.name)
         if isinstance(client.service_client, RenewedService):
             service = client.service_client
             used = service.worker_service_client
@@ -88,8 +93,18 @@ class QueueServer:
 
     async def wait(self) -> None:
         """Return or raise when the worker has ended by itself."""
-        if self._running is not None:
-            await asyncio.shield(self._running)
+        if self._running is None:
+            return
+        # A worker that is refused ends when its other polls have come back: in a minute.
+        failed = asyncio.create_task(self._failed.wait())
+        try:
+            await asyncio.wait({self._running, failed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            failed.cancel()
+        if self._running.done():
+            self._running.result()
+        elif self._failure is not None:
+            raise self._told(self._failure) from self._failure
 
     async def stop(self) -> None:
         """Stop polling, let Temporal activities in flight end, and end."""
@@ -104,13 +119,22 @@ class QueueServer:
         with contextlib.suppress(Exception):
             await self._running
 
-    async def _serve(self, worker: Worker, namespace: str) -> None:
+    async def _serve(self, worker: Worker) -> None:
         try:
             await worker.run()
         except RuntimeError as exc:
-            raise QueueServerError(
-                f"{self._task_queue} cannot be served in the namespace {namespace}: {exc}"
-            ) from exc
+            raise self._told(exc) from exc
+
+    async def _fail(self, failure: BaseException) -> None:
+        self._failure = failure
+        self._failed.set()
+
+    def _told(self, failure: BaseException) -> QueueServerError:
+        # The SDK says what failed, its cause why.
+        why = failure.__cause__ or failure
+        return QueueServerError(
+            f"{self._task_queue} cannot be served in the namespace {self._namespace}: {why}"
+        )
 
     async def _connected(self) -> Client:
         while True:

@@ -5,7 +5,7 @@ import pytest
 
 from runtime import temporalworker
 from runtime.errors import ConfigurationError
-from runtime.temporalworker import QueueServers
+from runtime.temporalworker import FatalError, QueueServer, QueueServerError, QueueServers
 
 
 class Server:
@@ -65,3 +65,41 @@ def test_an_address_for_metrics_that_is_taken_is_told() -> None:
         taken.listen()
         with pytest.raises(ConfigurationError, match="BACKBONE_TEMPORAL_METRICS_LISTEN"):
             temporalworker.offer_metrics(f"127.0.0.1:{taken.getsockname()[1]}")
+
+
+class Client:
+    """Stands in for one that is connected."""
+
+    namespace = "dev"
+    service_client = None
+
+
+class Refused:
+    """A worker that can poll no more, and does not end yet."""
+
+    def __init__(self, failed: FatalError) -> None:
+        self._failed = failed
+        self._told = asyncio.Event()
+
+    async def run(self) -> None:
+        await self._failed(RuntimeError("Request unauthorized."))
+        await self._told.wait()
+
+    async def shutdown(self) -> None:
+        self._told.set()
+
+
+async def test_a_worker_that_is_refused_ends_its_process_before_it_has_ended_itself() -> None:
+    async def connect() -> Client:
+        return Client()
+
+    server = QueueServer(
+        task_queue="billing-tq",
+        connect=connect,  # type: ignore[arg-type]
+        worker=lambda _client, failed: Refused(failed),  # type: ignore[arg-type, return-value]
+    )
+    await server.start()
+    async with asyncio.timeout(5):
+        with pytest.raises(QueueServerError, match=r"billing-tq .* dev: Request unauthorized"):
+            await server.wait()
+        await server.stop()

@@ -22,7 +22,7 @@ from runtime.encryption import AtRest
 from runtime.errors import ConfigurationError
 from runtime.httpserver import Health, HttpServer
 from runtime.lifecycle import Closing, Component, Process
-from runtime.temporalworker import QueueServer, QueueServers
+from runtime.temporalworker import FatalError, QueueServer, QueueServers
 from runtime.tls import TlsFiles
 from runtime.vitals import Vitals
 from sdk import queues as queue_checks
@@ -130,7 +130,7 @@ def queue_server(
     activities = [temporal_activity(handler, recorder, sensitive_values) for handler in handlers]
     limits = handlers[0].limits
 
-    def worker(client: Client) -> Worker:
+    def worker(client: Client, failed: FatalError) -> Worker:
         return Worker(
             client,
             task_queue=task_queue,
@@ -141,6 +141,7 @@ def queue_server(
             max_activities_per_second=limits.rate_per_second,
             activity_task_poller_behavior=PollerBehaviorSimpleMaximum(settings.activity_pollers),
             graceful_shutdown_timeout=settings.graceful_shutdown,
+            on_fatal_error=failed,
         )
 
     connect = functools.partial(
@@ -149,6 +150,7 @@ def queue_server(
         namespace=namespace,
         identity=SERVICE,
         tls=TlsFiles.of(settings),
+        token_file=settings.temporal_token_file,
         at_rest=at_rest,
     )
     return QueueServer(task_queue=task_queue, connect=connect, worker=worker)

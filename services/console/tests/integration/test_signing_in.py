@@ -162,7 +162,8 @@ async def world(
     port, pages = unused_port(), unused_port()
     # Another host to a browser, so that cookies tell the two apart.
     url, origin = f"http://localhost:{port}", f"http://127.0.0.1:{pages}"
-    provider = Bending(people, url=url, console=origin)
+    people.serve(origin)
+    provider = Bending(people, url=url)
     server = WebServer(provider.application(), listen=f"127.0.0.1:{port}", name="issuer")
     told = {
         "BACKBONE_OIDC_ISSUER": issuer.ISSUER,

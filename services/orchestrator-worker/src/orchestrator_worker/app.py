@@ -318,6 +318,7 @@ def _connector(
             namespace=namespace,
             identity=f"{SERVICE}/{settings.build_id}",
             tls=TlsFiles.required(settings),
+            token_file=settings.temporal_token_file,
             at_rest=at_rest,
         )
 

@@ -104,6 +104,7 @@ async def serve() -> None:
                 namespace=namespace,
                 identity=SERVICE,
                 tls=tls,
+                token_file=settings.temporal_token_file,
                 at_rest=at_rest,
                 lazy=True,
             )
@@ -292,6 +293,7 @@ def _temporal(settings: Settings, namespace: str) -> Callable[[], Awaitable[str]
             namespace=namespace,
             identity=SERVICE,
             tls=TlsFiles.required(settings),
+            token_file=settings.temporal_token_file,
         )
         async for _ in await client.list_schedules(page_size=1):
             break

@@ -428,6 +428,7 @@ async def _client(
         namespace=namespace,
         identity=SERVICE,
         tls=TlsFiles.required(settings),
+        token_file=settings.temporal_token_file,
         at_rest=at_rest,
         lazy=lazy,
     )

@@ -68,18 +68,23 @@ class IdentityProvider:
         issuer: Issuer,
         *,
         url: str,
-        console: str,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         lifetime: timedelta = LIFETIME,
     ) -> None:
-        """`url` is where browsers find it, `console` the origin to which it sends them back."""
+        """`url` is where browsers find it."""
         self._issuer = issuer
         self._url = url
-        self._callback = f"{console}/callback"
-        self._signed_out = f"{console}/signed-out"
         self._now = now
         self._lifetime = lifetime
         self._memory = _Memory()
+
+    @property
+    def _callback(self) -> str:
+        return f"{self._issuer.console()}/callback"
+
+    @property
+    def _signed_out(self) -> str:
+        return f"{self._issuer.console()}/signed-out"
 
     def application(self) -> Starlette:
         """Return the application."""

@@ -1,21 +1,24 @@
 """A secure stack's own issuer of tokens: what an identity provider is elsewhere.
 
-    python -m devstack.issuer [HOST:]PORT FOLDER CERTIFICATE KEY [CONSOLE]
+    python -m devstack.issuer [HOST:]PORT FOLDER CERTIFICATE KEY
 
-serves its public keys, to this machine unless a host is said, and signs people in to the console at
-the origin CONSOLE. Tokens are got by who may read its folder: they are made there, or for the
-password that is in it.
+serves its public keys, to this machine unless a host is said. Where its folder has more than those,
+it signs people in to the console, and keeps fresh the tokens that processes show Temporal, each in
+a file. Tokens are got by who may read the folder: they are made there, or for the password in it.
 """
 
 import base64
 import dataclasses
 import hashlib
 import json
+import os
 import secrets
 import sys
+import tempfile
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import jwt
@@ -30,6 +33,8 @@ NAME = "issuer"
 ISSUER = "https://issuer.localhost"
 """What its tokens say; where its keys are is another thing, and changes with its port."""
 AUDIENCE = "backbone"
+TEMPORAL_AUDIENCE = "temporal"
+"""For whom the tokens are that Temporal takes; it takes no others, and nobody else takes those."""
 KEYS = "jwks.json"
 CLIENT = "backbone-console"
 SECRET = "console.secret"  # noqa: S105 - the name of a file
@@ -37,6 +42,10 @@ SECRET = "console.secret"  # noqa: S105 - the name of a file
 _PRIVATE = "key.pem"
 _PASSWORD = "password"  # noqa: S105 - the name of a file
 _PEOPLE = "people.json"
+_CONSOLE = "console"
+_HOLDERS = "temporal.json"
+_TEMPORAL_LIFETIME = timedelta(hours=1)
+_LOOK_S = 15.0  # the machine may have slept meanwhile
 _ALGORITHM = "ES256"
 
 
@@ -73,21 +82,47 @@ class Issuer:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in (SECRET, _PASSWORD):
             if not (self._folder / name).exists():
-                self._write(name, secrets.token_urlsafe(16).encode())
+                self._write(name, secrets.token_urlsafe(16))
         if not (self._folder / _PEOPLE).exists():
             self.admit(PEOPLE)
         if (self._folder / _PRIVATE).exists() and (self._folder / KEYS).exists():
             return
+        self._make_key(trusted=[])
+
+    def rotate(self) -> None:
+        """Sign by a new key from now on; what the old ones signed is believed until `retire`."""
+        self._make_key(trusted=self._trusted())
+
+    def retire(self) -> None:
+        """Trust the newest key only."""
+        self._trust(self._trusted()[-1:])
+
+    def _make_key(self, *, trusted: Sequence[Mapping[str, object]]) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         pem = key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        self._write(_PRIVATE, pem)
         public = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
         listed = {**public, "kid": _key_id(key), "alg": _ALGORITHM, "use": "sig"}
-        (self._folder / KEYS).write_text(json.dumps({"keys": [listed]}))
+        self._trust([*trusted, listed])
+        self._write(_PRIVATE, pem.decode())
+
+    def _trusted(self) -> list[Mapping[str, object]]:
+        listed: list[Mapping[str, object]] = json.loads((self._folder / KEYS).read_text())["keys"]
+        return listed
+
+    def _trust(self, listed: Sequence[Mapping[str, object]]) -> None:
+        self._write(KEYS, json.dumps({"keys": list(listed)}))
+
+    def _write(self, name: str, text: str) -> None:
+        """Replace a file at once, readable by its user only."""
+        target = self._folder / name
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        Path(temporary).replace(target)
 
     def keys(self) -> bytes:
         """Return its public keys, as a JWKS."""
@@ -117,7 +152,20 @@ class Issuer:
     def admit(self, people: Iterable[Person]) -> None:
         """Let these be chosen at its page, in the place of all others."""
         listed = [dataclasses.asdict(person) for person in people]
-        self._write(_PEOPLE, json.dumps(listed, indent=2).encode())
+        self._write(_PEOPLE, json.dumps(listed, indent=2))
+
+    def is_whole(self) -> bool:
+        """Say whether there is more in its folder than the public keys."""
+        return (self._folder / _PRIVATE).exists()
+
+    def serve(self, console: str) -> None:
+        """Send people back to the console at the origin `console` from now on, and to no other."""
+        self._write(_CONSOLE, console)
+
+    def console(self) -> str:
+        """Return the origin to which it sends people back; empty before it is said."""
+        file = self._folder / _CONSOLE
+        return file.read_text() if file.exists() else ""
 
     def token(self, person: Person, *, now: datetime, lifetime: timedelta) -> str:
         """Return a token by which services know `person`. Raises DevstackError without a key."""
@@ -175,11 +223,41 @@ class Issuer:
         headers = {"kid": _key_id(key), "typ": kind}
         return jwt.encode(told, key, algorithm=_ALGORITHM, headers=headers)
 
-    def _write(self, name: str, content: bytes) -> None:
-        """Write a file that only its owner reads."""
-        path = self._folder / name
-        path.touch(mode=0o600)
-        path.write_bytes(content)
+    def temporal_token(
+        self, holder: str, permissions: Sequence[str], *, now: datetime, lifetime: timedelta
+    ) -> str:
+        """Return a token by which Temporal lets `holder` do what `permissions` say.
+
+        Raises:
+            DevstackError: as `token`.
+        """
+        claims = {"aud": TEMPORAL_AUDIENCE, "sub": holder, "permissions": list(permissions)}
+        return self.signed(claims, now=now, lifetime=lifetime, kind="at+jwt")
+
+    def grant(self, permissions: Mapping[str, Sequence[str]], *, now: datetime) -> None:
+        """Keep a token for Temporal fresh for each of these, from now on; nobody else has one.
+
+        Raises:
+            DevstackError: as `token`.
+        """
+        self._write(_HOLDERS, json.dumps({who: list(may) for who, may in permissions.items()}))
+        folder = self._folder / "temporal"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for stale in folder.glob("*.token"):
+            if stale.stem not in permissions:
+                stale.unlink()
+        self.renew(now=now)
+
+    def renew(self, *, now: datetime) -> None:
+        """Write the token of each of those whom something was granted anew."""
+        granted: Mapping[str, Sequence[str]] = json.loads((self._folder / _HOLDERS).read_text())
+        for holder, permissions in granted.items():
+            made = self.temporal_token(holder, permissions, now=now, lifetime=_TEMPORAL_LIFETIME)
+            self._write(f"temporal/{holder}.token", f"{made}\n")
+
+    def token_file(self, holder: str) -> Path:
+        """Return the file in which the token is that `holder` shows Temporal."""
+        return self._folder / "temporal" / f"{holder}.token"
 
 
 def settings(url: str, *, authority: Path) -> dict[str, str]:
@@ -211,18 +289,19 @@ def _key_id(key: ec.EllipticCurvePrivateKey) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Serve until the process is ended."""
+    """Serve, and keep the tokens for Temporal fresh, until the process is ended."""
     import uvicorn  # noqa: PLC0415 - of the process alone, not of who makes a token
 
     from devstack.identity_provider import IdentityProvider, keys_alone  # noqa: PLC0415 - as above
 
-    address, folder, certificate, key, *console = arguments
+    address, folder, certificate, key = arguments
     host, _, port = address.rpartition(":")
     issuer = Issuer(Path(folder))
-    if console:
+    if issuer.is_whole():
+        threading.Thread(target=_keep_fresh, args=(issuer,), daemon=True).start()
         # To a browser another host than the console's 127.0.0.1, as elsewhere.
         url = f"https://localhost:{port}"
-        application = IdentityProvider(issuer, url=url, console=console[0]).application()
+        application = IdentityProvider(issuer, url=url).application()
     else:
         application = keys_alone(issuer)
     uvicorn.run(
@@ -234,6 +313,17 @@ def main(arguments: list[str]) -> None:
         access_log=False,
         log_level="warning",
     )
+
+
+def _keep_fresh(issuer: Issuer) -> None:
+    waiting = threading.Event()
+    renew_at = datetime.min.replace(tzinfo=UTC)
+    while True:
+        now = datetime.now(UTC)
+        if now >= renew_at:
+            issuer.renew(now=now)
+            renew_at = now + _TEMPORAL_LIFETIME / 2
+        waiting.wait(_LOOK_S)
 
 
 if __name__ == "__main__":

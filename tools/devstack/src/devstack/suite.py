@@ -29,7 +29,7 @@ from devstack.infrastructure import (
     ensure_topics,
     provide,
 )
-from devstack.infrastructure.certificates import ADMIN, StackCertificates
+from devstack.infrastructure.certificates import ADMIN
 from devstack.infrastructure.providing import Provider
 from devstack.issuer import Issuer
 from devstack.ports import Ports
@@ -232,11 +232,11 @@ class Suite:
             if self.endpoints.certificates is not None:
                 self._keys = signing_keys.bring(self._state.path / "keys")
                 self._data_keys = data_keys.bring(self._state.path / "keys")
+                self.issuer.serve(self.console_url)
                 ensure_grants(
                     self.endpoints.brokers,
                     access.kafka(namespaces=self._namespaces, topics=self._topics),
                 )
-                self._start_issuer(self.endpoints.certificates)
                 self._state.write_text(PEOPLE, _lines(self.people_environment()))
             self._state.write_text("env", _lines(self.client_environment()))
             for service in _WITH_SCHEMA:
@@ -267,7 +267,7 @@ class Suite:
         if not self._supervisor.is_open:
             return
         extras = (extra.name for extra in self._extra)
-        for process in reversed([issuer.NAME, *self._services, *extras]):
+        for process in reversed([*self._services, *extras]):
             # Those that were never started are not known.
             with contextlib.suppress(UnknownProcessError):
                 self._supervisor.stop(process)
@@ -394,7 +394,9 @@ class Suite:
 
     def _signing_in(self) -> dict[str, str]:
         told = issuer.console_settings(
-            self._issuer_url, folder=self._state.path / issuer.NAME, origin=self.console_url
+            self.endpoints.issuer_url,
+            folder=self._state.path / issuer.NAME,
+            origin=self.console_url,
         )
         return {**self._believed(), **told}
 
@@ -440,7 +442,10 @@ class Suite:
     @property
     def issuer(self) -> Issuer:
         """Who makes tokens that the services of a secure stack believe."""
-        return Issuer(self._state.path / issuer.NAME)
+        if self.endpoints.issuer is None:
+            message = "a stack without certificates takes no tokens: start it with --secure"
+            raise DevstackError(message)
+        return self.endpoints.issuer
 
     def __enter__(self) -> Self:
         return self.start()
@@ -460,30 +465,7 @@ class Suite:
         return self.endpoints.certificates.authority
 
     def _believed(self) -> dict[str, str]:
-        return issuer.settings(self._issuer_url, authority=self._authority)
-
-    @property
-    def _issuer_url(self) -> str:
-        return f"https://127.0.0.1:{self._ports.port(issuer.NAME)}"
-
-    def _start_issuer(self, certified: StackCertificates) -> None:
-        self.issuer.bring()
-        files = certified.files(certificates.ISSUER)
-        port = str(self._ports.port(issuer.NAME))
-        folder = str(self._state.path / issuer.NAME)
-        program = Program(
-            name=issuer.NAME,
-            argv=(
-                *(sys.executable, "-m", "devstack.issuer"),
-                *(port, folder, str(files.certificate), str(files.private_key)),
-                self.console_url,
-            ),
-            env=inherited(),
-            address=f"127.0.0.1:{port}",
-            grace=_GRACE,
-        )
-        self._supervisor.add(program)
-        self._supervisor.start(program.name)
+        return issuer.settings(self.endpoints.issuer_url, authority=self._authority)
 
     def _identity(self, service: Service | None) -> dict[str, str]:
         """Return who a service is, or whoever else uses this stack."""
@@ -499,6 +481,9 @@ class Suite:
         # Of whoever starts or serves workflows; handler workers and their developer are told too.
         if self._data_keys is not None and service not in _WITHOUT_DATA_KEYS:
             found["BACKBONE_DATA_KEYS"] = str(self._data_keys)
+        holder = certificates.member_name(self._namespaces[0]) if service is None else service
+        if service is None or service in access.TEMPORAL_SERVICES:
+            found["BACKBONE_TEMPORAL_TOKEN_FILE"] = str(self.endpoints.temporal_token(holder))
         if service is not None and self._keys is not None:
             found |= self._keys.env.get(service, {})
         if service == "router":

@@ -3,7 +3,9 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import jwt
 import pytest
 from typer.testing import CliRunner
 
@@ -77,3 +79,44 @@ async def test_the_command_writes_a_token_for_its_user_alone(ours, tmp_path):
     token = written.read_text().strip()
     assert token not in done.output
     assert (await believing(tmp_path).authenticate(f"Bearer {token}")).roles == {Role.AUTHOR}
+
+
+def said(token: str) -> dict[str, Any]:
+    return jwt.decode(token, options={"verify_signature": False})
+
+
+def test_whom_something_was_granted_has_a_token_for_temporal_and_nobody_else(ours):
+    ours.grant({"router": ["dev:write"], "gone": ["dev:write"]}, now=NOW)
+    ours.grant({"router": ["dev:write", "rival:write"]}, now=NOW)
+    assert not ours.token_file("gone").exists()
+    file = ours.token_file("router")
+    assert file.stat().st_mode & 0o77 == 0
+    claims = said(file.read_text().strip())
+    assert claims["permissions"] == ["dev:write", "rival:write"]
+    assert (claims["sub"], claims["aud"]) == ("router", issuer.TEMPORAL_AUDIENCE)
+    assert claims["exp"] - claims["iat"] == HOUR.total_seconds()
+
+
+def test_it_is_written_anew_before_it_ends(ours):
+    ours.grant({"router": ["dev:write"]}, now=NOW)
+    ours.renew(now=NOW + HOUR / 2)
+    ends = said(ours.token_file("router").read_text().strip())["exp"]
+    assert ends == int((NOW + HOUR * 1.5).timestamp())
+
+
+async def test_a_token_for_temporal_opens_nothing_of_backbone(ours, tmp_path):
+    made = ours.temporal_token("router", ["dev:write"], now=NOW, lifetime=HOUR)
+    with pytest.raises(UnauthenticatedError):
+        await believing(tmp_path).authenticate(f"Bearer {made}")
+
+
+async def test_what_an_old_key_signed_is_believed_until_it_is_retired(ours, tmp_path):
+    before = ours.token(ANA, now=NOW, lifetime=HOUR)
+    ours.rotate()
+    after = ours.token(ANA, now=NOW, lifetime=HOUR)
+    for token in (before, after):
+        await believing(tmp_path).authenticate(f"Bearer {token}")
+    ours.retire()
+    await believing(tmp_path).authenticate(f"Bearer {after}")
+    with pytest.raises(UnauthenticatedError):
+        await believing(tmp_path).authenticate(f"Bearer {before}")

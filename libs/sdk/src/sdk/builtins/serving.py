@@ -145,7 +145,7 @@ async def check() -> Sequence[commands.Check]:
     _, neighbours = composed(settings, known)
     tls = TlsFiles.required(settings)
     questions = {
-        f"temporal {namespace}": _temporal(settings.temporal_address, namespace, tls)
+        f"temporal {namespace}": _temporal(settings, namespace, tls)
         for namespace in settings.namespaces
     }
     addresses = {"ledger": settings.ledger_address, "router": settings.router_address}
@@ -208,12 +208,20 @@ def _needed(setting: str, value: str | None) -> str:
     return value
 
 
-def _temporal(address: str, namespace: str, tls: TlsFiles | None) -> Callable[[], Awaitable[str]]:
+def _temporal(
+    settings: BuiltInSettings, namespace: str, tls: TlsFiles | None
+) -> Callable[[], Awaitable[str]]:
     async def question() -> str:
-        client = await temporal.connect(address, namespace=namespace, identity=SERVICE, tls=tls)
+        client = await temporal.connect(
+            settings.temporal_address,
+            namespace=namespace,
+            identity=SERVICE,
+            tls=tls,
+            token_file=settings.temporal_token_file,
+        )
         async for _ in client.list_workflows(page_size=1, limit=1):
             pass
-        return address
+        return settings.temporal_address
 
     return question
 

@@ -14,7 +14,7 @@ from temporalio.worker import (
     WorkerDeploymentConfig,
 )
 
-from runtime.temporalworker import QueueServer
+from runtime.temporalworker import FatalError, QueueServer
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def queue_server(
     changed by patches.
     """
 
-    def worker(client: Client) -> Worker:
+    def worker(client: Client, failed: FatalError) -> Worker:
         return Worker(
             client,
             task_queue=task_queue,
@@ -80,6 +80,7 @@ def queue_server(
             workflow_task_poller_behavior=PollerBehaviorSimpleMaximum(capacity.workflow_pollers),
             activity_task_poller_behavior=PollerBehaviorSimpleMaximum(capacity.activity_pollers),
             graceful_shutdown_timeout=capacity.graceful_shutdown,
+            on_fatal_error=failed,
             # A killed worker's runs move to another one after this long, not after 10 s.
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=3),
             deployment_config=_deployment(capacity, outlives_builds=outlives_builds),

@@ -38,6 +38,9 @@ REDIS: Mapping[str, str] = {
 }
 """What each user may do, in Redis's words; a user has a password too."""
 
+TEMPORAL_SERVICES = (Service.REGISTRY, Service.ROUTER, Service.ORCHESTRATOR_WORKER)
+"""Who of the services calls Temporal: for all namespaces."""
+
 REDIS_USER = Service.ROUTER
 
 
@@ -50,6 +53,21 @@ class Grant:
     names: tuple[str, ...]
     operations: tuple[Operation, ...]
     prefixed: bool = False  # the names are how names begin
+
+
+def temporal(*, namespaces: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return what each may do in Temporal, in its words: a namespace and a right in it.
+
+    To write is to start, signal, poll and list. A namespace itself is made and changed by who
+    prepares the servers alone.
+    """
+    everywhere = tuple(f"{namespace}:write" for namespace in namespaces)
+    return {
+        **{service.value: everywhere for service in TEMPORAL_SERVICES},
+        **{certificates.member_name(one): (f"{one}:write",) for one in namespaces},
+        # Temporal's own word for everywhere.
+        certificates.ADMIN: ("temporal-system:admin",),
+    }
 
 
 def kafka(*, namespaces: Sequence[str], topics: Sequence[str]) -> list[Grant]:

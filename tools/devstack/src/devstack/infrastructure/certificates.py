@@ -15,6 +15,7 @@ ADMIN = "devstack"
 """Who prepares the servers: superuser of PostgreSQL and Kafka. It has no name in gRPC."""
 BROKER = "kafka-broker"
 TEMPORAL = "temporal-server"
+"""Temporal's front, whom everybody calls; its parts have an authority of their own."""
 POSTGRES = "postgres-server"
 REDIS = "redis-server"
 ISSUER = "token-issuer"
@@ -30,6 +31,9 @@ class StackCertificates:
     def __init__(self, folder: Path, *, namespaces: Sequence[str]) -> None:
         self._folder = folder
         self._namespaces = tuple(namespaces)
+        # Who shows a certificate of it to history, matching or the internal frontend is asked for
+        # nothing more.
+        self._between_parts = folder / "temporal-internode"
 
     def bring(self) -> None:
         """Make the authority if it is absent, and every certificate that is absent or ends soon.
@@ -39,12 +43,12 @@ class StackCertificates:
         """
         now = datetime.now(UTC)
         try:
-            present = (self._folder / "ca.key").is_file()
-            made = (
-                Authority.load(self._folder) if present else Authority.create(self._folder, now=now)
-            )
+            made = _authority(self._folder, now=now)
             for request in self._requests():
                 made.renew(request, now=now, lifetime=_LIFETIME)
+            _authority(self._between_parts, now=now).renew(
+                Request(name=TEMPORAL, hosts=authority.LOCAL_HOSTS), now=now, lifetime=_LIFETIME
+            )
         except AuthorityError as exc:
             raise DevstackError(str(exc)) from exc
 
@@ -56,6 +60,13 @@ class StackCertificates:
     def files(self, name: str) -> TlsFiles:
         """Return the files of a service, of a server or of the admin."""
         return TlsFiles(self._folder / f"{name}.crt", self._folder / f"{name}.key", self.authority)
+
+    def between_parts(self) -> TlsFiles:
+        """Return the files by which the parts of Temporal's server know one another."""
+        folder = self._between_parts
+        return TlsFiles(
+            folder / f"{TEMPORAL}.crt", folder / f"{TEMPORAL}.key", folder / f"{authority.CA}.crt"
+        )
 
     def member(self) -> TlsFiles:
         """Return the files of the developer, who may do everything in the first namespace."""
@@ -86,6 +97,11 @@ class StackCertificates:
             for namespace in self._namespaces
         ]
         return [*services, *servers, Request(name=ADMIN), *members]
+
+
+def _authority(folder: Path, *, now: datetime) -> Authority:
+    present = (folder / "ca.key").is_file()
+    return Authority.load(folder) if present else Authority.create(folder, now=now)
 
 
 def member_name(namespace: str) -> str:

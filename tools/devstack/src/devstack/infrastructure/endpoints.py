@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
 from devstack.infrastructure.certificates import ADMIN, StackCertificates
+from devstack.issuer import Issuer
 from runtime import databases, kafka
 from runtime.kafka import Brokers
 from runtime.tls import TlsFiles
@@ -60,6 +62,17 @@ class Endpoints:
     """Where Temporal's server offers its metrics, as host:port; empty where it does not."""
     certificates: StackCertificates | None = None
     """Of a secure infrastructure, which speaks with nobody else."""
+    issuer: Issuer | None = None
+    """Of a secure infrastructure: whose tokens count in it."""
+    issuer_url: str = ""
+    """Below which the issuer's keys are."""
+
+    def temporal_token(self, holder: str) -> Path | None:
+        """Return the file with the token by which Temporal knows `holder`; None in the clear.
+
+        Nobody has one but whom `access.temporal` names.
+        """
+        return None if self.issuer is None else self.issuer.token_file(holder)
 
     @property
     def brokers(self) -> Brokers:

@@ -4,16 +4,19 @@ import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlencode
 
+from devstack import issuer
 from devstack.errors import UnknownProcessError
 from devstack.infrastructure import access, certificates, databases, secured, servers
 from devstack.infrastructure.certificates import StackCertificates
 from devstack.infrastructure.endpoints import Endpoints, PostgresEndpoint
 from devstack.infrastructure.servers import Launch, Server
 from devstack.infrastructure.temporal_server import TemporalServerInfrastructure
+from devstack.issuer import Issuer
 from devstack.ports import Ports
 from devstack.state import StateFolder
 from devstack.supervision import Crash, Supervisor
@@ -56,6 +59,8 @@ class LocalInfrastructure:
             StackCertificates(state.path / "certs", namespaces=namespaces) if secure else None
         )
         self._temporal: TemporalServerInfrastructure | None = None
+        self._issuer = Issuer(state.path / issuer.NAME)
+        self._issuer_url = ""
 
     def start(self) -> Endpoints:
         """Start the servers, all at once, and return their addresses once each answers.
@@ -72,6 +77,7 @@ class LocalInfrastructure:
         try:
             if certified is not None:
                 certified.bring()
+                self._start_issuer(certified)
             listeners = [f"kafka-{name}" for name in self._kafka_advertised]
             ports = {name: self._ports.port(name) for name in (*servers.PORTS, *listeners)}
             postgres = PostgresEndpoint(
@@ -139,6 +145,8 @@ class LocalInfrastructure:
             ),
             temporal_parts={} if self._temporal is None else self._temporal.parts,
             certificates=certified,
+            issuer=None if certified is None else self._issuer,
+            issuer_url=self._issuer_url,
         )
 
     def stop(self) -> None:
@@ -150,8 +158,9 @@ class LocalInfrastructure:
             list(pool.map(self._supervisor.stop, self._launches))
         self._launches.clear()
         if self._certified is not None:
-            with contextlib.suppress(UnknownProcessError):
-                self._supervisor.stop(servers.REDIS_FRONT)
+            for name in (servers.REDIS_FRONT, issuer.NAME):
+                with contextlib.suppress(UnknownProcessError):
+                    self._supervisor.stop(name)
         self._ports.release()
         if self._owns_supervisor:
             self._supervisor.close()
@@ -210,10 +219,23 @@ class LocalInfrastructure:
             postgres=postgres,
             namespaces=self._namespaces,
             certified=certified,
+            issuer=self._issuer,
+            issuer_url=self._issuer_url,
             supervisor=self._supervisor,
             name="temporal",
         )
         return self._temporal.start()
+
+    def _start_issuer(self, certified: StackCertificates) -> None:
+        """Have tokens for Temporal, and serve the keys by which they are known."""
+        self._issuer.bring()
+        self._issuer.grant(access.temporal(namespaces=self._namespaces), now=datetime.now(UTC))
+        port = self._ports.port(issuer.NAME)
+        self._issuer_url = f"https://127.0.0.1:{port}"
+        program = servers.issuer(self._state, port, certified)
+        self._supervisor.add(program)
+        self._supervisor.start(program.name)
+        self._supervisor.wait_until(program.name, lambda: servers.listens(port), timeout=_READY)
 
     def _redis_url(self, port: int, user: str) -> str:
         if self._certified is None:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from devstack import issuer
 from devstack.infrastructure import access, certificates
 from devstack.infrastructure.certificates import StackCertificates
 from devstack.state import StateFolder
@@ -71,22 +72,43 @@ def redis_password(state: StateFolder, user: str) -> str:
     return state.secret(f"redis-{user}")
 
 
-def temporal(files: TlsFiles) -> Mapping[str, object]:
-    """Return the part `global.tls` of Temporal's configuration: frontend and internode alike."""
-    server = {
-        "certFile": str(files.certificate),
-        "keyFile": str(files.private_key),
-        "requireClientAuth": True,
-        "clientCaFiles": [str(files.client_ca)],
+def temporal(certified: StackCertificates) -> Mapping[str, object]:
+    """Return the part `global.tls` of Temporal's configuration.
+
+    The frontend takes the certificates of the stack, and asks for a token too. Its parts ask one
+    another for nothing more than a certificate, so that theirs are of another authority.
+    """
+    return {
+        "frontend": _temporal_tls(certified.files(certificates.TEMPORAL)),
+        "internode": _temporal_tls(certified.between_parts()),
     }
-    client = {"serverName": "localhost", "rootCaFiles": [str(files.client_ca)]}
-    both = {"server": server, "client": client}
-    own = {
-        "certFile": str(files.certificate),
-        "keyFile": str(files.private_key),
-        "client": client,
+
+
+def _temporal_tls(files: TlsFiles) -> dict[str, object]:
+    return {
+        "server": {
+            "certFile": str(files.certificate),
+            "keyFile": str(files.private_key),
+            "requireClientAuth": True,
+            "clientCaFiles": [str(files.client_ca)],
+        },
+        "client": {"serverName": "localhost", "rootCaFiles": [str(files.client_ca)]},
     }
-    return {"internode": both, "frontend": both, "systemWorker": own}
+
+
+def temporal_authorization(keys_url: str) -> Mapping[str, object]:
+    """Return the part `global.authorization`: who may do what is in a token, and nobody else may.
+
+    Temporal asks `keys_url` anew every few seconds. It looks at signature, audience and end of a
+    token, not at who says to have issued it: the keys have to be of one issuer.
+    """
+    return {
+        "authorizer": "default",
+        "claimMapper": "default",
+        "permissionsClaimName": "permissions",
+        "audience": issuer.TEMPORAL_AUDIENCE,
+        "jwtKeyProvider": {"keySourceURIs": [keys_url], "refreshInterval": "2s"},
+    }
 
 
 def temporal_store(files: TlsFiles) -> dict[str, object]:

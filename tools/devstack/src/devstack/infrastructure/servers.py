@@ -26,9 +26,10 @@ from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
     DescribeWorkflowExecutionRequest,
 )
-from temporalio.client import Client, TLSConfig
+from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode, WorkflowService
 
+from devstack import issuer as tokens
 from devstack import loops, supervision
 from devstack.errors import DevstackError
 from devstack.infrastructure import certificates, databases, secured, topics
@@ -38,6 +39,7 @@ from devstack.state import StateFolder
 from devstack.supervision import Program
 from devstack.tools import find_kafka, find_postgresql, find_redis, find_temporal
 from runtime import kafka as runtime_kafka
+from runtime.temporalrenewal import Renewal
 from runtime.tls import TlsFiles
 
 Server = Literal["postgres", "redis", "kafka", "temporal"]
@@ -178,6 +180,30 @@ def redis_front(
         address=f"127.0.0.1:{ports['redis']}",
         cwd=_folder(state, "redis"),
     )
+
+
+def issuer(state: StateFolder, port: int, certified: StackCertificates) -> Program:
+    """Return the stack's issuer, of whose tokens everybody here asks it for the keys."""
+    files = certified.files(certificates.ISSUER)
+    folder = str(state.path / tokens.NAME)
+    return Program(
+        name=tokens.NAME,
+        argv=(
+            *(sys.executable, "-m", "devstack.issuer"),
+            *(str(port), folder, str(files.certificate), str(files.private_key)),
+        ),
+        env=environment(state),
+        address=f"127.0.0.1:{port}",
+    )
+
+
+def listens(port: int) -> bool:
+    """Return whether somebody takes connections on `port` of this machine."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=2.0).close()
+    except OSError:
+        return False
+    return True
 
 
 def kafka(
@@ -449,16 +475,16 @@ def secure_redis_answers(port: int, files: TlsFiles, password: str) -> bool:
 
 
 def temporal_answers(
-    address: str, namespaces: Sequence[str], *, tls: TlsFiles | None = None
+    address: str, namespaces: Sequence[str], *, shown: Renewal | None = None
 ) -> bool:
     """Return whether each part of the Temporal server serves each of the namespaces."""
-    return loops.run(_temporal_answers(address, namespaces, tls))
+    return loops.run(_temporal_answers(address, namespaces, shown))
 
 
-async def _temporal_answers(address: str, namespaces: Sequence[str], tls: TlsFiles | None) -> bool:
+async def _temporal_answers(address: str, namespaces: Sequence[str], shown: Renewal | None) -> bool:
     """Ask each part of the server: the frontend, then matching and history through it."""
     try:
-        service = (await connect_temporal(address, tls)).workflow_service
+        service = (await connect_temporal(address, shown)).workflow_service
         for namespace in namespaces:
             await service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
             await service.describe_task_queue(
@@ -475,31 +501,25 @@ async def _temporal_answers(address: str, namespaces: Sequence[str], tls: TlsFil
 
 
 async def connect_temporal(
-    address: str, tls: TlsFiles | None, *, namespace: str = "default", lazy: bool = False
+    address: str, shown: Renewal | None, *, namespace: str = "default", lazy: bool = False
 ) -> Client:
-    """Return a client of the server at `address`, in the clear without `tls`.
+    """Return a client of the server at `address`, to which it shows `shown`; None is in the clear.
 
     A lazy one connects with its first call.
     """
-    if tls is None:
-        return await Client.connect(address, namespace=namespace, lazy=lazy)
-    return await Client.connect(
-        address,
-        namespace=namespace,
-        lazy=lazy,
-        tls=TLSConfig(
-            server_root_ca_cert=tls.client_ca.read_bytes(),
-            client_cert=tls.certificate.read_bytes(),
-            client_private_key=tls.private_key.read_bytes(),
-        ),
-    )
+    plugins = [] if shown is None else [shown]
+    return await Client.connect(address, namespace=namespace, lazy=lazy, tls=False, plugins=plugins)
 
 
 async def temporal_client(endpoints: Endpoints, *, namespace: str, lazy: bool = False) -> Client:
     """Return a client of an infrastructure's Temporal, as who prepares it."""
-    certified = endpoints.certificates
-    tls = None if certified is None else certified.files(certificates.ADMIN)
-    return await connect_temporal(endpoints.temporal_address, tls, namespace=namespace, lazy=lazy)
+    shown = None
+    if endpoints.certificates is not None:
+        shown = Renewal(
+            endpoints.certificates.files(certificates.ADMIN),
+            token=endpoints.temporal_token(certificates.ADMIN),
+        )
+    return await connect_temporal(endpoints.temporal_address, shown, namespace=namespace, lazy=lazy)
 
 
 async def _ask_history(service: WorkflowService, namespace: str) -> None:

@@ -21,11 +21,12 @@ from devstack.errors import UnknownProcessError
 from devstack.infrastructure import certificates, secured, servers
 from devstack.infrastructure.certificates import StackCertificates
 from devstack.infrastructure.endpoints import PostgresEndpoint
+from devstack.issuer import KEYS, Issuer
 from devstack.ports import Ports
 from devstack.state import StateFolder
 from devstack.supervision import Crash, Program, Supervisor
 from devstack.tools import TemporalServer, find_temporal_server
-from runtime.tls import TlsFiles
+from runtime.temporalrenewal import Renewal
 
 NAME = "temporal-server"
 _ROLE = "temporal"
@@ -35,6 +36,8 @@ _SCHEMAS = {
     "temporal_visibility": "postgresql/v12/visibility",
 }
 _PARTS = ("frontend", "history", "matching", "worker")
+# By which the worker's own workflows go where the frontend asks for a token.
+_INTERNAL = "internal-frontend"
 _SHARDS = 4  # of histories, as in the server's own examples; fixed by the first start
 _CONNECTIONS = {"temporal": 20, "temporal_visibility": 5}
 _RETENTION = timedelta(days=1)
@@ -51,6 +54,8 @@ class TemporalServerInfrastructure:
         postgres: PostgresEndpoint,
         namespaces: Sequence[str] = ("dev",),
         certified: StackCertificates | None = None,
+        issuer: Issuer | None = None,
+        issuer_url: str = "",
         supervisor: Supervisor | None = None,
         name: str = NAME,
     ) -> None:
@@ -62,6 +67,9 @@ class TemporalServerInfrastructure:
             namespaces: Temporal namespaces to create.
             certified: With certificates frontend and internode ask for one, and the server has
                 one for PostgreSQL.
+            issuer: Of the tokens that say what each may do; there is one where there are
+                certificates.
+            issuer_url: Below which its keys are.
             supervisor: One that is open already, to share; else there is one of its own.
             name: The server's, for the supervisor.
         """
@@ -70,7 +78,9 @@ class TemporalServerInfrastructure:
         self._namespaces = tuple(namespaces)
         self._name = name
         self._certified = certified
-        self._admin = None if certified is None else certified.files(certificates.ADMIN)
+        self._issuer_url = issuer_url
+        self._admin: Renewal | None = None
+        self._admin_token = None if issuer is None else issuer.token_file(certificates.ADMIN)
         self._own = None if certified is None else certified.files(certificates.TEMPORAL)
         self._owns_supervisor = supervisor is None
         self._supervisor = supervisor or Supervisor(self._state)
@@ -107,18 +117,22 @@ class TemporalServerInfrastructure:
         try:
             ports = {
                 part: (self._ports.port(f"{part}-grpc"), self._ports.port(f"{part}-membership"))
-                for part in _PARTS
+                for part in (*_PARTS, *(() if self._certified is None else (_INTERNAL,)))
             }
             self._parts = {part: f"127.0.0.1:{grpc}" for part, (grpc, _) in ports.items()}
             self._address = self._parts["frontend"]
             password = self._state.secret("postgres")
+            if self._certified is not None:
+                self._admin = Renewal(
+                    self._certified.files(certificates.ADMIN), token=self._admin_token
+                )
             loops.run(_make_databases(self._postgres, password))
             self._bring_schema(programs, password)
             self._supervisor.add(self._program(programs, ports, password))
             self._supervisor.start(self._name)
             self._supervisor.wait_until(
                 self._name,
-                lambda: servers.temporal_answers(self._address, (), tls=self._admin),
+                lambda: servers.temporal_answers(self._address, (), shown=self._admin),
                 timeout=_READY,
             )
             loops.run(_register(self._address, self._namespaces, self._admin))
@@ -155,7 +169,7 @@ class TemporalServerInfrastructure:
         """
         self._supervisor.wait_until(
             self._name,
-            lambda: servers.temporal_answers(self._address, self._namespaces, tls=self._admin),
+            lambda: servers.temporal_answers(self._address, self._namespaces, shown=self._admin),
             timeout=timeout,
         )
 
@@ -207,10 +221,16 @@ class TemporalServerInfrastructure:
         return Program(
             name=self._name,
             argv=(
-                *(str(programs.server), "--allow-no-auth"),
+                str(programs.server),
+                *(("--allow-no-auth",) if self._certified is None else ()),
                 *("--config-file", str(self._state.path / "server.json"), "start"),
+                *(part for name in ports for part in ("--service", name)),
             ),
-            env=servers.environment(self._state),
+            env={
+                **servers.environment(self._state),
+                # Whom it trusts where the issuer's keys are: there is no setting for it.
+                **({} if self._own is None else {"SSL_CERT_FILE": str(self._own.client_ca)}),
+            },
             address=self._address,
             grace=20.0,
         )
@@ -245,7 +265,7 @@ class TemporalServerInfrastructure:
             },
             "global": {
                 "membership": {"maxJoinDuration": "30s", "broadcastAddress": "127.0.0.1"},
-                **({} if self._own is None else {"tls": secured.temporal(self._own)}),
+                **self._secured(),
             },
             "services": {
                 part: {
@@ -272,11 +292,20 @@ class TemporalServerInfrastructure:
                 },
             },
             "dcRedirectionPolicy": {"policy": "noop"},
-            "publicClient": {"hostPort": self._address},
+            # With an internal frontend it is that one, and may not be said.
+            **({"publicClient": {"hostPort": self._address}} if self._certified is None else {}),
             "dynamicConfigClient": {
                 "filepath": str(self._state.path / "dynamic-config.json"),
                 "pollInterval": "60s",
             },
+        }
+
+    def _secured(self) -> dict[str, Any]:
+        if self._certified is None:
+            return {}
+        return {
+            "tls": secured.temporal(self._certified),
+            "authorization": secured.temporal_authorization(f"{self._issuer_url}/{KEYS}"),
         }
 
 
@@ -302,8 +331,8 @@ async def _make_databases(postgres: PostgresEndpoint, password: str) -> None:
         await connection.close()
 
 
-async def _register(address: str, namespaces: Sequence[str], tls: TlsFiles | None) -> None:
-    service = (await servers.connect_temporal(address, tls)).workflow_service
+async def _register(address: str, namespaces: Sequence[str], shown: Renewal | None) -> None:
+    service = (await servers.connect_temporal(address, shown)).workflow_service
     retention = Duration()
     retention.FromTimedelta(_RETENTION)
     for namespace in namespaces:
