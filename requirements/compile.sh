@@ -23,3 +23,5 @@ part() { # target, source
 }
 part requirements/build.txt requirements/build.in
 for service in services/*/; do part "$service"requirements.txt "$service"pyproject.toml; done
+# Images of handlers have the sdk.
+part libs/sdk/requirements.txt libs/sdk/pyproject.toml

@@ -20,7 +20,7 @@ from devstack.state import StateFolder
 from devstack.suite import answers_ok
 from devstack.supervision import read_status, tail
 
-_START_S = 1800.0  # the first start on a machine may have to build a server
+_SILENCE_S = 300.0  # the first start on a machine may build a server for long, and tells so
 _STOP_S = 90.0
 _REMIND_S = 15.0
 _LINES = 15
@@ -39,6 +39,7 @@ class Stack:
         self._tell = tell
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._heard = 0.0
         self.temporal_ui = self.console = ""
 
     def settings(self) -> settings.Settings:
@@ -53,7 +54,7 @@ class Stack:
         return processes.end(earlier, stop_signal=signal.SIGTERM, grace=_STOP_S)
 
     def start(self, waiting: Callable[[float], None]) -> None:
-        """Start everything; `waiting` is called now and then with the seconds so far.
+        """Start everything; `waiting` is called with the seconds so far while nothing is told.
 
         Raises:
             StackError: something does not start.
@@ -67,15 +68,17 @@ class Stack:
             start_new_session=True,
         )
         threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
-        began = time.monotonic()
+        began = self._heard = time.monotonic()
         while True:
             try:
                 answer = self._answers.get(timeout=_REMIND_S)
             except queue.Empty:
-                passed = time.monotonic() - began
-                waiting(passed)
-                if passed > _START_S:
-                    raise StackError(f"the stack was not up after {passed:.0f} s") from None
+                now = time.monotonic()
+                silence = now - self._heard
+                if silence > _REMIND_S:
+                    waiting(now - began)
+                if silence > _SILENCE_S:
+                    raise StackError(f"nothing was told of it for {silence:.0f} s") from None
                 continue
             if "ready" in answer:
                 self.temporal_ui = answer["ready"]["temporal_ui"]
@@ -121,6 +124,7 @@ class Stack:
         for line in process.stdout or ():
             document = json.loads(line)
             if "tell" in document:
+                self._heard = time.monotonic()
                 self._tell(document["tell"])
             else:
                 self._answers.put(document)

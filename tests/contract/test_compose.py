@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from cli.projects import Project
 from devstack.tools import find_prometheus
 
 ROOT = Path(__file__).parents[2]
@@ -33,8 +34,16 @@ SERVICES = {
     for file in FILES
     for name, service in yaml.safe_load(file.read_text())["services"].items()
 }
-each = pytest.mark.parametrize("name", SERVICES)
 OURS = [name for name, service in SERVICES.items() if "BACKBONE_IMAGES" in service["image"]]
+NEW = {
+    path.name: text
+    for path, text in Project(name="order-desk", namespace="dev", owner="sales").rendered()
+}
+"""The files of what `backbone new` makes."""
+HANDLERS = yaml.safe_load(NEW["compose.yaml"])["services"]
+SERVICES |= HANDLERS
+BUILT = [*OURS, *HANDLERS]
+each = pytest.mark.parametrize("name", SERVICES)
 
 
 def test_the_suite_includes_every_file():
@@ -46,7 +55,7 @@ def test_the_suite_includes_every_file():
 def test_an_image_has_a_version(name):
     repository, _, tag = _filled(SERVICES[name]["image"]).rpartition(":")
     assert repository
-    assert (tag == "dev") if name in OURS else re.match(r"v?\d+\.\d+", tag)
+    assert (tag == "dev") if name in BUILT else re.match(r"v?\d+\.\d+", tag)
 
 
 @each
@@ -59,7 +68,7 @@ def test_a_container_has_limits_and_no_right_that_it_does_not_need(name):
     assert not {"privileged", "network_mode", "pid", "ipc"} & service.keys()
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", BUILT)
 def test_our_containers_are_nobody_in_particular_and_write_nothing(name):
     user, _, group = SERVICES[name]["user"].partition(":")
     assert min(int(user), int(group)) >= 10_000
@@ -167,3 +176,46 @@ def test_grafana_finds_the_dashboards_where_they_are_mounted():
     (provider,) = yaml.safe_load((folder / "providers" / "backbone.yaml").read_text())["providers"]
     mounted = dict(volume.split(":")[:2] for volume in SERVICES["grafana"]["volumes"])
     assert provider["options"]["path"] == mounted["./deploy/observability/dashboards"]
+
+
+def test_a_new_project_includes_the_suite_and_sets_variables_that_it_has():
+    (included,) = yaml.safe_load(NEW["compose.yaml"])["include"]
+    assert _filled(included["path"]) == "../backbone/docker-compose.yml"
+    assert _filled(included["project_directory"]) == "../backbone"
+    lines = NEW[included["env_file"].removeprefix("./")].splitlines()
+    given = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+    suite = (ROOT / "docker-compose.yml").read_text()
+    assert {name for name in given if f"${{{name}:-" in suite} == set(given)
+    assert given["CATALOGUE"] == "${PWD}/catalogue.yaml"
+    assert json.loads(given["WORKER_TASK_QUEUES"].strip("'")) == [
+        yaml.safe_load(NEW["process-item.yaml"])["spec"]["taskQueue"]
+    ]
+
+
+def test_the_image_of_a_new_project_is_made_of_what_is_locked_and_there():
+    text = NEW["Dockerfile"].replace("\\\n", " ")
+    steps = [tuple(line.split(maxsplit=1)) for line in text.splitlines() if line[:1].isupper()]
+    assert steps[0] == ("ARG", "PYTHON_IMAGE=python:3.11-slim-bookworm")
+    bases = [rest for word, rest in steps if word == "FROM"]
+    assert bases == ["${PYTHON_IMAGE} AS build", "${PYTHON_IMAGE}"]
+    assert "syntax=" not in text
+    installs = [rest for word, rest in steps if word == "RUN" and " install " in rest]
+    assert installs
+    assert all("--require-hashes -r " in r or "--no-deps --no-index" in r for r in installs)
+    assert [rest for word, rest in steps if word == "USER"] == [HANDLERS["handlers"]["user"]]
+    copies = [rest.split() for word, rest in steps if word == "COPY"]
+    for source in (words[1] for words in copies if words[0] == "--from=backbone"):
+        assert (ROOT / source).exists(), source
+    context = {words[0] for words in copies if not words[0].startswith("--from")}
+    assert context <= NEW.keys()
+    rules = [line for line in NEW[".dockerignore"].splitlines() if not line.startswith("#")]
+    assert rules == ["*", *(f"!{name}" for name in sorted(context))]
+
+
+def test_the_sdk_of_a_new_project_s_image_needs_nothing_that_is_not_locked():
+    part, whole = (
+        set(re.findall(r"^[\w.-]+==\S+", (ROOT / path).read_text(), re.MULTILINE))
+        for path in ("libs/sdk/requirements.txt", "requirements/lock.txt")
+    )
+    assert part
+    assert part <= whole

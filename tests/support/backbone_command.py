@@ -46,8 +46,8 @@ class Answer:
 class Backbone:
     """The command; called, it returns what it prints, and fails the test when it fails."""
 
-    def __init__(self, suite: Suite, variables: Mapping[str, str]) -> None:
-        self._suite, self._variables = suite, variables
+    def __init__(self, suite: Suite, variables: Mapping[str, str], folder: Path) -> None:
+        self._suite, self._variables, self._folder = suite, variables, folder
 
     def __call__(self, *words: str) -> str:
         answer = self.ask(*words)
@@ -63,7 +63,8 @@ class Backbone:
             said.touch()
             environment = {**self._suite.client_environment(), **self._variables}
             process = _FORKS.Process(
-                target=forked_command.run, args=(words, environment, str(printed), str(said))
+                target=forked_command.run,
+                args=(words, environment, str(self._folder), str(printed), str(said)),
             )
             process.start()
             process.join(_TIMEOUT_S)
@@ -76,6 +77,9 @@ class Backbone:
             return Answer(code, printed.read_text(), said.read_text())
 
 
-def on(suite: Suite, **variables: str) -> Backbone:
-    """Return the command; `variables` go into its environment, beside those of the suite."""
-    return Backbone(suite, variables)
+def on(suite: Suite, *, folder: Path | None = None, **variables: str) -> Backbone:
+    """Return the command, called in `folder` or here.
+
+    `variables` go into its environment, beside those of the suite.
+    """
+    return Backbone(suite, variables, folder or Path.cwd())

@@ -26,6 +26,7 @@ ORDER = (
     "tests/browser",
     "tests/chaos/test_smoke.py",
     "tests/tutorial",
+    "tests/howto",
     "examples",
     "tools/devstack",
     # On the servers of the session.

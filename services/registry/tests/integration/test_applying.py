@@ -161,6 +161,16 @@ async def test_plan_of_what_is_wrong_returns_every_problem(
     assert any(problem.path == "spec.triggers[0].event.type" for problem in outcome.problems)
 
 
+async def test_what_a_document_says_wrongly_hides_nothing_that_is_registered(
+    registry: Any, document: Callable[..., bytes], event_type: Any
+) -> None:
+    await registry.apply(event_type())
+    misspelt = document(listens=PAID).replace(b"owner", b"ownr")
+    outcome = await registry.apply(misspelt, validate_only=True)
+    assert {problem.path for problem in outcome.problems} <= {"metadata.ownr", "metadata.owner"}
+    assert outcome.problems
+
+
 async def test_plan_that_is_no_longer_what_would_be_done_is_refused(
     registry: Any, document: Callable[..., bytes]
 ) -> None:

@@ -23,7 +23,7 @@ def new(
     namespace: NamespaceOption = None,
     output: OutputOption = None,
 ) -> None:
-    """Make a project: a definition, an event type, a handler, tests and a README."""
+    """Make a project: a definition, an event type, a handler, tests, a compose file, a README."""
     session = Session(context, namespace=namespace, output=output)
     project = Project(name=name, namespace=session.namespace, owner=owner or name)
     folder = folder or Path(name)

@@ -9,22 +9,24 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import watchfiles
 import yaml
 
 from contracts import names
+from contracts.identifiers import NAMESPACE_PATTERN
 from contracts.names import Topic
 from contracts.resources import ResourceKind
 from devstack import event_lines, ports, suite
 from devstack.errors import DevstackError, NotReadyError
-from devstack.suite import DEFAULT_TASK_QUEUES, DEFAULT_TOPICS, Extra, Suite
+from devstack.suite import DEFAULT_TASK_QUEUES, Extra, Suite
 
 HANDLERS = "handlers"
-NAMESPACE = "dev"
+DEFAULT_NAMESPACE = "dev"
 _CATALOGUE = "catalogue.yaml"
 _DEFINITIONS = "definitions"
 _APPLY_S = 120.0
@@ -79,14 +81,30 @@ class Project:
     def task_queues(self) -> list[str]:
         """Return the queues of the definitions that can be read."""
         found = set(DEFAULT_TASK_QUEUES)
-        for path in self.definitions.rglob("*.yaml"):
+        for document in self._documents():
+            if document.get("kind") == ResourceKind.ACTIVITY_DEFINITION:
+                match document.get("spec"):
+                    case {"taskQueue": str(queue)}:
+                        found.add(queue)
+        return sorted(found)
+
+    def namespace(self) -> str:
+        """Return the namespace of the first definition that says one: they share it."""
+        for document in self._documents():
+            match document.get("metadata"):
+                case {"namespace": str(namespace)} if re.fullmatch(NAMESPACE_PATTERN, namespace):
+                    return namespace
+        return DEFAULT_NAMESPACE
+
+    def _documents(self) -> Iterator[Mapping[str, Any]]:
+        """Yield what can be read; what is wrong with the rest is told when it is applied."""
+        for path in sorted(self.definitions.rglob("*.yaml")):
             try:
                 document = yaml.safe_load(path.read_text(encoding="utf-8"))
-                if document["kind"] == ResourceKind.ACTIVITY_DEFINITION:
-                    found.add(str(document["spec"]["taskQueue"]))
-            except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
-                continue  # what is wrong with it is told when it is applied
-        return sorted(found)
+            except (OSError, UnicodeDecodeError, yaml.YAMLError):
+                continue
+            if isinstance(document, Mapping):
+                yield document
 
     def watched(self, path: str) -> bool:
         """Say whether a file counts: not those that are hidden, or that Python keeps."""
@@ -102,14 +120,16 @@ class Development:
         self._project = project
         self._say, self._log = say, log
         self._queues = project.task_queues()
+        namespace = project.namespace()
         self._stopped = threading.Event()
         self._tail: subprocess.Popen[str] | None = None
         self._suite = Suite(
             state or project.folder / _STATE,
-            topics=(*DEFAULT_TOPICS, names.topic(NAMESPACE, Topic.TASK_EVENTS)),
+            namespaces=(namespace,),
+            topics=(f"{namespace}.events", names.topic(namespace, Topic.TASK_EVENTS)),
             task_queues=self._queues,
             catalogue=project.catalogue,
-            extra=[] if project.handlers is None else [_worker(project.handlers)],
+            extra=[] if project.handlers is None else [_worker(project.handlers, namespace)],
             # What is lost when the machine dies is what somebody tried out.
             durable=False,
             tell=say,
@@ -227,12 +247,16 @@ class Development:
         return {**suite.inherited(), **self._suite.client_environment()}
 
 
-def _worker(script: Path) -> Extra:
+def _worker(script: Path, namespace: str) -> Extra:
     listen = f"127.0.0.1:{ports.unused()}"
     return Extra(
         name=HANDLERS,
         argv=(sys.executable, str(script)),
-        env={"BACKBONE_HTTP_LISTEN": listen, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            "BACKBONE_HTTP_LISTEN": listen,
+            "BACKBONE_NAMESPACES": json.dumps([namespace]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
         health=f"http://{listen}/readyz",
     )
 

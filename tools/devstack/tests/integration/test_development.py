@@ -48,7 +48,7 @@ class Screen:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    backbone("new", "parts", "--folder", str(tmp_path / "parts"))
+    backbone("new", "parts", "--folder", str(tmp_path / "parts"), "-n", "depot")
     return tmp_path / "parts"
 
 
@@ -99,7 +99,7 @@ def test_what_changes_in_a_project_is_in_force_and_ctrl_c_ends_everything(
     definition = project / "definitions" / "process-item.yaml"
 
     def publish() -> None:
-        backbone("publish", "dev.events", "-f", "event.json", "--fill", cwd=project)
+        backbone("publish", "depot.events", "-f", "event.json", "--fill", cwd=project)
 
     screen.wait_for("dev  create", "parts.process-item", seconds=START)
     screen.wait_for("Ctrl-C ends everything")

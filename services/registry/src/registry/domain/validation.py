@@ -72,11 +72,15 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a set of documents says: all of it in `parsed`, if there are no problems."""
+    """What a set of documents says: all of it in `parsed`, if there are no problems.
+
+    `namespace` is the one that they share; empty while no document says one that is served.
+    """
 
     parsed: tuple[Parsed, ...]
     problems: tuple[Located, ...]
     drafts: tuple[Draft, ...] = ()
+    namespace: str = ""
 
 
 def read(sources: Sequence[Source], *, namespaces: Sequence[str], namespace: str = "") -> Reading:
@@ -95,7 +99,9 @@ def read(sources: Sequence[Source], *, namespaces: Sequence[str], namespace: str
         if len(reader.problems) > MAX_PROBLEMS:
             break
         reader.read(source)
-    return Reading(tuple(reader.parsed), tuple(reader.problems), tuple(reader.drafts))
+    return Reading(
+        tuple(reader.parsed), tuple(reader.problems), tuple(reader.drafts), reader.namespace
+    )
 
 
 def surroundings(
@@ -196,7 +202,7 @@ class _Reader:
         self.problems: list[Located] = []
         self.drafts: list[Draft] = []
         self._served = namespaces
-        self._namespace = namespace
+        self.namespace = namespace
         self._namespace_of = "the request" if namespace else ""
         self._first: dict[Key, Draft] = {}
 
@@ -263,13 +269,13 @@ class _Reader:
             instead = wording.instead(namespace, self._served)
             yield Told("metadata.namespace", f"namespace {namespace!r} is not served here{instead}")
             return
-        if not self._namespace:
-            self._namespace, self._namespace_of = namespace, draft.source.name
-        if namespace != self._namespace:
+        if not self.namespace:
+            self.namespace, self._namespace_of = namespace, draft.source.name
+        if namespace != self.namespace:
             yield Told(
                 "metadata.namespace",
                 f"documents that are applied together share a namespace: {self._namespace_of} "
-                f"says {self._namespace!r}, not {namespace!r}",
+                f"says {self.namespace!r}, not {namespace!r}",
             )
 
 

@@ -92,7 +92,7 @@ class Applying:
         reading = await asyncio.to_thread(
             validation.read, sources, namespaces=self._mirrors.namespaces, namespace=namespace
         )
-        namespace = namespace or next((parsed.namespace for parsed in reading.parsed), "")
+        namespace = namespace or reading.namespace
         applied = _Set(
             reading=reading,
             namespace=namespace,
@@ -105,7 +105,7 @@ class Applying:
         )
         if namespace and not validate_only:
             return await self._turns.take(namespace, asked, applied.work())
-        # Without a namespace nothing could be read: what is wrong does not depend on what is there.
+        # Without a namespace nothing could be read that is wrong by what is there.
         view = (await self._mirrors.refresh(namespace)).view() if namespace else Heads().view()
         outcome = await applied.would_be(view)
         if outcome.problems and not validate_only:
