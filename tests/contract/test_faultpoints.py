@@ -78,6 +78,8 @@ READS = {
     # A question to a worker, of which nothing stays: the person who asked asks again.
     f"{ROUTER}/temporal_simulations.py": {"TemporalRunSimulator.simulate"},
     f"{ROUTER}/kafka_reading.py": {"Reading.poll"},
+    # Records that nothing was made of yet come again.
+    f"{ROUTER}/kafka_fetching.py": {"_fetch"},
     f"{ROUTER}/registry_history.py": {"RegistryHistory.at", "RegistryHistory.changed_since"},
     f"{SDK}/inbox/postgres.py": {
         f"PostgresInboxStore.{name}" for name in ("ready", "gaps", "refusals")

@@ -82,7 +82,8 @@ CONNECTORS = {
 def _compose_variables():
     services = yaml.safe_load(COMPOSE[0].read_text())["services"]
     for service, spec in services.items():
-        if "build" in spec:
+        # What only borrows an image, to run something else, is told nothing.
+        if "build" in spec and "environment" in spec:
             package = Path(spec["build"]["dockerfile"]).parent.name
             variables = set(spec["environment"]) - CONNECTORS
             yield pytest.param(package, variables, id=f"compose-{service}")
