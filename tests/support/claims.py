@@ -85,6 +85,9 @@ SECTIONS: Mapping[Section, Claim] = {
     ("docs/console.md", "The console"): _own_words(
         "tools/devstack/tests/integration/test_command.py"
     ),
+    ("docs/console.md", "Signing in at an issuer"): _own_words(
+        "tests/secure/test_console_browser.py"
+    ),
     ("docs/console.md", "In a browser"): _THE_TESTS,
     ("docs/context.md", "What is not kept"): Performed(_HOWTO),
     ("docs/dead-letters.md", "Working dead letters off"): Performed(_HOWTO),
@@ -106,6 +109,8 @@ SECTIONS: Mapping[Section, Claim] = {
     ("docs/signatures.md", "What Backbone emits"): Performed(_HOWTO),
     ("docs/stateful.md", "Looking at instances"): Performed(_HOWTO),
     ("docs/transport.md", "A service's certificates"): _own_words("tests/secure/test_first_run.py"),
+    ("docs/transport.md", "Temporal"): _own_words("tests/secure/test_temporal.py"),
+    ("docs/transport.md", "A secure suite of containers"): _NO_CLUSTER,
     ("docs/transport.md", "A secure stack on one machine"): _own_words(
         "tests/secure/test_tenants.py"
     ),

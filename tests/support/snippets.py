@@ -35,8 +35,8 @@ from devstack.command import application
 ROOT = Path(__file__).parents[2]
 FOREIGN = {
     *(".", "cat", "cp", "curl", "date", "echo", "eval", "export"),
-    *("grep", "jq", "kill", "rm", "sed"),
-    *("createdb", "docker", "helm", "kubectl", "kubeseal", "pg_restore", "psql"),
+    *("grep", "jq", "kill", "mkdir", "rm", "sed"),
+    *("createdb", "docker", "helm", "kubectl", "kubeseal", "pg_restore", "psql", "vault"),
 }
 """Programs that are not ours: that they exist is all that is known of them here."""
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -44,7 +44,8 @@ TARGETS = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
 OTHERS_VARIABLES = {"BACKBONE_DEBUG", "BACKBONE_IMAGES", "BACKBONE_VERSION"}
 """Variables that no model of settings has: of the command itself, and of the compose files."""
 _OF_MAKE = set(re.findall(r"\$\(([A-Z]+)\)|\$\(if \$\(([A-Z]+)\)", MAKEFILE))
-_OF_PROMETHEUS = {"rule_files", "scrape_config_files"}
+_OTHERS_KEYS = {"rule_files", "scrape_config_files", "patches", "authorization"}
+"""Of the configuration of Prometheus, kustomize and Temporal, which check their own."""
 _VARIABLE = re.compile(r"\bBACKBONE_[A-Z_]*[A-Z]\b")
 
 
@@ -165,7 +166,7 @@ def _document(document: Any) -> Iterator[str]:
     elif version:
         if not re.search(r"\.(k8s|strimzi|keda)\.", version) and version != "v1":
             yield f"nobody here knows the API {version}"
-    elif document.keys() <= _OF_PROMETHEUS:
+    elif document.keys() <= _OTHERS_KEYS:
         return
     elif document.keys() & {"connectors", "handlers", "topics"}:
         yield from _refused(Catalogue, document)
