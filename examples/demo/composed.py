@@ -106,7 +106,7 @@ class ComposedStack:
                 "BACKBONE_HTTP_LISTEN": listen,
                 **self._services,
                 **self._identity(),
-                **self._ring(),
+                **self._given_to_handlers(),
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -160,11 +160,16 @@ class ComposedStack:
             "BACKBONE_TLS_CLIENT_CA": str(own / "ca.crt"),
         }
 
-    def _ring(self) -> dict[str, str]:
-        """Return with what handlers open what the suite encrypts."""
+    def _given_to_handlers(self) -> dict[str, str]:
+        """Return with what handlers open what is encrypted, and what they show Temporal."""
         if self._secrets is None:
             return {}
-        return {"BACKBONE_DATA_KEYS": str(self._secrets / "developer" / "data-keys.json")}
+        own = self._secrets / "developer"
+        given = {"BACKBONE_DATA_KEYS": str(own / "data-keys.json")}
+        # Where Temporal asks for no token, nobody has been given one.
+        if (token := own / "temporal-token").exists():
+            given["BACKBONE_TEMPORAL_TOKEN_FILE"] = str(token)
+        return given
 
     def _superuser(self, database: str) -> str:
         """Return how PostgreSQL's superuser reaches a database: by a password or a certificate."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from devstack.infrastructure import certificates
 from devstack.infrastructure.endpoints import Endpoints
 from devstack.state import StateFolder
 from devstack.suite import Suite
@@ -146,8 +147,10 @@ def composed(request: pytest.FixtureRequest, examples: Path, tmp_path: Path) -> 
 def given_out(suite: Suite, folder: Path) -> Path:
     """Return the folder that docker-compose.secure.yml has, for who works with a secure suite."""
     certified, ring = suite.endpoints.certificates, suite.data_keys
+    token = suite.endpoints.temporal_token(certificates.member_name("dev"))
     assert certified is not None
     assert ring is not None
+    assert token is not None
     for holder, files in {
         "developer": certified.member(),
         "devstack": certified.files("devstack"),
@@ -158,12 +161,14 @@ def given_out(suite: Suite, folder: Path) -> Path:
         shutil.copy(files.private_key, own / "tls.key")
         shutil.copy(files.client_ca, own / "ca.crt")
     shutil.copy(ring, folder / "developer" / "data-keys.json")
+    shutil.copy(token, folder / "developer" / "temporal-token")
     return folder
 
 
 PASSWORD = "c0de"
 
 
+@pytest.mark.timeout(600)
 def test_on_a_suite_that_runs_the_same_is_shown_and_the_suite_is_left_as_it_was(
     examples: Path, tmp_path: Path, composed: Suite
 ) -> None:
