@@ -151,7 +151,7 @@ def dunning(nowhere: Path) -> Path:
     """A stateful definition: the third reminder is a call, a payment is the end."""
     file = nowhere / "dunning.yaml"
     page = (ROOT / "docs" / "stateful.md").read_text()
-    file.write_text(page.split("```yaml\n")[1].split("---\n")[0])
+    file.write_text(page.split("```yaml\n")[1].split("```")[0])
     return file
 
 
