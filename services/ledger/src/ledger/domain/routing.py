@@ -5,7 +5,7 @@ each definition and cause; every other is a duplicate with the same run. What st
 stays: a redelivery tells it again and changes nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -162,6 +162,7 @@ def decide(
     """
     at_place: dict[tuple[Place, str, str], bool] = {}
     effects: dict[tuple[str, str, str], str] = {}
+    told_of: set[str] = set()
 
     def note(decision: Recorded) -> None:
         at = (decision.place, decision.cause, decision.definition_id)
@@ -170,6 +171,8 @@ def decide(
         if decision.outcome in _EFFECTS:
             effect = (decision.event_key, decision.cause, decision.definition_id)
             effects.setdefault(effect, decision.run_id)
+        if decision.outcome is RoutingOutcome.STARTED:
+            told_of.add(decision.run_id)
 
     for decision in known:
         note(decision)
@@ -186,7 +189,7 @@ def decide(
             if at in at_place and (candidate.outcome in _NOTHING or not at_place[at]):
                 continue
             effect = effects.get((event.key, event.cause, candidate.definition_id))
-            told = _as_told(candidate, effect)
+            told = _as_told(candidate, effect, told_of)
             decisions.append(Decision(event, told))
             note(
                 Recorded(
@@ -201,14 +204,18 @@ def decide(
     return Decided(decisions, conflicts)
 
 
-def _as_told(candidate: Candidate, effect: str | None) -> Candidate:
-    """Return a candidate as the log tells it; `effect` is the run of another place that has it."""
+def _as_told(candidate: Candidate, effect: str | None, told_of: Set[str]) -> Candidate:
+    """Return a candidate as the log tells it.
+
+    `effect` is the run of another place that has it; `told_of` are the runs that the log says were
+    started, whatever the cause: a redrive may come to an event of which a copy was late enough.
+    """
     if candidate.outcome in _NOTHING:
         return candidate
     if effect is not None:
         # The run may not be known yet, while the first place waits for it.
         return replace(candidate, outcome=RoutingOutcome.DUPLICATE, run_id=effect)
-    if candidate.outcome is RoutingOutcome.DUPLICATE and candidate.run_id:
+    if candidate.outcome is RoutingOutcome.DUPLICATE and candidate.run_id not in {"", *told_of}:
         # The run was started, and nobody told of it: whoever started it died before, or the log no
         # longer reaches back. Nothing but this event starts a run of its id.
         return replace(candidate, outcome=RoutingOutcome.STARTED)

@@ -35,7 +35,7 @@ def event(
 
 
 def candidate(outcome: RoutingOutcome, definition: str = "d", version: int = 1) -> Candidate:
-    # A run's id says what started it; what waits has none yet.
+    # What waits has none yet.
     run_id = f"{definition}:run" if outcome in (STARTED, DUPLICATE) else ""
     return Candidate(definition, version, outcome, run_id=run_id)
 
@@ -46,9 +46,15 @@ def _candidates() -> list[tuple[Candidate, ...]]:
     return [*zip(told), *zip(others), *product(told, others)]
 
 
+def _started_by(event_id: str, cause: str, candidates: tuple[Candidate, ...]) -> list[Candidate]:
+    """Return candidates whose runs' ids say what started them; a redrive starts no other run."""
+    by = f"{event_id}:{cause}" if cause.startswith("replay:") else event_id
+    return [replace(one, run_id=f"{one.run_id}:{by}" if one.run_id else "") for one in candidates]
+
+
 # Built beforehand: a batch is a few choices.
 EVENTS = [
-    event(*record, *candidates, cause=cause)
+    event(*record, *_started_by(record[1], cause, candidates), cause=cause)
     for record, candidates, cause in product(RECORDS, _candidates(), ["", "replay:1"])
 ]
 BATCHES = st.lists(st.lists(st.sampled_from(EVENTS), min_size=1, max_size=6), max_size=8)
@@ -117,6 +123,23 @@ def test_batches_do_not_matter(batches: list[list[RoutedEvent]]) -> None:
 
 
 HERE, THERE = Place("t", 0, 1), Place("t", 0, 2)
+
+
+def test_of_a_run_that_another_cause_has_started_a_redrive_says_that_it_is_there() -> None:
+    """A copy that came late enough was started, and an early one was a dead letter until now."""
+    came = event(HERE, "e", b"a", candidate(STARTED))
+    redriven = event(THERE, "e", b"a", candidate(DUPLICATE), cause="redrive:1")
+    for batches in ([[came], [redriven]], [[came, redriven]]):
+        log = DecisionLog()
+        for batch in batches:
+            log.record(batch)
+        assert [one.candidate.outcome for one in log.decisions] == [STARTED, DUPLICATE]
+
+
+def test_a_run_that_nobody_told_of_is_told_of_by_its_redrive() -> None:
+    log = DecisionLog()
+    log.record([event(THERE, "e", b"a", candidate(DUPLICATE), cause="redrive:1")])
+    assert [one.candidate.outcome for one in log.decisions] == [STARTED]
 
 
 def outcomes(known: Recorded, told: Candidate, *, place: Place = THERE) -> list[RoutingOutcome]:
