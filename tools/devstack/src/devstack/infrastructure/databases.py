@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import asyncpg
+import psycopg
 
 from devstack import loops
 from devstack.errors import DevstackError
@@ -15,6 +16,7 @@ ROLES = (*SCHEMAS, "relay", *(f"{schema}_owner" for schema in SCHEMAS))
 
 _BOOTSTRAP = Path("deploy/kustomize/components/postgres/bootstrap.sql")
 _TIMEOUT = 30.0  # seconds
+_LOOK = 2  # seconds, whole ones for libpq
 
 
 def owner(schema: str) -> str:
@@ -54,7 +56,16 @@ def bootstrap(endpoint: PostgresEndpoint) -> None:
 
 def answers(endpoint: PostgresEndpoint) -> bool:
     """Return whether the server takes connections."""
-    return loops.run(_answers(endpoint))
+    # Not by asyncpg: refused over TLS, as by a server that only starts, it leaves a socket open
+    # when the event loop ends.
+    try:
+        with psycopg.connect(
+            endpoint.dsn(database="postgres"), connect_timeout=_LOOK, autocommit=True
+        ) as connection:
+            connection.execute("SELECT 1")
+    except (OSError, psycopg.Error):
+        return False
+    return True
 
 
 def bootstrap_sql() -> str:
@@ -120,23 +131,11 @@ async def _prepare(endpoint: PostgresEndpoint) -> None:
         await connection.close()
 
 
-async def _answers(endpoint: PostgresEndpoint) -> bool:
-    try:
-        connection = await _connect(endpoint, "postgres", connect_seconds=2.0)
-        try:
-            await connection.execute("SELECT 1")
-        finally:
-            await connection.close()
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        return False
-    return True
-
-
 async def _connect(
-    endpoint: PostgresEndpoint, database: str, *, connect_seconds: float = _TIMEOUT
+    endpoint: PostgresEndpoint, database: str
 ) -> "asyncpg.Connection[asyncpg.Record]":
     return await asyncpg.connect(
-        endpoint.dsn(database=database), timeout=connect_seconds, command_timeout=_TIMEOUT
+        endpoint.dsn(database=database), timeout=_TIMEOUT, command_timeout=_TIMEOUT
     )
 
 
