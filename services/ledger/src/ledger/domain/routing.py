@@ -215,7 +215,8 @@ def _as_told(candidate: Candidate, effect: str | None, told_of: Set[str]) -> Can
     if effect is not None:
         # The run may not be known yet, while the first place waits for it.
         return replace(candidate, outcome=RoutingOutcome.DUPLICATE, run_id=effect)
-    if candidate.outcome is RoutingOutcome.DUPLICATE and candidate.run_id not in {"", *told_of}:
+    run_id = candidate.run_id
+    if candidate.outcome is RoutingOutcome.DUPLICATE and run_id and run_id not in told_of:
         # The run was started, and nobody told of it: whoever started it died before, or the log no
         # longer reaches back. Nothing but this event starts a run of its id.
         return replace(candidate, outcome=RoutingOutcome.STARTED)

@@ -74,7 +74,7 @@ class TaskQueueWatch(Background):
         states = []
         for queue, kind in itertools.product(asked[:MOST], _KINDS):
             try:
-                states.append(await self._ask(queue, kind, sorted(queues.get(queue, ()))))
+                states.append(await self._ask(queue, kind, queues.get(queue, ())))
             # The second is what a client says that could not connect.
             except (RPCError, RuntimeError) as exc:
                 _log.warning("task_queue_unknown", task_queue=queue, error=str(exc))
@@ -107,7 +107,7 @@ class TaskQueueWatch(Background):
             await asyncio.sleep(INTERVAL.total_seconds())
 
     async def _queues(self) -> dict[str, list[str]]:
-        """Return who names which queue; only definitions that changed are read again."""
+        """Return who names which queue, in order; only definitions that changed are read again."""
         named = {}
         in_use = (
             self._mirrors.known(self._namespace).view().in_use(ResourceKind.ACTIVITY_DEFINITION)
@@ -123,7 +123,7 @@ class TaskQueueWatch(Background):
                 await asyncio.sleep(0)  # thousands must not stop everything else
         self._named = named
         users: dict[str, list[str]] = {}
-        for resource_id, (_, queues) in named.items():
+        for resource_id, (_, queues) in sorted(named.items()):
             for queue in queues:
                 users.setdefault(queue, []).append(resource_id)
         return users
